@@ -1,0 +1,80 @@
+"""Wavelet scattering coefficients of image datasets: computed once, kept safely, fed to training from the disk.
+
+Every public name is imported on first use: `import scatcache` alone imports no torch, dask or zarr.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from scatcache.errors import (
+    BackendUnavailable,
+    NotAStore,
+    ScatcacheError,
+    SettingsDiffer,
+    SourceError,
+    StoreDamaged,
+    StoreIncomplete,
+    StoreLocked,
+    UnreadableImage,
+)
+from scatcache.spec import ScatteringSpec
+from scatcache.version import __version__
+
+if TYPE_CHECKING:
+    from scatcache.inspect.doctor import doctor
+    from scatcache.inspect.info import info
+    from scatcache.inspect.plan import plan
+    from scatcache.inspect.sources import sources
+    from scatcache.inspect.verify import verify
+    from scatcache.job.extraction import extract, resume
+    from scatcache.load.cache import Cache, open_cache
+    from scatcache.scattering.module import Scattering2D
+
+_MODULES = {
+    "Cache": "scatcache.load.cache",
+    "Scattering2D": "scatcache.scattering.module",
+    "doctor": "scatcache.inspect.doctor",
+    "extract": "scatcache.job.extraction",
+    "info": "scatcache.inspect.info",
+    "open_cache": "scatcache.load.cache",
+    "plan": "scatcache.inspect.plan",
+    "resume": "scatcache.job.extraction",
+    "sources": "scatcache.inspect.sources",
+    "verify": "scatcache.inspect.verify",
+}
+
+__all__ = [
+    "BackendUnavailable",
+    "Cache",
+    "NotAStore",
+    "ScatcacheError",
+    "Scattering2D",
+    "ScatteringSpec",
+    "SettingsDiffer",
+    "SourceError",
+    "StoreDamaged",
+    "StoreIncomplete",
+    "StoreLocked",
+    "UnreadableImage",
+    "__version__",
+    "doctor",
+    "extract",
+    "info",
+    "open_cache",
+    "plan",
+    "resume",
+    "sources",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'scatcache' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,364 @@
+"""The command line: parse, call one public function of the same name, show the result, choose the exit code."""
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+import psutil
+
+import scatcache
+from scatcache.errors import ScatcacheError, SettingsDiffer, StoreLocked
+
+EXIT_FAILED, EXIT_USAGE, EXIT_UNREADABLE, EXIT_VERIFY, EXIT_SETTINGS, EXIT_LOCKED = 1, 2, 3, 4, 5, 6
+# An interrupted command is gone within 2 s; what is still unwinding after this is cut off.
+UNWIND_S = 1.0
+
+Command = Callable[..., Any]
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM arrived; code: what the shell gets, 128 + the signal's number."""
+
+    def __init__(self, signum: int):
+        super().__init__(signum)
+        self.code = 128 + signum
+
+
+def add_options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """One decorator from several options, listed in --help in this order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+settings_options = add_options(
+    click.option("--J", "J", type=click.IntRange(1, 8), help="log2 of the largest scale; needed for a new store"),
+    click.option("--L", "L", type=click.IntRange(1, 127), help="number of angles  [default: 8]"),
+    click.option("--max-order", type=click.IntRange(0, 2), help="largest order of the paths  [default: 2]"),
+    click.option("--size", type=click.IntRange(1), help="resize and centre-crop to this many pixels  [default: as is]"),
+    click.option("--limit", type=click.IntRange(1), help="a fair sample of this many images of each split"),
+    click.option("--encoding", help="float16, float16raw or float32  [default: float16]"),
+    click.option("--shard-images", type=click.IntRange(1), help="images per shard  [default: 128 MiB of them at most]"),
+    click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="of the order of rows on disk  [default: 0]"),
+)
+place_options = add_options(
+    click.option("--root", type=click.Path(path_type=Path), help="where the source's files are"),
+    click.option("--split", multiple=True, help="which split (may be repeated)  [default: all but unlabeled]"),
+)
+out_option = click.option("--out", help="the store  [default: SOURCE-J2.zarr, with J as given]")
+device_options = add_options(
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+    click.option("--backend", type=click.Choice(["auto", "torch"]), default="auto", show_default=True),
+)
+run_options = add_options(
+    click.option("--workers", type=click.IntRange(1), help="shards computed at once  [default: usable cores, or GPUs]"),
+    click.option("--processes", is_flag=True, help="worker processes instead of threads"),
+    click.option("--decode-threads", type=click.IntRange(1), help="decoding threads per process"),
+    click.option("--scheduler", metavar="ADDRESS", help="run on the Dask cluster at this address"),
+    click.option("--on-error", type=click.Choice(["skip", "fail"]), default="skip", show_default=True,
+                 help="an unreadable image is recorded, or ends the run"),
+)  # fmt: skip
+json_option = click.option("--json", "as_json", is_flag=True, help="print one JSON object on stdout")
+talk_options = add_options(
+    json_option,
+    click.option("-q", "--quiet", is_flag=True, help="no progress"),
+    click.option("-v", "--verbose", is_flag=True, help="log what happens inside"),
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(scatcache.__version__, prog_name="scatcache")
+def cli() -> None:
+    """Wavelet scattering coefficients of image datasets: computed once, kept safely, read at the speed of the disk."""
+
+
+@cli.command()
+@click.argument("source")
+@settings_options
+@place_options
+@out_option
+@device_options
+@run_options
+@click.option("--overwrite", is_flag=True, help="delete the store first (only one of ours)")
+@talk_options
+def extract(source: str, split: tuple[str, ...], as_json: bool, quiet: bool, verbose: bool, **options: Any) -> int:
+    """Compute the coefficients of SOURCE into a store, or go on where an earlier run stopped.
+
+    SOURCE: a name from `scatcache sources`, or a folder of images. Settings that are not given are taken from the
+    store where there is one.
+    """
+    check_source(source, split)
+    check_out(options["out"])
+    if options["J"] is None and options["out"] is None:
+        raise click.UsageError("Missing option '--J' (the log2 of the largest scale): try --J 2")
+    with watch(quiet, verbose) as on_event:
+        report = scatcache.extract(source, split=split or None, on_event=on_event, **options)
+    return show_report(report, as_json)
+
+
+@cli.command()
+@click.argument("store")
+@place_options
+@device_options
+@run_options
+@talk_options
+def resume(store: str, split: tuple[str, ...], as_json: bool, quiet: bool, verbose: bool, **options: Any) -> int:
+    """Go on with STORE by its own settings."""
+    check_out(store)
+    with watch(quiet, verbose) as on_event:
+        report = scatcache.resume(store, split=split or None, on_event=on_event, **options)
+    return show_report(report, as_json)
+
+
+@cli.command()
+@click.argument("source")
+@settings_options
+@place_options
+@out_option
+@device_options
+@json_option
+def plan(source: str, split: tuple[str, ...], as_json: bool, **options: Any) -> int:
+    """Say what extract would do and cost; write nothing."""
+    check_source(source, split)
+    check_out(options["out"])
+    if options["J"] is None and options["out"] is None:
+        raise click.UsageError("Missing option '--J' (the log2 of the largest scale): try --J 2")
+    report = scatcache.plan(source, split=split or None, **options)
+    if as_json:
+        click.echo(json.dumps(report.to_dict()))
+        return 0
+    for warning in report.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    lines = [(name, f"{entry.images:,} images of {show_shape(entry.image_shape)} -> {show_shape(entry.output_shape)}, "
+              f"{entry.shards} shards of {entry.shard_images} images, at most {show_bytes(entry.bytes)}")
+             for name, entry in report.splits.items()]  # fmt: skip
+    lines += [
+        ("store", f"{report.store}, {show_bytes(report.free_bytes)} free there"),
+        ("bytes", f"at most {show_bytes(report.bytes)}"),
+        ("device", f"{report.device}, backend {report.backend} ({report.backend_reason})"),
+    ]
+    show_lines(lines)
+    return 0
+
+
+@cli.command()
+@click.argument("store")
+@json_option
+def info(store: str, as_json: bool) -> int:
+    """Describe STORE."""
+    report = scatcache.info(store)
+    if as_json:
+        click.echo(json.dumps(report.to_dict()))
+        return 0
+    spec = ", ".join(f"{name}={value}" for name, value in report.spec.items())
+    lines = [("store", report.store), ("state", report.state), ("source", report.source), ("transform", spec),
+             ("encoding", report.encoding), ("on disk", show_bytes(report.bytes))]  # fmt: skip
+    for name, split in report.splits.items():
+        done = f"{split.shards_done} of {split.shards} shards"
+        counts = f"{split.rows:,} rows, {split.ok:,} ok, {split.unreadable:,} unreadable"
+        lines.append((name, f"{counts}, {done}, images {show_shape(split.image_shape)}, {split.classes} classes"))
+    show_lines(lines)
+    return 0
+
+
+@cli.command()
+@click.argument("store")
+@click.option("--recompute", type=click.FloatRange(0, 1), default=0.0, metavar="FRACTION",
+              help="also compute this fraction of the rows again from their images")  # fmt: skip
+@click.option("--root", type=click.Path(path_type=Path), help="where the source's files are")
+@json_option
+def verify(store: str, recompute: float, root: Path | None, as_json: bool) -> int:
+    """Check every byte of STORE against its receipts."""
+    report = scatcache.verify(store, recompute=recompute, root=root)
+    if as_json:
+        click.echo(json.dumps(report.to_dict()))
+    else:
+        for failure in report.failures:
+            click.echo(f"{failure.path}: {failure.reason}")
+        again = f", {report.recomputed} rows recomputed" if report.recomputed else ""
+        click.echo(f"{report.checked} shards checked{again}: {'ok' if report.ok else f'{len(report.failures)} failures'}")
+    return 0 if report.ok else EXIT_VERIFY
+
+
+@cli.command()
+@json_option
+def sources(as_json: bool) -> int:
+    """List the datasets that extract knows by name."""
+    listed = scatcache.sources()
+    if as_json:
+        click.echo(json.dumps(listed))
+    else:
+        show_lines([*listed.items(), ("FOLDER", "class folders, split folders above class folders, or flat files")])
+    return 0
+
+
+@cli.command()
+@json_option
+def doctor(as_json: bool) -> int:
+    """Say what this machine offers and which backends run on it."""
+    report = scatcache.doctor()
+    if as_json:
+        click.echo(json.dumps(report.to_dict()))
+        return 0
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items() if version)
+    missing = ", ".join(name for name, version in report.versions.items() if not version)
+    lines = [("versions", versions), ("not installed", missing or "-")]
+    lines.append(("cpu", f"{report.cpu['model']}, {report.cpu['usable_cores']} of {report.cpu['cores']} cores usable"))
+    for name, entry in report.backends.items():
+        lines.append((f"backend {name}", f"{'usable' if entry['usable'] else 'not usable'}: {entry['reason']}"))
+    gpus = ", ".join(device["name"] for device in report.cuda["devices"])
+    lines.append(("cuda", f"{gpus or 'not usable'}: {report.cuda['reason']}"))
+    lines.append(("memory", f"{show_bytes(report.memory_bytes)} free"))
+    lines.append(("disk", f"{show_bytes(report.disk['free_bytes'])} free in {report.disk['path']}"))
+    show_lines(lines)
+    return 0
+
+
+def check_source(source: str, splits: tuple[str, ...]) -> None:
+    """What is wrong with SOURCE and --split on the command line alone is a usage error."""
+    from scatcache.images.sources import SOURCES, SPLITS, is_known_source, source_exists
+
+    if not source_exists(source):
+        names = ", ".join(SOURCES)
+        raise click.UsageError(f"unknown source {source!r}: expected one of {names}, or a folder")
+    known = SPLITS[source] if is_known_source(source) else splits
+    for split in splits:
+        if split not in known:
+            raise click.UsageError(f"{source} has no split {split!r}: expected one of {', '.join(known)}")
+
+
+def check_out(out: str | None) -> None:
+    """Stores are written to file systems; elsewhere is a usage error."""
+    if out is not None and "://" in out:
+        raise click.UsageError(f"{out}: extract writes to a local folder: extract there, then copy it with any tool")
+
+
+def show_report(report: Any, as_json: bool) -> int:
+    """The result of extract or resume on stdout; returns the exit code."""
+    n_unreadable = len(report.unreadable)
+    if as_json:
+        click.echo(json.dumps(report.to_dict()))
+        return EXIT_UNREADABLE if n_unreadable else 0
+    for name, split in report.splits.items():
+        shards = f"{split.shards} shards ({split.shards_computed} computed, {split.shards_kept} kept)"
+        click.echo(f"{name}: {split.rows:,} images, {split.unreadable:,} unreadable, {shards}")
+    for entry in report.unreadable[:10]:
+        click.echo(f"unreadable: {entry['split']}: {entry['key']}: {entry['reason']}", err=True)
+    if n_unreadable > 10:
+        click.echo(f"... and {n_unreadable - 10} more: --json lists all", err=True)
+    rate = f"{report.images_per_s:,.1f} images/s" if report.images_per_s else "nothing to compute"
+    tail = f", {n_unreadable:,} unreadable images recorded" if n_unreadable else ""
+    click.echo(f"{report.store}: {report.state}, {show_bytes(report.bytes)}, {report.elapsed_s:.1f} s, {rate}{tail}")
+    return EXIT_UNREADABLE if n_unreadable else 0
+
+
+def show_lines(lines: list[tuple[str, str]]) -> None:
+    """Two columns, aligned."""
+    width = max(len(name) for name, _ in lines)
+    for name, text in lines:
+        click.echo(f"{name:<{width}}  {text}")
+
+
+def show_bytes(n_bytes: float) -> str:
+    """Bytes in the decimal unit that suits them."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.2f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.2f} TB"
+
+
+def show_shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+@contextmanager
+def watch(quiet: bool, verbose: bool) -> Iterator[Callable[[Any], None]]:
+    """Progress on stderr: a bar on a terminal, elsewhere a plain line at most every 10 s."""
+    from scatcache.progress import watch_job
+
+    if verbose:
+        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
+        logging.getLogger("scatcache").setLevel(logging.DEBUG)
+    with watch_job(quiet=quiet) as on_event:
+        yield on_event
+
+
+def main() -> NoReturn:
+    """The installed command. Errors are one line on stderr, never a traceback."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, interrupt)
+    try:
+        code = cli.main(standalone_mode=False) or 0
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except Interrupted as error:
+        leave(error.code)
+    except ScatcacheError as error:
+        say(f"error: {error}")
+        code = find_exit_code(error)
+    except BrokenPipeError:
+        # Whoever read our output has left; Python would complain once more while flushing at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_FAILED
+    except (OSError, ValueError, MemoryError) as error:
+        say(f"error: {error or type(error).__name__}")
+        code = EXIT_FAILED
+    sys.exit(code)
+
+
+def find_exit_code(error: ScatcacheError) -> int:
+    """The exit code of a failed command."""
+    codes = {SettingsDiffer: EXIT_SETTINGS, StoreLocked: EXIT_LOCKED}
+    return next((code for kind, code in codes.items() if isinstance(error, kind)), EXIT_FAILED)
+
+
+def say(text: str) -> None:
+    click.echo(f"scatcache: {text}", err=True)
+
+
+def interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    """Unwinds the command; cuts it off after UNWIND_S, or at a second signal."""
+    error = Interrupted(signum)
+    for again in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(again, lambda *_: leave(error.code))
+    watchdog = threading.Timer(UNWIND_S, leave, [error.code])
+    watchdog.daemon = True
+    watchdog.start()
+    raise error
+
+
+_leaving = threading.Lock()
+
+
+def leave(code: int) -> NoReturn:
+    """Ends this process and its children at once, with one line; everything unfinished is made to be cut off."""
+    if _leaving.acquire(blocking=False):
+        children = psutil.Process().children(recursive=True)
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        psutil.wait_procs(children, timeout=0.3)
+        word = "interrupted" if code == 128 + signal.SIGINT else "terminated"
+        say(f"{word}: give the same command again, it goes on from here")
+        os._exit(code)
+    threading.Event().wait()
+    raise AssertionError
+
+
+if __name__ == "__main__":
+    main()

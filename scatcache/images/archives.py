@@ -1,0 +1,100 @@
+"""Unpacking the files wanted from a tar.gz, whole or not at all."""
+
+import errno
+import gzip
+import logging
+import os
+import shutil
+import tarfile
+import uuid
+import zlib
+from collections.abc import Collection
+from pathlib import Path
+
+from scatcache.errors import SourceError
+from scatcache.images.keys import show_path
+
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+_BLOCK_BYTES = 1 << 20
+_logger = logging.getLogger(__name__)
+
+
+def unpack_folder(
+    archive: Path, folder: str, *, required: Collection[str], optional: Collection[str] = (), work_dir: Path | None
+) -> Path:
+    """Unpacks `folder/name` for each of these names of a tar.gz, beside it, or in work_dir where that is read-only.
+
+    Nothing else in the archive is unpacked, and no folder bears the final name before all of it is on disk. An
+    earlier call's folder is taken as it is.
+
+    Returns the folder unpacked.
+
+    Raises SourceError where the archive is malformed or truncated, lacks a required file, or there is no place to
+    write; OSError as the disk does.
+    """
+    if work_dir is not None and (work_dir / folder).is_dir():
+        return work_dir / folder
+    temporary = _make_folder(archive, folder, work_dir)
+    try:
+        _logger.info("unpacking %s into %s", archive, temporary.parent)
+        _extract(archive, folder, {*required, *optional}, temporary)
+        missing = [name for name in required if not (temporary / name).is_file()]
+        if missing:
+            raise SourceError(
+                f"{show_path(archive)} is truncated or another archive: it lacks {folder}/{missing[0]}; fetch it again"
+            )
+        return _publish(temporary, temporary.parent / folder)
+    except (EOFError, tarfile.TarError, zlib.error, gzip.BadGzipFile) as error:
+        raise SourceError(f"{show_path(archive)} is truncated or no tar.gz ({error}): fetch it again") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _make_folder(archive: Path, folder: str, work_dir: Path | None) -> Path:
+    """A new folder of a name no other process uses, under the umask, beside the archive or in work_dir."""
+    name = f".{folder}.{uuid.uuid4().hex}"
+    try:
+        temporary = archive.parent / name
+        temporary.mkdir()
+    except OSError as error:
+        if error.errno not in _READ_ONLY:
+            raise
+        if work_dir is None:
+            raise SourceError(
+                f"{show_path(archive)} cannot be unpacked, for its folder is read-only: unpack it elsewhere and give "
+                f"that folder as --root DIR"
+            ) from error
+        temporary = work_dir / name
+        temporary.mkdir(parents=True)
+    return temporary
+
+
+def _extract(archive: Path, folder: str, wanted: set[str], target: Path) -> None:
+    """Writes the wanted regular files of an archive into target, and reads on to its end, where the checksum is."""
+    with gzip.open(archive) as stream:
+        with tarfile.open(fileobj=stream, mode="r|") as tar:
+            for member in tar:
+                parent, _, name = member.name.removeprefix("./").rpartition("/")
+                if parent == folder and name in wanted and member.isreg():
+                    _write_member(tar, member, target / name)
+        while stream.read(_BLOCK_BYTES):
+            pass
+
+
+def _write_member(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
+    content = tar.extractfile(member)
+    assert content is not None, "only regular files come here"
+    with content, open(path, "wb") as file:
+        shutil.copyfileobj(content, file, _BLOCK_BYTES)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _publish(temporary: Path, final: Path) -> Path:
+    try:
+        temporary.rename(final)
+    except OSError as error:
+        # Another process was faster: both unpacked the same archive.
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+    return final

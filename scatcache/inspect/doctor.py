@@ -1,0 +1,95 @@
+"""What this machine offers: versions, cores, memory, disk, and which backends run."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from scatcache.job.resources import count_cores, free_memory_bytes
+from scatcache.version import __version__
+
+PACKAGES = ("torch", "cupy-cuda12x", "cupy-cuda13x", "zarr", "numcodecs", "dask", "distributed", "xarray", "numpy")
+MORE_PACKAGES = ("pillow", "click", "rich", "scikit-image")
+
+
+@dataclass(frozen=True)
+class MachineReport:
+    """versions: by package, None where it is not installed; cpu, cuda, disk: facts by name; backends: by name, whether
+    each is usable and why; memory_bytes: free to take."""
+
+    versions: dict[str, str | None]
+    cpu: dict[str, Any]
+    backends: dict[str, dict[str, Any]]
+    cuda: dict[str, Any]
+    memory_bytes: int
+    disk: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def doctor() -> MachineReport:
+    """Looks at this machine and this environment; every value is read, none assumed."""
+    usage = shutil.disk_usage(Path.cwd())
+    return MachineReport(
+        versions=_find_versions(),
+        cpu={
+            "model": _read_cpu_model(),
+            "architecture": platform.machine(),
+            "cores": os.cpu_count(),
+            "usable_cores": count_cores(),
+        },
+        backends=_probe_backends(),
+        cuda=_probe_cuda(),
+        memory_bytes=free_memory_bytes(),
+        disk={"path": str(Path.cwd()), "free_bytes": usage.free, "total_bytes": usage.total},
+    )
+
+
+def _find_versions() -> dict[str, str | None]:
+    versions: dict[str, str | None] = {"scatcache": __version__, "python": platform.python_version()}
+    for name in (*PACKAGES, *MORE_PACKAGES):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    return versions
+
+
+def _read_cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _probe_backends() -> dict[str, dict[str, Any]]:
+    """Runs each backend once on a small image: usable means that it ran and gave finite numbers."""
+    import torch
+
+    from scatcache.scattering.module import Scattering2D
+
+    try:
+        coefficients = Scattering2D(2, (32, 32), backend="torch")(torch.rand(3, 32, 32))
+    except (RuntimeError, ImportError) as error:
+        return {"torch": {"usable": False, "reason": str(error).splitlines()[0]}}
+    usable = bool(torch.isfinite(coefficients).all())
+    return {"torch": {"usable": usable, "reason": f"torch {torch.__version__} transformed a 32x32 image on the CPU"}}
+
+
+def _probe_cuda() -> dict[str, Any]:
+    import torch
+
+    if not torch.cuda.is_available():
+        reason = "no CUDA device is visible" if torch.version.cuda else f"torch {torch.__version__} is built without CUDA"
+        return {"usable": False, "reason": reason, "devices": []}
+    devices = []
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        capability = f"{properties.major}.{properties.minor}"
+        devices.append({"name": properties.name, "capability": capability, "memory_bytes": properties.total_memory})
+    return {"usable": True, "reason": f"CUDA {torch.version.cuda}", "devices": devices}

@@ -1,0 +1,80 @@
+"""What a store holds and how far it is."""
+
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from scatcache.job.resources import folder_bytes
+from scatcache.store.folder import StoreFolder
+from scatcache.store.manifest import FORMAT, Manifest
+from scatcache.store.reader import SplitReader
+
+
+@dataclass(frozen=True)
+class SplitInfo:
+    """rows of the split; ok, unreadable: among the finished shards; image_shape: (height, width) in pixels; classes:
+    how many."""
+
+    rows: int
+    ok: int
+    unreadable: int
+    shards: int
+    shards_done: int
+    image_shape: tuple[int, int]
+    classes: int
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """state: "complete" where every split that was added is finished; bytes: of the store on disk."""
+
+    store: str
+    format: int
+    state: str
+    source: str
+    spec: dict[str, Any]
+    encoding: str
+    bytes: int
+    splits: dict[str, SplitInfo]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def info(store: str | os.PathLike[str]) -> StoreInfo:
+    """Describes a store from its manifest and receipts. Raises NotAStore, StoreDamaged."""
+    folder = StoreFolder(os.path.abspath(store))
+    manifest = folder.read_manifest()
+    splits = {split: _describe(folder, manifest, split) for split in folder.splits(manifest)}
+    finished = splits and all(entry.shards_done == entry.shards for entry in splits.values())
+    return StoreInfo(
+        store=str(folder.path),
+        format=FORMAT,
+        state="complete" if finished else "incomplete",
+        source=manifest.source,
+        spec={**manifest.spec.to_dict(), "n_paths": manifest.spec.n_paths, "n_channels": manifest.spec.n_channels},
+        encoding=manifest.encoding,
+        bytes=folder_bytes(folder.path),
+        splits=splits,
+    )
+
+
+def _describe(folder: StoreFolder, manifest: Manifest, split: str) -> SplitInfo:
+    layout = manifest.splits[split]
+    assert layout.image_shape is not None
+    reader = SplitReader(folder, manifest, split, allow_partial=True)
+    if reader.summary is not None:
+        done, ok, rows = layout.n_shards, reader.summary.n_ok, reader.summary.n_rows
+    else:
+        receipts = [reader.receipt(shard) for shard in reader.finished_shards()]
+        done, ok = len(receipts), sum(receipt.n_ok for receipt in receipts)
+        rows = sum(receipt.n_rows for receipt in receipts)
+    return SplitInfo(
+        rows=layout.n_rows,
+        ok=ok,
+        unreadable=rows - ok,
+        shards=layout.n_shards,
+        shards_done=done if reader.summary is not None else min(done, layout.n_shards),
+        image_shape=layout.image_shape,
+        classes=len(manifest.classes),
+    )

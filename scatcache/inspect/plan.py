@@ -1,0 +1,110 @@
+"""What extract would do and cost; writes nothing."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from scatcache.images.sources import open_source
+from scatcache.job.extraction import find_base_name, read_stored
+from scatcache.job.planning import bound_bytes
+from scatcache.job.preparation import Prepared, Settings, check_out, name_store, prepare
+from scatcache.job.resources import free_disk_bytes
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """images: rows; output_shape: (n_channels, h, w); bytes: at most, before compression."""
+
+    images: int
+    image_shape: tuple[int, int]
+    output_shape: tuple[int, int, int]
+    bytes: int
+    shards: int
+    shard_images: int
+
+
+@dataclass(frozen=True)
+class JobPlan:
+    """The same totals; output_shape: of the first split; free_bytes: where the store would be."""
+
+    store: str
+    images: int
+    output_shape: tuple[int, int, int]
+    bytes: int
+    free_bytes: int
+    shards: int
+    device: str
+    backend: str
+    backend_reason: str
+    splits: dict[str, SplitPlan]
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def plan(
+    source: str | os.PathLike[str],
+    *,
+    root: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    J: int | None = None,
+    L: int | None = None,
+    max_order: int | None = None,
+    size: int | None = None,
+    limit: int | None = None,
+    encoding: str | None = None,
+    shard_images: int | None = None,
+    seed: int | None = None,
+    split: str | Sequence[str] | None = None,
+    device: str = "auto",
+    backend: str = "auto",
+) -> JobPlan:
+    """Says what extract() with the same arguments would do; arguments and errors are those of extract().
+
+    An archive that is still packed is unpacked into a temporary folder and forgotten.
+    """
+    settings = Settings(J, L, max_order, size, limit, encoding, shard_images, seed)
+    folder = check_out(out if out is not None else name_store(find_base_name(source), J))
+    stored = read_stored(folder, overwrite=False)
+    if stored is None:
+        name_store("", J)
+    splits = (split,) if isinstance(split, str) else tuple(split) if split is not None else None
+    opened = open_source(source, root=Path(root) if root is not None else None, work_dir=None)
+    prepared = prepare(
+        opened, folder, settings=settings, stored=stored, splits=splits, device=device, backend=backend
+    )
+    return _report(prepared)
+
+
+def _report(prepared: Prepared) -> JobPlan:
+    splits = {split: _plan_split(prepared, split) for split in prepared.splits}
+    first = splits[prepared.splits[0]]
+    return JobPlan(
+        store=str(prepared.folder.path),
+        images=sum(entry.images for entry in splits.values()),
+        output_shape=first.output_shape,
+        bytes=prepared.bound_bytes,
+        free_bytes=free_disk_bytes(prepared.folder.path),
+        shards=sum(entry.shards for entry in splits.values()),
+        device=prepared.device,
+        backend=prepared.backend,
+        backend_reason=prepared.reason,
+        splits=splits,
+        warnings=prepared.source.warnings,
+    )
+
+
+def _plan_split(prepared: Prepared, split: str) -> SplitPlan:
+    layout = prepared.manifest.splits[split]
+    assert layout.image_shape is not None
+    return SplitPlan(
+        images=layout.n_rows,
+        image_shape=layout.image_shape,
+        output_shape=prepared.manifest.spec.output_shape(*layout.image_shape),
+        bytes=bound_bytes(prepared.manifest, [split]),
+        shards=layout.n_shards,
+        shard_images=layout.shard_images,
+    )

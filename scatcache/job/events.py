@@ -1,0 +1,42 @@
+"""What a running job tells whoever watches it; commands.py draws, the library never prints."""
+
+from dataclasses import dataclass
+
+from scatcache.store.receipts import Receipt
+
+
+@dataclass(frozen=True)
+class JobPlanned:
+    """Before any work. output_shapes: (n_channels, h, w) by split; bytes: upper bound of what the splits take;
+    n_images, n_shards: of the splits asked for; n_done: shards that are kept; n_workers: shards computed at once."""
+
+    store: str
+    n_images: int
+    output_shapes: dict[str, tuple[int, int, int]]
+    bytes: int
+    free_bytes: int
+    n_shards: int
+    n_done: int
+    n_images_done: int
+    device: str
+    backend: str
+    reason: str
+    n_workers: int
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ShardFinished:
+    """One more shard is on disk."""
+
+    receipt: Receipt
+
+
+@dataclass(frozen=True)
+class JobFinished:
+    """All shards are on disk and the splits are finished."""
+
+    store: str
+
+
+Event = JobPlanned | ShardFinished | JobFinished

@@ -1,0 +1,178 @@
+"""Where shard tasks run: a Dask cluster of threads, of processes, one process per GPU, or one that is already there."""
+
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from scatcache.errors import ScatcacheError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+logger = logging.getLogger(__name__)
+
+# Tasks in flight per worker: one running, one waiting, so that no worker ever waits for the client.
+TASKS_PER_WORKER = 2
+# A task whose worker died is rerun by Dask; one that raised OSError is rerun this often.
+N_RETRIES = 2
+# Dask's defaults wait for stragglers that we have already told to stop.
+CLOSE_TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """client: connected; n_workers: tasks that run at once; kill: ends our own worker processes at once."""
+
+    client: "Client"
+    n_workers: int
+    kill: Callable[[], None]
+
+
+@contextlib.contextmanager
+def open_cluster(
+    *, n_workers: int, processes: bool = False, gpus: tuple[str, ...] = (), scheduler: str | None = None
+) -> Iterator[Cluster]:
+    """A Dask client with n_workers single-task workers, closed or killed on leaving.
+
+    scheduler: address of a running cluster, whose workers share our file system and have scatcache installed; gpus:
+    one process for each, which sees that GPU alone (CUDA_VISIBLE_DEVICES); processes: processes, not threads of this
+    process. Raises ScatcacheError where the scheduler does not answer or has no worker.
+    """
+    if scheduler is not None:
+        opened = _connect(scheduler)
+    elif gpus or processes:
+        opened = _start_processes([{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus] or [{}] * n_workers)
+    else:
+        opened = _start_threads(n_workers)
+    with opened as cluster:
+        try:
+            yield cluster
+        except BaseException:
+            cluster.kill()
+            raise
+
+
+@contextlib.contextmanager
+def _connect(address: str) -> Iterator[Cluster]:
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=10, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ScatcacheError(
+            f"no Dask scheduler answers at {address} ({error}): start one with `dask scheduler`, workers with "
+            f"`dask worker {address} --nthreads 1`"
+        ) from error
+    try:
+        n_workers = sum(client.nthreads().values())
+        if not n_workers:
+            raise ScatcacheError(f"the scheduler at {address} has no worker: start some with `dask worker {address}`")
+        yield Cluster(client, n_workers, lambda: None)
+    finally:
+        client.close(timeout=CLOSE_TIMEOUT_S)
+
+
+@contextlib.contextmanager
+def _start_threads(n_workers: int) -> Iterator[Cluster]:
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=n_workers,
+            processes=False,
+            dashboard_address=None,
+            memory_limit=0,
+            silence_logs=logging.CRITICAL,
+        ) as local,
+        Client(local, timeout=10, set_as_default=False) as client,
+    ):
+        yield Cluster(client, n_workers, lambda: None)
+
+
+@contextlib.contextmanager
+def _start_processes(environments: list[dict[str, str]]) -> Iterator[Cluster]:
+    from distributed import Client, Nanny, Scheduler, SpecCluster
+
+    # One thread for each library: the workers already fill the cores.
+    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    workers = {
+        position: {
+            "cls": Nanny,
+            "options": {
+                "nthreads": 1,
+                "host": "127.0.0.1",
+                "dashboard_address": None,
+                "memory_limit": 0,
+                "env": {**threads, **environment},
+            },
+        }
+        for position, environment in enumerate(environments)
+    }
+    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}}
+    with (
+        SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL, name="scatcache") as cluster,
+        Client(cluster, timeout=30, set_as_default=False) as client,
+    ):
+
+        def kill() -> None:
+            for nanny in list(cluster.workers.values()):
+                if nanny.pid:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(nanny.pid, signal.SIGKILL)
+
+        yield Cluster(client, len(environments), kill)
+
+
+def run_tasks(cluster: Cluster, function: Callable[..., Any], shared: Any, tasks: Iterable[Any]) -> Iterator[Any]:
+    """Yields function(shared, task) for each task as it ends, keeping a bounded window in flight.
+
+    Raises what the function raised, after N_RETRIES further tries for OSErrors; ScatcacheError where a task's worker
+    died again and again.
+    """
+    from distributed import as_completed
+
+    window = TASKS_PER_WORKER * cluster.n_workers
+    waiting = iter(tasks)
+    running = as_completed(loop=cluster.client.loop)
+
+    def submit_next() -> bool:
+        for task in waiting:
+            running.add(cluster.client.submit(run_task, function, shared, task, pure=False, retries=N_RETRIES))
+            return True
+        return False
+
+    n_running = sum(submit_next() for _ in range(window))
+    while n_running:
+        future = next(running)
+        outcome = _take_result(future)
+        future.release()
+        n_running += submit_next() - 1
+        yield outcome
+
+
+def run_task(function: Callable[..., Any], shared: Any, task: Any) -> Any:
+    """function(shared, task); final errors are returned, not raised, so that Dask retries only the machine's."""
+    try:
+        return function(shared, task)
+    except ScatcacheError as error:
+        return error
+
+
+def _take_result(future: Any) -> Any:
+    from distributed.scheduler import KilledWorker
+
+    try:
+        outcome = future.result()
+    except KilledWorker as error:
+        raise ScatcacheError(
+            f"the workers that took a shard died {error.allowed_failures + 1} times (out of memory?): give the same "
+            f"command again with fewer --workers"
+        ) from error
+    if isinstance(outcome, ScatcacheError):
+        raise outcome
+    return outcome

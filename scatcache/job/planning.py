@@ -1,0 +1,104 @@
+"""The plan of an extraction, computed from listings and settings alone: no clock, no disk, no randomness but the seed."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scatcache.images.sources import Row
+from scatcache.spec import ScatteringSpec
+from scatcache.store.encodings import Encoding, find_encoding
+from scatcache.store.layout import SplitLayout, choose_sizes
+from scatcache.store.manifest import Manifest
+from scatcache.store.rows import RowTable
+
+# Chunk's Blosc header and crc32c, and its entry in the shard's index.
+CHUNK_OVERHEAD_BYTES = 16 + 4 + 16
+# A chunk's crc32c in a receipt, its label, source index, view, status and key.
+ROW_OVERHEAD_BYTES = 96
+# A receipt's sums and squares, as decimal float64, and the rest of it.
+CHANNEL_OVERHEAD_BYTES = 50
+SHARD_OVERHEAD_BYTES = 8192
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard to compute. keys: of its rows in storage order; start: storage row of the first; rows_digest: of
+    RowTable.digest."""
+
+    split: str
+    shard: int
+    start: int
+    keys: tuple[str, ...]
+    rows_digest: str
+
+
+def order_rows(rows: Sequence[Row], *, seed: int, limit: int | None = None) -> RowTable:
+    """The rows of a split in storage order: by blake2b(seed, key), the first limit of them.
+
+    rows come sorted by key, each key once. The order of two keys never depends on the others, so that --limit keeps a
+    fair sample and the same rows lead at any limit.
+    """
+    seed_bytes = seed.to_bytes(8, "little")
+
+    def place(index: int) -> tuple[bytes, str]:
+        key = rows[index].key
+        return hashlib.blake2b(key.encode("utf-8"), digest_size=16, key=seed_bytes).digest(), key
+
+    chosen = np.array(sorted(range(len(rows)), key=place)[:limit], np.int64)
+    source_index = np.empty(len(chosen), np.int64)
+    source_index[np.argsort(chosen)] = np.arange(len(chosen))
+    key = np.empty(len(chosen), object)
+    key[:] = [rows[index].key for index in chosen]
+    return RowTable(
+        key=key,
+        label=np.array([rows[index].label for index in chosen], np.int64),
+        source_index=source_index,
+        view=np.zeros(len(chosen), np.uint16),
+    )
+
+
+def row_bytes(spec: ScatteringSpec, image_shape: tuple[int, int], encoding: Encoding) -> int:
+    """Bytes of one image's coefficients before compression."""
+    return int(np.prod(spec.output_shape(*image_shape))) * np.dtype(encoding.dtype).itemsize
+
+
+def lay_out(
+    spec: ScatteringSpec,
+    encoding: Encoding,
+    *,
+    n_listed: int,
+    listing: str,
+    image_shape: tuple[int, int] | None,
+    limit: int | None,
+    shard_images: int | None,
+) -> SplitLayout:
+    """The layout of one split; one whose images differ in size gets a placeholder of one row a shard."""
+    n_rows = n_listed if limit is None else min(limit, n_listed)
+    sizes = (1, 1)
+    if image_shape is not None:
+        bytes_each = row_bytes(spec, image_shape, encoding)
+        sizes = choose_sizes(n_rows, bytes_each, encoding=encoding, shard_images=shard_images)
+    return SplitLayout(n_rows, n_listed, listing, image_shape, *sizes)
+
+
+def bound_bytes(manifest: Manifest, splits: Iterable[str]) -> int:
+    """What these splits take on disk at most, were nothing compressible."""
+    encoding = find_encoding(manifest.encoding)
+    total = 0
+    for layout in (manifest.splits[split] for split in splits):
+        assert layout.image_shape is not None
+        each = row_bytes(manifest.spec, layout.image_shape, encoding) + CHUNK_OVERHEAD_BYTES + ROW_OVERHEAD_BYTES
+        shard = CHANNEL_OVERHEAD_BYTES * manifest.spec.n_channels + SHARD_OVERHEAD_BYTES
+        # A split's last chunk is stored whole.
+        total += each * (layout.n_rows + layout.chunk_images - 1) + shard * (layout.n_shards + 1)
+    return total
+
+
+def plan_tasks(layout: SplitLayout, split: str, rows: RowTable) -> Iterator[ShardTask]:
+    """One task per shard, in the order of the shards."""
+    for shard in range(layout.n_shards):
+        span = layout.rows_of(shard)
+        keys = tuple(rows.key[span.start : span.stop])
+        yield ShardTask(split, shard, span.start, keys, rows.digest(span))

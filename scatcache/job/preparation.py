@@ -1,0 +1,283 @@
+"""From what was asked to what will be done: the source listed, the manifest made and compared, nothing written."""
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scatcache.errors import ScatcacheError, SettingsDiffer, SourceError
+from scatcache.images.sources import Listing, Source, open_source
+from scatcache.job.planning import bound_bytes, lay_out, order_rows
+from scatcache.scattering.filters import filter_bank_hash
+from scatcache.spec import ScatteringSpec
+from scatcache.store.encodings import DEFAULT_ENCODING, find_encoding
+from scatcache.store.folder import StoreFolder
+from scatcache.store.manifest import Manifest, differing_fields
+from scatcache.store.rows import RowTable
+
+DEFAULT_SEED = 0
+MAX_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What shapes a store's bytes, as typed; None: taken from the store, else the default (J and its kin:
+    ScatteringSpec; size: the source's; seed: DEFAULT_SEED; limit, shard_images: none)."""
+
+    J: int | None = None
+    L: int | None = None
+    max_order: int | None = None
+    size: int | None = None
+    limit: int | None = None
+    encoding: str | None = None
+    shard_images: int | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, low in (("size", 1), ("limit", 1), ("shard_images", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value is not None and not low <= value <= MAX_SEED:
+                raise ValueError(f"{name} is {value}: expected an integer from {low}")
+        if self.encoding is not None:
+            find_encoding(self.encoding)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job ready to run. splits: those asked for; rows: their rows by split; is_new: the store does not exist yet;
+    device, backend, reason: what computes, and why."""
+
+    folder: StoreFolder
+    manifest: Manifest
+    source: Source
+    splits: tuple[str, ...]
+    rows: dict[str, RowTable]
+    is_new: bool
+    device: str
+    backend: str
+    reason: str
+
+    @property
+    def bound_bytes(self) -> int:
+        """Bytes of the splits asked for, at most."""
+        return bound_bytes(self.manifest, self.splits)
+
+
+def name_store(base_name: str, J: int | None) -> Path:
+    """The default store of a source. Raises ValueError where J is not given."""
+    if J is None:
+        raise ValueError("a new store needs J (the log2 of the largest scale): give --J 2")
+    return Path(f"{base_name}-J{J}.zarr")
+
+
+def check_out(out: str | os.PathLike[str]) -> StoreFolder:
+    """The folder of --out, which must be absent, empty or a store of ours. Raises ScatcacheError, NotAStore."""
+    folder = StoreFolder(os.path.abspath(out))
+    if not folder.path.exists() or folder.read_root() is not None:
+        return folder
+    if not folder.path.is_dir():
+        raise ScatcacheError(f"{out} is a file, not a scatcache store: choose another --out")
+    if any(not name.endswith(".tmp") for name in os.listdir(folder.path)):
+        raise ScatcacheError(f"{out} is a folder that is not empty and no scatcache store: choose another --out")
+    return folder
+
+
+def prepare(
+    source: Source,
+    folder: StoreFolder,
+    *,
+    settings: Settings,
+    stored: Manifest | None,
+    splits: tuple[str, ...] | None,
+    device: str,
+    backend: str,
+) -> Prepared:
+    """Lists the source, makes the manifest, compares it with the stored one; reads, writes nothing.
+
+    splits: None takes the source's default ones. Raises SourceError, SettingsDiffer, BackendUnavailable, ValueError.
+    """
+    chosen = check_splits(source, splits)
+    listings = {split: source.list_rows(split) for split in source.splits}
+    manifest = make_manifest(source, listings, settings=settings, stored=stored, splits=chosen)
+    if stored is not None:
+        compare(folder, stored, manifest, listings)
+    rows = {
+        split: order_rows(listings[split].rows, seed=manifest.seed, limit=manifest.limit) for split in chosen
+    }
+    device, backend, reason = choose_backend(device, backend)
+    return Prepared(folder, manifest, source, chosen, rows, stored is None, device, backend, reason)
+
+
+def check_splits(source: Source, splits: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The splits asked for, in the source's order. Raises SourceError for one that the source has not."""
+    unknown = [split for split in splits or () if split not in source.splits]
+    if unknown:
+        raise SourceError(f"{source.name} has no split {unknown[0]!r}: expected one of {', '.join(source.splits)}")
+    chosen = splits or source.default_splits
+    return tuple(split for split in source.splits if split in chosen)
+
+
+def make_manifest(
+    source: Source,
+    listings: dict[str, Listing],
+    *,
+    settings: Settings,
+    stored: Manifest | None,
+    splits: tuple[str, ...],
+) -> Manifest:
+    """The manifest that these settings give, what is not typed taken from the stored one."""
+    spec = make_spec(settings, stored)
+    encoding = _pick(settings.encoding, stored and stored.encoding, DEFAULT_ENCODING)
+    size = _pick(settings.size, stored and stored.size, None if stored else source.default_size)
+    limit = _pick(settings.limit, stored and stored.limit, None)
+    shard_images = _pick(settings.shard_images, stored and stored.shard_images, None)
+    layouts = {}
+    for split, listing in listings.items():
+        image_shape = _find_shape(source, split, listing, size=size, stored=stored, wanted=split in splits)
+        if image_shape is not None and split in splits:
+            _check_shape(spec, split, image_shape)
+        layouts[split] = lay_out(
+            spec,
+            find_encoding(encoding),
+            n_listed=len(listing.rows),
+            listing=listing.hash,
+            image_shape=_fits(spec, image_shape),
+            limit=limit,
+            shard_images=shard_images,
+        )
+    return Manifest(
+        spec=spec,
+        filter_bank=filter_bank_hash(spec),
+        encoding=encoding,
+        size=size,
+        limit=limit,
+        seed=_pick(settings.seed, stored and stored.seed, DEFAULT_SEED),
+        shard_images=shard_images,
+        source=source.name,
+        official=source.official,
+        classes=source.classes,
+        splits=layouts,
+    )
+
+
+def make_spec(settings: Settings, stored: Manifest | None) -> ScatteringSpec:
+    """Raises ValueError where J is neither typed nor stored."""
+    typed = {name: getattr(settings, name) for name in ("J", "L", "max_order") if getattr(settings, name) is not None}
+    known = stored.spec.to_dict() if stored else {}
+    if "J" not in typed and "J" not in known:
+        raise ValueError("a new store needs J (the log2 of the largest scale): give --J 2")
+    return ScatteringSpec.from_dict({**known, **typed})
+
+
+def _pick(typed: Any, stored: Any, default: Any) -> Any:
+    return typed if typed is not None else stored if stored is not None else default
+
+
+def _find_shape(
+    source: Source, split: str, listing: Listing, *, size: int | None, stored: Manifest | None, wanted: bool
+) -> tuple[int, int] | None:
+    """Pixels of a split's images; None for mixed sizes in a split that nobody asked for."""
+    if size is not None:
+        return size, size
+    known = stored.splits.get(split) if stored is not None and stored.size is None else None
+    if known is not None and known.listing == listing.hash and known.image_shape is not None:
+        return known.image_shape
+    try:
+        return source.native_shape(split, listing.rows)
+    except SourceError:
+        if wanted:
+            raise
+        return None
+
+
+def _check_shape(spec: ScatteringSpec, split: str, image_shape: tuple[int, int]) -> None:
+    try:
+        spec.check_shape(*image_shape)
+    except ValueError as error:
+        raise SourceError(f"split {split}: {error}") from error
+
+
+def _fits(spec: ScatteringSpec, image_shape: tuple[int, int] | None) -> tuple[int, int] | None:
+    # A split that nobody asked for may be too small for this J without stopping the others.
+    return image_shape if image_shape is not None and min(image_shape) >= 2**spec.J else None
+
+
+def compare(folder: StoreFolder, stored: Manifest, wanted: Manifest, listings: dict[str, Listing]) -> None:
+    """Raises SettingsDiffer listing the fields in which two manifests differ."""
+    differing = list(differing_fields(stored.to_dict(), wanted.to_dict()))
+    if not differing:
+        return
+    # The listing decides how many rows and shards there are: naming it says the rest.
+    changed = {name for name in listings if name not in stored.splits or stored.splits[name].listing != listings[name].hash}
+    listing_lines = [
+        f"splits.{name}.listing: the keys, labels or sizes of split {name} are not those of the first run "
+        f"({stored.splits[name].n_listed if name in stored.splits else 'no'} rows then, {len(listings[name].rows)} now)"
+        for name in sorted(changed)
+    ]
+    others = [
+        (field, then, now) for field, then, now in differing if field.split(".")[0] != "splits" and field != "classes"
+    ]
+    if not (listing_lines or others):
+        others = differing
+    lines = [f"{field}: the store has {_show(then)}, asked for now {_show(now)}" for field, then, now in others]
+    raise SettingsDiffer(
+        f"{folder.path} was extracted otherwise:\n  "
+        + "\n  ".join(lines + listing_lines)
+        + "\nchoose another --out, or --overwrite to start anew",
+        tuple(field for field, _, _ in differing),
+    )
+
+
+def _show(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def choose_backend(device: str, backend: str) -> tuple[str, str, str]:
+    """(device, backend, why). Raises BackendUnavailable for CUDA where there is none, ValueError for unknown names."""
+    import torch
+
+    from scatcache.scattering.backends import resolve_backend, resolve_device
+
+    if device == "auto":
+        device, why = ("cuda", "a CUDA device is visible") if torch.cuda.is_available() else ("cpu", "no CUDA device")
+    else:
+        why = f"{device} was asked for"
+    resolve_device(device)
+    name = resolve_backend(backend)
+    return device, name, why if backend == "auto" else f"{why}, {backend} was asked for"
+
+
+def remember(folder: StoreFolder, **values: Any) -> None:
+    """Keeps comfort for later runs (the source's root, times, host) in STORE.job/job.json."""
+    known = recall(folder)
+    folder.job.mkdir(parents=True, exist_ok=True)
+    (folder.job / "job.json").write_text(json.dumps({**known, **values}, indent=2) + "\n")
+
+
+def recall(folder: StoreFolder) -> dict[str, Any]:
+    """What remember() kept, {} where it is gone or not readable."""
+    try:
+        known = json.loads((folder.job / "job.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def open_stored_source(
+    folder: StoreFolder, manifest: Manifest, *, root: Path | None
+) -> Source:
+    """The source a store was made from, found under root, or where the last run found it.
+
+    Raises SourceError where neither is known.
+    """
+    known = recall(folder).get("root")
+    if root is None and isinstance(known, str):
+        root = Path(known)
+    if manifest.source != "folder":
+        return open_source(manifest.source, root=root, work_dir=folder.job)
+    if root is None:
+        raise SourceError(f"{folder.path} does not remember where its images are: name their folder with --root")
+    return open_source(os.path.join(root, ""), work_dir=folder.job)

@@ -1,0 +1,34 @@
+"""What a run of extract or resume tells when it is over."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """rows of the split; ok and unreadable ones; its shards, those computed in this run, those kept from earlier."""
+
+    rows: int
+    ok: int
+    unreadable: int
+    shards: int
+    shards_computed: int
+    shards_kept: int
+
+
+@dataclass(frozen=True)
+class ExtractReport:
+    """What a run did. store: path; state: "complete" or "incomplete"; bytes: of the store on disk; elapsed_s: of the
+    run; images_per_s: rows computed in this run / elapsed_s; backend: name; unreadable: split, key and reason."""
+
+    store: str
+    state: str
+    splits: dict[str, SplitReport]
+    bytes: int
+    elapsed_s: float
+    images_per_s: float
+    backend: str
+    unreadable: tuple[dict[str, str], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)

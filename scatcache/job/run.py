@@ -1,0 +1,240 @@
+"""One run of a prepared job: what is missing, the workers, the shards as they come, the finished splits."""
+
+import contextlib
+import json
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from scatcache.errors import ScatcacheError, SourceError
+from scatcache.job.events import Event, JobFinished, JobPlanned, ShardFinished
+from scatcache.job.executors import open_cluster, run_tasks
+from scatcache.job.options import RunOptions
+from scatcache.job.planning import ShardTask, plan_tasks
+from scatcache.job.preparation import Prepared, remember
+from scatcache.job.report import ExtractReport, SplitReport
+from scatcache.job.resources import count_cores, folder_bytes, free_disk_bytes, free_memory_bytes
+from scatcache.job.shard_task import ShardJob, compute_shard, stop_job
+from scatcache.scattering.paths import channel_table
+from scatcache.store.encodings import find_encoding
+from scatcache.store.receipts import Receipt, summarize
+
+# A split whose first rows are mostly unreadable is the wrong folder, not a folder with some bad files.
+N_ROWS_ON_TRIAL = 1000
+# A worker's buffers, and in a process torch itself.
+WORKER_BYTES = 256 * 2**20
+PROCESS_BYTES = 1024 * 2**20
+
+
+@dataclass
+class JobRun:
+    """One run of a prepared job, under the store's lock. receipts: by split and shard, kept ones and new ones."""
+
+    prepared: Prepared
+    options: RunOptions
+    on_event: Callable[[Event], None]
+    receipts: dict[str, dict[int, Receipt]] = field(default_factory=dict)
+    computed: dict[str, int] = field(default_factory=dict)
+    n_images_computed: int = 0
+
+    def execute(self) -> None:
+        """Everything but the report."""
+        prepared, folder, manifest = self.prepared, self.prepared.folder, self.prepared.manifest
+        self.computed = dict.fromkeys(prepared.splits, 0)
+        tasks = self._find_missing()
+        n_workers, gpus = self._choose_workers()
+        planned = self._plan(tasks, n_workers)
+        self._check_space(planned)
+        self.on_event(planned)
+        self._make_folders()
+        remember(folder, root=str(prepared.source.root or ""), host=socket.gethostname(), started=time.time())
+        self._log(event="start", shards=len(tasks), workers=n_workers, device=prepared.device)
+        for split in prepared.splits:
+            self._check_trial(split)
+        if tasks:
+            self._compute(tasks, n_workers, gpus)
+        for split in prepared.splits:
+            layout = manifest.splits[split]
+            folder.publish_summary(summarize([self.receipts[split][shard] for shard in range(layout.n_shards)]))
+        folder.clean(manifest)
+        self._log(event="end", images=self.n_images_computed)
+        self.on_event(JobFinished(str(folder.path)))
+
+    def _find_missing(self) -> list[ShardTask]:
+        """The shards to compute; fills receipts with those that are done."""
+        prepared = self.prepared
+        missing = []
+        for split in prepared.splits:
+            known = self.receipts[split] = {}
+            layout = prepared.manifest.splits[split]
+            for task in plan_tasks(layout, split, prepared.rows[split]):
+                done = prepared.folder.find_done(
+                    prepared.manifest, split, task.shard, rows_digest=task.rows_digest
+                )
+                if done is None:
+                    missing.append(task)
+                else:
+                    known[task.shard] = done
+        return missing
+
+    def _choose_workers(self) -> tuple[int, tuple[str, ...]]:
+        """(workers, the GPUs that get a process each)."""
+        options = self.options
+        if self.prepared.device == "cuda" and options.scheduler is None:
+            gpus = find_gpus()
+            return len(gpus[: options.workers]), gpus[: options.workers]
+        if options.workers is not None:
+            return options.workers, ()
+        each = PROCESS_BYTES if options.processes else WORKER_BYTES
+        return max(1, min(count_cores(), free_memory_bytes() // 2 // each)), ()
+
+    def _plan(self, tasks: list[ShardTask], n_workers: int) -> JobPlanned:
+        prepared, manifest = self.prepared, self.prepared.manifest
+        shapes = {}
+        for split in prepared.splits:
+            image_shape = manifest.splits[split].image_shape
+            assert image_shape is not None
+            shapes[split] = manifest.spec.output_shape(*image_shape)
+        kept = [receipt for receipts in self.receipts.values() for receipt in receipts.values()]
+        return JobPlanned(
+            store=str(prepared.folder.path),
+            n_images=sum(manifest.splits[split].n_rows for split in prepared.splits),
+            output_shapes=shapes,
+            bytes=prepared.bound_bytes,
+            free_bytes=free_disk_bytes(prepared.folder.path),
+            n_shards=sum(manifest.splits[split].n_shards for split in prepared.splits),
+            n_done=len(kept),
+            n_images_done=sum(receipt.n_rows for receipt in kept),
+            device=prepared.device,
+            backend=prepared.backend,
+            reason=prepared.reason,
+            n_workers=n_workers,
+            warnings=prepared.source.warnings,
+        )
+
+    def _check_space(self, planned: JobPlanned) -> None:
+        """Refuses what cannot fit even when it compresses as natural images do."""
+        part = 1 - planned.n_images_done / planned.n_images
+        expected = int(planned.bytes * part * find_encoding(self.prepared.manifest.encoding).typical_ratio)
+        if expected > planned.free_bytes:
+            raise ScatcacheError(
+                f"{planned.store} needs about {expected / 1e9:.2f} GB more (at most {planned.bytes * part / 1e9:.2f}), "
+                f"{planned.free_bytes / 1e9:.2f} GB are free there: free some, choose another --out, or give --limit"
+            )
+
+    def _make_folders(self) -> None:
+        prepared, folder, manifest = self.prepared, self.prepared.folder, self.prepared.manifest
+        if folder.read_root() is None:
+            folder.create(manifest)
+        folder.clean(manifest)
+        channels = channel_table(manifest.spec)
+        for split in prepared.splits:
+            folder.add_split(manifest, split, rows=prepared.rows[split], channels=channels)
+            if len(self.receipts[split]) < manifest.splits[split].n_shards:
+                folder.withdraw_summary(split)
+        folder.consolidate(manifest, channel_names=tuple(channels))
+
+    def _compute(self, tasks: list[ShardTask], n_workers: int, gpus: tuple[str, ...]) -> None:
+        options, prepared = self.options, self.prepared
+        per_process = 1 if options.processes or gpus else n_workers
+        job = ShardJob(
+            job_id=uuid.uuid4().hex,
+            store=str(prepared.folder.path),
+            manifest=prepared.manifest,
+            source=prepared.source,
+            device=prepared.device,
+            backend=prepared.backend,
+            decode_threads=options.decode_threads or max(per_process, count_cores() // max(1, len(gpus)) if gpus else 1),
+            on_error=options.on_error,
+        )
+        cluster = open_cluster(
+            n_workers=n_workers, processes=options.processes, gpus=gpus, scheduler=options.scheduler
+        )
+        with _keep_torch_threads(), cluster as opened:
+            try:
+                for receipt in run_tasks(opened, compute_shard, job, tasks):
+                    self._take(receipt)
+            finally:
+                # Before the cluster closes, which waits for the tasks that still run.
+                stop_job(job.job_id)
+
+    def _take(self, receipt: Receipt) -> None:
+        self.receipts[receipt.split][receipt.shard] = receipt
+        self.computed[receipt.split] += 1
+        self.n_images_computed += receipt.n_rows
+        self._log(event="shard", split=receipt.split, shard=receipt.shard, bytes=receipt.file_bytes)
+        self.on_event(ShardFinished(receipt))
+        self._check_trial(receipt.split)
+
+    def _check_trial(self, split: str) -> None:
+        """Raises SourceError once over half of a split's first rows turn out unreadable."""
+        layout, known = self.prepared.manifest.splits[split], self.receipts[split]
+        n_rows = min(N_ROWS_ON_TRIAL, layout.n_rows)
+        if any(shard not in known for shard in range(-(-n_rows // layout.shard_images))):
+            return
+        bad = [entry for receipt in known.values() for entry in receipt.unreadable if entry.row < n_rows]
+        if 2 * len(bad) > n_rows:
+            examples = "".join(f"\n  {entry.key}: {entry.reason}" for entry in bad[:3])
+            raise SourceError(
+                f"split {split}: {len(bad)} of the first {n_rows} images are unreadable, among them:{examples}\n"
+                f"is this the right folder? what is readable is kept in {self.prepared.folder.path}"
+            )
+
+    def _log(self, **fields: Any) -> None:
+        line = json.dumps({"time": time.time(), **fields})
+        with contextlib.suppress(OSError), open(self.prepared.folder.job / "log.jsonl", "a") as file:
+            file.write(line + "\n")
+
+    def report(self, elapsed_s: float) -> ExtractReport:
+        """What this run did."""
+        prepared, manifest = self.prepared, self.prepared.manifest
+        every = {split: list(self.receipts[split].values()) for split in prepared.splits}
+        present = prepared.folder.splits(manifest)
+        finished = all(prepared.folder.read_summary(split) is not None for split in present)
+        names = {receipt.backend["name"] for receipts in every.values() for receipt in receipts}
+        return ExtractReport(
+            store=str(prepared.folder.path),
+            state="complete" if finished else "incomplete",
+            splits={split: self._report_split(split, receipts) for split, receipts in every.items()},
+            bytes=folder_bytes(prepared.folder.path),
+            elapsed_s=elapsed_s,
+            images_per_s=self.n_images_computed / elapsed_s,
+            backend=", ".join(sorted(names)),
+            unreadable=tuple(
+                {"split": split, "key": entry.key, "reason": entry.reason}
+                for split, receipts in every.items()
+                for receipt in sorted(receipts, key=lambda receipt: receipt.shard)
+                for entry in receipt.unreadable
+            ),
+        )
+
+    def _report_split(self, split: str, receipts: list[Receipt]) -> SplitReport:
+        rows, ok = sum(receipt.n_rows for receipt in receipts), sum(receipt.n_ok for receipt in receipts)
+        computed = self.computed[split]
+        return SplitReport(rows, ok, rows - ok, len(receipts), computed, len(receipts) - computed)
+
+
+def find_gpus() -> tuple[str, ...]:
+    """The GPUs this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible:
+        return tuple(visible.split(","))[: torch.cuda.device_count()]
+    return tuple(str(index) for index in range(torch.cuda.device_count()))
+
+
+@contextlib.contextmanager
+def _keep_torch_threads() -> Iterator[None]:
+    """Shard tasks set torch to one thread, process-wide; the caller's own number comes back afterwards."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,279 @@
+"""One shard: read, decode, transform, encode and write its rows, overlapped; the same code in every executor."""
+
+import errno
+import importlib.metadata
+import platform
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from scatcache.errors import ScatcacheError, UnreadableImage
+from scatcache.images.decode import decode
+from scatcache.images.sources import Source
+from scatcache.job.planning import ShardTask
+from scatcache.store.encodings import Encoding, find_encoding
+from scatcache.store.folder import StoreFolder
+from scatcache.store.manifest import Manifest
+from scatcache.store.receipts import Receipt, Unreadable
+from scatcache.store.shard_file import ShardWriter
+from scatcache.version import __version__
+
+# A file server that restarts is back within these; a disk that is gone is not.
+TRANSIENT_ERRNOS = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR)
+RETRY_PAUSES_S = (0.2, 1.0, 3.0)
+# Decoded batches waiting for the transform, and transformed ones waiting to be written.
+N_BATCHES_AHEAD = 2
+
+PACKAGES = ("torch", "numpy", "pillow", "numcodecs")
+
+_local = threading.local()
+_pools: dict[int, ThreadPoolExecutor] = {}
+_pools_lock = threading.Lock()
+_stopped: set[str] = set()
+
+
+class JobStopped(BaseException):
+    """Unwinds a shard task of a job that has ended; never leaves the worker."""
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """What every shard of a job shares. job_id: fresh per run; store: absolute path, the same on every worker;
+    device: "cpu" or "cuda"; backend: a name of open_transform; decode_threads: per process; on_error: "skip" or
+    "fail"."""
+
+    job_id: str
+    store: str
+    manifest: Manifest
+    source: Source
+    device: str
+    backend: str
+    decode_threads: int
+    on_error: str
+
+
+def stop_job(job_id: str) -> None:
+    """Makes the tasks of this job in this process end at their next batch, leaving no file."""
+    _stopped.add(job_id)
+
+
+def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
+    """Computes, publishes and returns one shard's receipt; returns the present one where the shard is done.
+
+    Raises UnreadableImage where on_error is "fail", ScatcacheError where the source cannot be read, OSError where the
+    store cannot be written.
+    """
+    folder = StoreFolder(job.store)
+    done = folder.find_done(job.manifest, task.split, task.shard, rows_digest=task.rows_digest)
+    if done is not None:
+        return done
+    layout = job.manifest.splits[task.split]
+    transform = _find_transform(job, task.split)
+    encoding = find_encoding(job.manifest.encoding)
+    path = folder.shard(task.split, task.shard)
+    with ShardWriter(path, n_chunks=layout.n_chunks) as writer:
+        sink = ShardSink(writer, encoding, chunk_images=layout.chunk_images, n_channels=job.manifest.spec.n_channels)
+        with ThreadPoolExecutor(1, thread_name_prefix="scatcache-write") as writing:
+            pending: deque[Future[None]] = deque()
+            for images, reasons in _decode_batches(job, task, transform.batch_images):
+                coefficients = np.empty((len(images), *_row_shape(job, task.split)), encoding.dtype)
+                transform(images, coefficients)
+                pending.append(writing.submit(sink.append, coefficients, [reason is None for reason in reasons]))
+                sink.reasons.extend(reasons)
+                if len(pending) > N_BATCHES_AHEAD:
+                    pending.popleft().result()
+            for future in pending:
+                future.result()
+        sink.finish()
+        digests = writer.commit()
+    unreadable = tuple(
+        Unreadable(task.start + position, task.keys[position], reason)
+        for position, reason in enumerate(sink.reasons)
+        if reason is not None
+    )
+    receipt = Receipt(
+        split=task.split,
+        shard=task.shard,
+        manifest=job.manifest.digest,
+        rows=task.rows_digest,
+        n_rows=len(task.keys),
+        n_ok=len(task.keys) - len(unreadable),
+        file_bytes=digests.file_bytes,
+        sha256=digests.sha256,
+        index_crc32c=digests.index_crc32c,
+        chunk_crc32c=digests.chunk_crc32c,
+        sums=tuple(sink.sums.tolist()),
+        square_sums=tuple(sink.square_sums.tolist()),
+        unreadable=unreadable,
+        backend={"name": transform.name, "device": job.device},
+        versions=find_versions(),
+    )
+    folder.publish_receipt(job.manifest, receipt)
+    return receipt
+
+
+class ShardSink:
+    """Takes coefficients batch by batch, in order, and writes them chunk by chunk; used from one thread at a time.
+
+    sums, square_sums: (n_channels,) float64 over the stored values of the readable rows; reasons: one per row, None
+    where it is readable.
+    """
+
+    def __init__(self, writer: ShardWriter, encoding: Encoding, *, chunk_images: int, n_channels: int):
+        self.sums = np.zeros(n_channels, np.float64)
+        self.square_sums = np.zeros(n_channels, np.float64)
+        self.reasons: list[str | None] = []
+        self._writer, self._encoding, self._chunk_images = writer, encoding, chunk_images
+        self._held: list[np.ndarray] = []
+        self._held_ok: list[bool] = []
+
+    def append(self, coefficients: np.ndarray, ok: list[bool]) -> None:
+        """coefficients: (n, n_channels, h, w) in the stored dtype; ok: which of the n are readable."""
+        for row, readable in zip(coefficients, ok, strict=True):
+            if readable:
+                # One row at a time: the last bit of a sum then depends on the shard alone, not on its batches.
+                values = row.reshape(len(row), -1).astype(np.float64)
+                self.sums += values.sum(axis=1)
+                self.square_sums += np.einsum("ci,ci->c", values, values)
+            else:
+                row[...] = np.nan
+            self._held.append(row)
+            self._held_ok.append(readable)
+            if len(self._held) == self._chunk_images:
+                self._write_chunk()
+
+    def _write_chunk(self) -> None:
+        if any(self._held_ok):
+            chunk = self._held[0][None] if len(self._held) == 1 else np.stack(self._held)
+            self._writer.append(self._encoding.encode(np.ascontiguousarray(chunk)))
+        else:
+            self._writer.append(None)
+        self._held, self._held_ok = [], []
+
+    def finish(self) -> None:
+        """Writes a last, partly filled chunk, filled up with the array's fill value."""
+        if self._held:
+            filler = np.full_like(self._held[0], np.nan)
+            self._held += [filler] * (self._chunk_images - len(self._held))
+            self._write_chunk()
+
+
+def _row_shape(job: ShardJob, split: str) -> tuple[int, int, int]:
+    image_shape = job.manifest.splits[split].image_shape
+    assert image_shape is not None
+    return job.manifest.spec.output_shape(*image_shape)
+
+
+def _decode_batches(
+    job: ShardJob, task: ShardTask, batch_images: int
+) -> Iterator[tuple[np.ndarray, list[str | None]]]:
+    """(uint8 (n, H, W, 3), reason per image) batch by batch, decoded ahead in the process's decoding threads."""
+    pool = _find_pool(job.decode_threads)
+    batches = [task.keys[start : start + batch_images] for start in range(0, len(task.keys), batch_images)]
+    ahead: deque[tuple[np.ndarray, list[Future[list[str | None]]]]] = deque()
+    try:
+        for position in range(len(batches) + N_BATCHES_AHEAD):
+            if position < len(batches):
+                ahead.append(_start_batch(pool, job, task.split, batches[position]))
+            if position >= N_BATCHES_AHEAD:
+                if job.job_id in _stopped:
+                    raise JobStopped
+                images, futures = ahead.popleft()
+                yield images, [reason for future in futures for reason in future.result()]
+    finally:
+        for _, futures in ahead:
+            for future in futures:
+                future.cancel()
+
+
+def _start_batch(
+    pool: ThreadPoolExecutor, job: ShardJob, split: str, keys: tuple[str, ...]
+) -> tuple[np.ndarray, list[Future[list[str | None]]]]:
+    image_shape = job.manifest.splits[split].image_shape
+    assert image_shape is not None
+    images = np.zeros((len(keys), *image_shape, 3), np.uint8)
+    step = -(-len(keys) // job.decode_threads)
+    starts = range(0, len(keys), step)
+    futures = [
+        pool.submit(_decode_rows, job, split, keys[start : start + step], images[start : start + step])
+        for start in starts
+    ]
+    return images, futures
+
+
+def _decode_rows(job: ShardJob, split: str, keys: tuple[str, ...], images: np.ndarray) -> list[str | None]:
+    """Fills images (n, H, W, 3) with the decoded rows; returns why each could not be, None where it could."""
+    reasons: list[str | None] = []
+    for key, image in zip(keys, images, strict=True):
+        if job.job_id in _stopped:
+            raise JobStopped
+        try:
+            decoded = decode(read_with_retries(job.source, split, key), size=job.manifest.size)
+            if decoded.shape != image.shape:
+                found, expected = ("x".join(map(str, shape[:2])) for shape in (decoded.shape, image.shape))
+                raise UnreadableImage(f"it is {found} pixels, the split is {expected}")
+        except UnreadableImage as error:
+            if job.on_error == "fail":
+                raise UnreadableImage(f"{split}: {key}: {error}: stopped because of --on-error fail") from error
+            reasons.append(str(error))
+        else:
+            image[...] = decoded
+            reasons.append(None)
+    return reasons
+
+
+def read_with_retries(source: Source, split: str, key: str) -> bytes | np.ndarray:
+    """What source.read returns; transient failures of the machine are retried after RETRY_PAUSES_S.
+
+    Raises ScatcacheError naming the key where the machine goes on failing.
+    """
+    for pause_s in (*RETRY_PAUSES_S, None):
+        try:
+            return source.read(split, key)
+        except OSError as error:
+            if error.errno is None:
+                raise UnreadableImage(str(error)) from error
+            if error.errno not in TRANSIENT_ERRNOS or pause_s is None:
+                tries = f" ({len(RETRY_PAUSES_S) + 1} tries)" if error.errno in TRANSIENT_ERRNOS else ""
+                raise ScatcacheError(
+                    f"{split}: {key}: {error.strerror}{tries}: mend what holds the files, then give the same command "
+                    f"again: it goes on from here"
+                ) from error
+            time.sleep(pause_s)
+    raise AssertionError
+
+
+def _find_transform(job: ShardJob, split: str) -> Any:
+    """This thread's transform for the split's images, one intra-op thread: bytes then depend on no neighbour."""
+    import torch
+
+    from scatcache.scattering.batched import open_transform
+
+    torch.set_num_threads(1)
+    image_shape = job.manifest.splits[split].image_shape
+    assert image_shape is not None
+    wanted = (job.manifest.spec, image_shape, job.device, job.backend)
+    if getattr(_local, "wanted", None) != wanted:
+        spec, shape, device, backend = wanted
+        _local.transform = open_transform(spec, shape=shape, device=device, backend=backend)
+        _local.wanted = wanted
+    return _local.transform
+
+
+def _find_pool(n_threads: int) -> ThreadPoolExecutor:
+    with _pools_lock:
+        if n_threads not in _pools:
+            _pools[n_threads] = ThreadPoolExecutor(n_threads, thread_name_prefix="scatcache-decode")
+        return _pools[n_threads]
+
+
+def find_versions() -> dict[str, str]:
+    """Versions of whatever takes part in making the stored bytes."""
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {**versions, "scatcache": __version__, "python": platform.python_version()}

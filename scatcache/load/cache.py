@@ -1,0 +1,210 @@
+"""A finished split as training sees it: rows in source order, labels, keys, statistics, and ways to iterate."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from scatcache.errors import StoreIncomplete, UnreadableImage
+from scatcache.spec import ScatteringSpec
+from scatcache.store.manifest import Manifest
+from scatcache.store.reader import SplitReader, open_split
+
+if TYPE_CHECKING:
+    import dask.array
+    import torch
+    import xarray
+
+    from scatcache.load.dataset import CacheDataset
+    from scatcache.load.loader import CacheLoader
+
+
+class Cache:
+    """One split of a store. Indices count source rows, 0 .. len(cache) - 1, in the order of the sorted keys, whatever
+    the order on disk.
+
+    labels: int64 (n,); keys: list of str; classes: names that labels index; spec: of the transform; manifest: every
+    setting; row_shape: (n_channels, h, w); dtype: as stored; readable: int64 indices of the rows with coefficients;
+    folds: the source's folds, None where it has none.
+    """
+
+    def __init__(self, reader: SplitReader):
+        self._reader = reader
+        self._stored_row = np.empty(len(reader.rows), np.int64)
+        self._stored_row[reader.rows.source_index] = np.arange(len(reader.rows))
+        self._unreadable = reader.unreadable()
+        self.labels: npt.NDArray[np.int64] = reader.rows.label[self._stored_row]
+        self.keys: list[str] = reader.rows.key[self._stored_row].tolist()
+        self.folds: list[npt.NDArray[np.int64]] | None = None
+
+    @property
+    def split(self) -> str:
+        return self._reader.split
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._reader.manifest
+
+    @property
+    def spec(self) -> ScatteringSpec:
+        return self._reader.manifest.spec
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self._reader.manifest.classes
+
+    @property
+    def row_shape(self) -> tuple[int, int, int]:
+        return self._reader.row_shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self._reader.encoding.dtype)
+
+    def __len__(self) -> int:
+        return len(self._stored_row)
+
+    def __repr__(self) -> str:
+        channels, height, width = self.row_shape
+        name = f"Cache {self._reader.folder.path.name!r}, split {self.split!r}"
+        return f"<{name}: {len(self)} rows of ({channels}, {height}, {width}) {self.dtype}, {self.spec}>"
+
+    @property
+    def readable(self) -> npt.NDArray[np.int64]:
+        """(n_ok,) int64, increasing: rows whose image could be read and whose shard is finished."""
+        stored = np.zeros(len(self), bool)
+        for shard in self._reader.finished_shards():
+            span = self._reader.layout.rows_of(shard)
+            stored[span.start : span.stop] = True
+        stored[list(self._unreadable)] = False
+        return np.flatnonzero(stored[self._stored_row])
+
+    def coefficients(self, rows: npt.ArrayLike | slice) -> npt.NDArray[Any]:
+        """(n, n_channels, h, w) coefficients of source rows, in the stored dtype; NumPy only, every byte checked.
+
+        rows: integers (negative ones count from the end), a slice or a boolean mask of len(cache). Raises IndexError
+        for rows out of range, UnreadableImage, StoreIncomplete, StoreDamaged.
+        """
+        wanted = self._find_rows(rows)
+        stored = self._stored_row[wanted]
+        if self._unreadable:
+            self._refuse_unreadable(stored)
+        return self._reader.read(stored)
+
+    def _find_rows(self, rows: npt.ArrayLike | slice) -> npt.NDArray[np.int64]:
+        if isinstance(rows, slice):
+            return np.arange(len(self))[rows]
+        wanted = np.asarray(rows)
+        if wanted.dtype == bool:
+            if wanted.shape != (len(self),):
+                raise IndexError(f"the mask has shape {wanted.shape}, expected ({len(self)},)")
+            return np.flatnonzero(wanted)
+        if wanted.ndim != 1 or (wanted.size and not np.issubdtype(wanted.dtype, np.integer)):
+            raise IndexError(f"rows are {wanted.dtype} of shape {wanted.shape}: expected a list of integers")
+        wanted = wanted.astype(np.int64)
+        outside = (wanted < -len(self)) | (wanted >= len(self))
+        if outside.any():
+            raise IndexError(f"row {wanted[outside][0]} is out of range: the split has {len(self)} rows")
+        return np.where(wanted < 0, wanted + len(self), wanted)
+
+    def _refuse_unreadable(self, stored: npt.NDArray[np.int64]) -> None:
+        for row in stored.tolist():
+            if row in self._unreadable:
+                entry = self._unreadable[row]
+                index = int(self._reader.rows.source_index[row])
+                raise UnreadableImage(
+                    f"split {self.split}, row {index} ({entry.key}) has no coefficients: its image was unreadable: "
+                    f"{entry.reason}"
+                )
+
+    def __getitem__(self, row: int) -> "tuple[torch.Tensor, int]":
+        """(float32 (n_channels, h, w), label) of one source row. Raises as coefficients() does."""
+        import torch
+
+        index = int(self._find_rows([row])[0])
+        return torch.from_numpy(self.coefficients([index])[0]).float(), int(self.labels[index])
+
+    @property
+    def channel_mean(self) -> npt.NDArray[np.float64]:
+        """(n_channels,) float64: mean over the readable rows and positions, from the sums in the receipts."""
+        return self._moments()[0]
+
+    @property
+    def channel_std(self) -> npt.NDArray[np.float64]:
+        """(n_channels,) float64: standard deviation over the readable rows and positions (divided by n)."""
+        mean, square_mean = self._moments()
+        return np.sqrt(np.maximum(square_mean - mean**2, 0))
+
+    def _moments(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        summary = self._reader.summary
+        if summary is None:
+            raise StoreIncomplete(f"split {self.split} is incomplete: its statistics are known once it is finished")
+        n_values = max(1, summary.n_ok * self.row_shape[1] * self.row_shape[2])
+        return np.array(summary.sums) / n_values, np.array(summary.square_sums) / n_values
+
+    def dataset(self) -> "CacheDataset":
+        """A map-style torch Dataset of the readable rows; see CacheDataset."""
+        from scatcache.load.dataset import CacheDataset
+
+        return CacheDataset(self)
+
+    def loader(
+        self,
+        batch_size: int,
+        shuffle: bool = False,
+        *,
+        seed: int = 0,
+        rank: int | None = None,
+        world_size: int | None = None,
+        drop_last: bool = False,
+        channels: Sequence[int] | slice | None = None,
+        augment: "Callable[..., torch.Tensor] | None" = None,
+        device: "str | torch.device" = "cpu",
+        dtype: "torch.dtype | None" = None,
+    ) -> "CacheLoader":
+        """Batches (S, y) of the readable rows: S (B, n_channels, h, w) of dtype (float32 by default), y int64 (B,),
+        both on device. See CacheLoader.
+        """
+        from scatcache.load.loader import CacheLoader
+
+        return CacheLoader(
+            self,
+            batch_size,
+            shuffle,
+            seed=seed,
+            rank=rank,
+            world_size=world_size,
+            drop_last=drop_last,
+            channels=channels,
+            augment=augment,
+            device=device,
+            dtype=dtype,
+        )
+
+    def to_dask(self) -> "dask.array.Array":
+        """(n, n_channels, h, w) in storage order and dtype, one block a shard, every byte checked when computed.
+
+        Unreadable rows are NaN. Raises StoreIncomplete for an incomplete split.
+        """
+        from scatcache.load.lazy import build_dask
+
+        return build_dask(self._reader)
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """to_dask() with its coordinates, in storage order. Raises StoreIncomplete for an incomplete split."""
+        from scatcache.load.lazy import build_xarray
+
+        return build_xarray(self._reader)
+
+
+def open_cache(
+    path: str | os.PathLike[str], split: str | None = None, *, allow_partial: bool = False
+) -> Cache:
+    """Opens one split of a store for reading; takes the only split where split is None.
+
+    allow_partial: open an unfinished split too; rows that are not there yet raise StoreIncomplete when asked for.
+    Raises NotAStore, StoreIncomplete (also for a split that is not there, or several and none named), StoreDamaged.
+    """
+    return Cache(open_split(path, split, allow_partial=allow_partial))

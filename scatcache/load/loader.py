@@ -1,0 +1,182 @@
+"""Batches for a training loop: rows read ahead in a thread, kept in the stored dtype until the device."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from scatcache.load.sampler import count_batches, count_rows, deal_rows, seed_step
+
+if TYPE_CHECKING:
+    from scatcache.load.cache import Cache
+
+# One batch being trained on, the next ones read meanwhile.
+N_BATCHES_AHEAD = 2
+STATE_FIELDS = ("seed", "shuffle", "batch_size", "drop_last", "rank", "world_size", "n_rows")
+
+
+class CacheLoader:
+    """Iterates batches (S, y) of a cache's readable rows; each iteration is the next epoch.
+
+    S: (B, n_channels, h, w) of dtype (torch.float32 by default), channels picked where given; y: int64 (B,); both on
+    device. shuffle: a permutation drawn from (seed, epoch); else source order. rank, world_size: this process's part,
+    by default torch.distributed's where it is initialised, else everything. augment: called as
+    augment(S, spec=..., generator=...) on the converted batch on the device, the generator seeded from (seed, epoch,
+    rank, step). state_dict() and load_state_dict() stop and go on in mid-epoch, batch for batch.
+
+    Raises ValueError for arguments out of range; iterating raises StoreDamaged, StoreIncomplete as reading does.
+    """
+
+    def __init__(
+        self,
+        cache: "Cache",
+        batch_size: int,
+        shuffle: bool = False,
+        *,
+        seed: int = 0,
+        rank: int | None = None,
+        world_size: int | None = None,
+        drop_last: bool = False,
+        channels: Sequence[int] | slice | None = None,
+        augment: Callable[..., torch.Tensor] | None = None,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+    ):
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}: expected at least 1")
+        if seed < 0:
+            raise ValueError(f"seed is {seed}: expected at least 0")
+        self.cache, self.batch_size, self.shuffle, self.seed, self.drop_last = (
+            cache,
+            batch_size,
+            bool(shuffle),
+            seed,
+            bool(drop_last),
+        )
+        self.rank, self.world_size = find_rank(rank, world_size)
+        self.augment = augment
+        self.device = torch.device(device)
+        self.dtype = torch.float32 if dtype is None else dtype
+        self._channels = find_channels(channels, cache.spec.n_channels)
+        self._rows = cache.readable
+        self._next_epoch, self._next_step = 0, 0
+        self._epoch, self._step = 0, 0
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch on this rank."""
+        n_rows = count_rows(len(self._rows), shuffle=self.shuffle, rank=self.rank, world_size=self.world_size)
+        return count_batches(n_rows, self.batch_size, drop_last=self.drop_last)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Makes the next iteration this epoch, from its first batch."""
+        if epoch < 0:
+            raise ValueError(f"epoch is {epoch}: expected at least 0")
+        self._next_epoch, self._next_step = epoch, 0
+        self._epoch, self._step = epoch, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the latest iteration is: the batches delivered, and what must be equal to go on from there."""
+        at_end = self._step == len(self)
+        position = {"epoch": self._epoch + at_end, "step": 0 if at_end else self._step}
+        return {**position, **self._identity()}
+
+    def _identity(self) -> dict[str, Any]:
+        return {**{name: getattr(self, name) for name in STATE_FIELDS[:-1]}, "n_rows": len(self._rows)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Makes the next iteration go on after the batches that state counts.
+
+        Raises ValueError where this loader deals its rows otherwise than the one that made the state.
+        """
+        differing = [name for name in STATE_FIELDS if state.get(name) != self._identity()[name]]
+        if differing:
+            name = differing[0]
+            raise ValueError(
+                f"the state was made with {name}={state.get(name)!r}, this loader has {self._identity()[name]!r}: "
+                f"make the loader as before"
+            )
+        self._next_epoch, self._next_step = state["epoch"], state["step"]
+        self._epoch, self._step = state["epoch"], state["step"]
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        epoch, first = self._next_epoch, self._next_step
+        self._next_epoch, self._next_step = epoch + 1, 0
+        self._epoch, self._step = epoch, first
+        rows = deal_rows(
+            self._rows,
+            shuffle=self.shuffle,
+            seed=self.seed,
+            epoch=epoch,
+            rank=self.rank,
+            world_size=self.world_size,
+        )
+        batches = [rows[step * self.batch_size : (step + 1) * self.batch_size] for step in range(first, len(self))]
+        for step, host in enumerate(read_ahead(self._read, batches), first):
+            batch = self._deliver(*host, epoch=epoch, step=step)
+            self._epoch, self._step = epoch, step + 1
+            yield batch
+
+    def _read(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        coefficients = self.cache.coefficients(rows)
+        if self._channels is not None:
+            coefficients = np.ascontiguousarray(coefficients[:, self._channels])
+        S, y = torch.from_numpy(coefficients), torch.from_numpy(self.cache.labels[rows])
+        return (S.pin_memory(), y.pin_memory()) if self.device.type == "cuda" else (S, y)
+
+    def _deliver(
+        self, S: torch.Tensor, y: torch.Tensor, *, epoch: int, step: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        S = S.to(self.device, non_blocking=True).to(self.dtype)
+        y = y.to(self.device, non_blocking=True)
+        if self.augment is not None:
+            generator = torch.Generator(self.device)
+            generator.manual_seed(seed_step(self.seed, epoch, self.rank, step))
+            S = self.augment(S, spec=self.cache.spec, generator=generator)
+        return S, y
+
+
+def find_rank(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    """(rank, world_size), from torch.distributed where neither is given and it is initialised, else (0, 1)."""
+    if (rank is None) != (world_size is None):
+        raise ValueError(f"rank is {rank} and world_size is {world_size}: give both or neither")
+    if rank is None or world_size is None:
+        distributed = torch.distributed
+        if distributed.is_available() and distributed.is_initialized():
+            return distributed.get_rank(), distributed.get_world_size()
+        return 0, 1
+    if not 0 <= rank < world_size:
+        raise ValueError(f"rank is {rank}: expected 0 to world_size - 1 = {world_size - 1}")
+    return rank, world_size
+
+
+def find_channels(channels: Sequence[int] | slice | None, n_channels: int) -> np.ndarray | None:
+    """int64 channel indices, None for all. Raises IndexError for one out of range."""
+    if channels is None:
+        return None
+    if isinstance(channels, slice):
+        return np.arange(n_channels)[channels]
+    chosen = np.asarray(channels, np.int64)
+    if chosen.ndim != 1 or (chosen < -n_channels).any() or (chosen >= n_channels).any():
+        raise IndexError(f"channels are {channels!r}: expected a list of integers below {n_channels}")
+    return chosen
+
+
+def read_ahead(read: Callable[[Any], Any], batches: Sequence[Any]) -> Iterator[Any]:
+    """Yields read(batch) for each batch in order, reading up to N_BATCHES_AHEAD of them in a thread meanwhile.
+
+    What read raises is raised here, in its place. Leaving early waits for the one read under way.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="scatcache-load") as pool:
+        ahead = deque(pool.submit(read, batch) for batch in batches[:N_BATCHES_AHEAD])
+        try:
+            for position in range(len(batches)):
+                item = ahead.popleft().result()
+                if position + N_BATCHES_AHEAD < len(batches):
+                    ahead.append(pool.submit(read, batches[position + N_BATCHES_AHEAD]))
+                yield item
+        finally:
+            for future in ahead:
+                future.cancel()

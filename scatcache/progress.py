@@ -1,0 +1,117 @@
+"""A job's progress on stderr: a bar on a terminal, elsewhere a plain line at most every 10 s."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from scatcache.job.events import Event, JobPlanned, ShardFinished
+
+LINE_EVERY_S = 10.0
+
+
+class Tally:
+    """What has been done since the job began, and what that makes of the rest."""
+
+    def __init__(self, planned: JobPlanned):
+        self.planned = planned
+        self.started = time.monotonic()
+        self.images, self.bytes, self.unreadable = 0, 0, 0
+
+    def add(self, event: ShardFinished) -> None:
+        self.images += event.receipt.n_rows
+        self.bytes += event.receipt.file_bytes
+        self.unreadable += event.receipt.n_rows - event.receipt.n_ok
+
+    @property
+    def images_done(self) -> int:
+        return self.planned.n_images_done + self.images
+
+    @property
+    def images_per_s(self) -> float:
+        return self.images / max(time.monotonic() - self.started, 1e-9)
+
+    def describe(self) -> str:
+        """Done of all, rate, bytes written, time left, unreadable ones."""
+        rate = self.images_per_s
+        left = f"{(self.planned.n_images - self.images_done) / rate:,.0f} s left" if rate else "no rate yet"
+        return (
+            f"{self.images_done:,}/{self.planned.n_images:,} images, {rate:,.1f} images/s, "
+            f"{self.bytes / 1e6:,.1f} MB written, {left}, {self.unreadable:,} unreadable"
+        )
+
+
+def announce(planned: JobPlanned) -> str:
+    """What is about to be done, before any of it is."""
+    shapes = ", ".join(f"{split} {'x'.join(map(str, shape))}" for split, shape in planned.output_shapes.items())
+    kept = f", {planned.n_done:,} of them done" if planned.n_done else ""
+    return (
+        f"{planned.n_images:,} images -> {planned.store}\n"
+        f"coefficients: {shapes}; at most {planned.bytes / 1e9:.2f} GB, {planned.free_bytes / 1e9:.2f} GB free\n"
+        f"{planned.n_shards:,} shards{kept}; {planned.n_workers} at once on {planned.device} with {planned.backend} "
+        f"({planned.reason})"
+    )
+
+
+@contextmanager
+def watch_job(*, quiet: bool) -> Iterator[Callable[[Event], None]]:
+    """A callback for a job's events that draws them; what was drawn is cleared away on leaving."""
+    if quiet:
+        yield lambda event: None
+    elif sys.stderr.isatty():
+        with _draw_bar() as on_event:
+            yield on_event
+    else:
+        yield _print_lines()
+
+
+def _show_plan(planned: JobPlanned) -> Tally:
+    for warning in planned.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if planned.bytes * (1 - planned.n_images_done / planned.n_images) > planned.free_bytes:
+        click.echo("warning: fits only if the coefficients compress as those of natural images do", err=True)
+    click.echo(announce(planned), err=True)
+    return Tally(planned)
+
+
+def _print_lines() -> Callable[[Event], None]:
+    state: dict[str, Any] = {"tally": None, "shown": 0.0}
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, JobPlanned):
+            state.update(tally=_show_plan(event), shown=time.monotonic())
+        elif isinstance(event, ShardFinished):
+            state["tally"].add(event)
+            if time.monotonic() - state["shown"] >= LINE_EVERY_S:
+                state["shown"] = time.monotonic()
+                click.echo(state["tally"].describe(), err=True)
+
+    return on_event
+
+
+@contextmanager
+def _draw_bar() -> Iterator[Callable[[Event], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (BarColumn(bar_width=20), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}"))
+    progress = Progress(*columns, console=Console(stderr=True), transient=True)
+    state: dict[str, Any] = {"tally": None, "task": None}
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, JobPlanned):
+            state["tally"] = _show_plan(event)
+            state["task"] = progress.add_task("starting", total=event.n_images, completed=event.n_images_done)
+            progress.start()
+        elif isinstance(event, ShardFinished):
+            tally = state["tally"]
+            tally.add(event)
+            progress.update(state["task"], completed=tally.images_done, description=tally.describe())
+
+    try:
+        yield on_event
+    finally:
+        progress.stop()

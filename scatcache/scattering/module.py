@@ -1,0 +1,92 @@
+"""Scattering2D: the transform as a torch module, called like Kymatio's."""
+
+import torch
+from torch import Tensor, nn
+
+from scatcache.scattering.backends import build_backend, resolve_backend
+from scatcache.scattering.torch_fft import scale_pixels
+from scatcache.spec import ScatteringSpec
+
+
+class Scattering2D(nn.Module):
+    """Scattering coefficients of images of one shape: (..., H, W) -> (..., n_paths, h, w).
+
+    J: log2 of the largest scale; shape: (H, W) in pixels; L: number of angles; max_order: 0, 1 or 2; backend: "auto" or
+    "torch"; grid: as in ScatteringSpec. Paths stand in Kymatio's order (scatcache.scattering.path_table).
+
+    Floats are taken as they are and decide the precision, float32 or float64; uint8 is divided by 255 in float32. The
+    transform is differentiable, with a gradient of 0 where a modulus is 0, and follows .to(device); its filters keep
+    their precision under .half() and the like, and are no part of the state dict.
+
+    Raises ValueError for settings out of range, images smaller than 2^J and unknown backends.
+    """
+
+    def __init__(
+        self,
+        J: int,
+        shape: tuple[int, int],
+        L: int = 8,
+        max_order: int = 2,
+        *,
+        backend: str = "auto",
+        grid: str = "kymatio",
+    ) -> None:
+        super().__init__()
+        self.spec = ScatteringSpec(J=J, L=L, max_order=max_order, grid=grid)
+        self.shape = _check_shape(shape)
+        self.backend = resolve_backend(backend)
+        self.transform = build_backend(self.backend, self.spec, self.shape)
+
+    @property
+    def J(self) -> int:
+        return self.spec.J
+
+    @property
+    def L(self) -> int:
+        return self.spec.L
+
+    @property
+    def max_order(self) -> int:
+        return self.spec.max_order
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Coefficients (..., n_paths, h, w) of images (..., H, W), on their device.
+
+        Raises TypeError for what is no tensor of uint8, float32 or float64, ValueError for another spatial size and for
+        images on another device than the module.
+        """
+        self._check_images(images)
+        planes = scale_pixels(images).reshape(-1, *self.shape)
+        coefficients = self.transform(planes)
+        return coefficients.reshape(*images.shape[:-2], *coefficients.shape[1:])
+
+    def scattering(self, images: Tensor) -> Tensor:
+        """The same as calling the module; Kymatio's name."""
+        return self(images)
+
+    def extra_repr(self) -> str:
+        return f"J={self.J}, shape={self.shape}, L={self.L}, max_order={self.max_order}, backend={self.backend!r}"
+
+    def _check_images(self, images: Tensor) -> None:
+        if not isinstance(images, Tensor):
+            raise TypeError(f"images are a {type(images).__name__}: expected a torch.Tensor; try torch.as_tensor(images)")
+        if tuple(images.shape[-2:]) != self.shape:
+            found, expected = tuple(images.shape), f"(..., {self.shape[0]}, {self.shape[1]})"
+            channels_last = tuple(images.shape[-3:-1]) == self.shape
+            hint = ": channels stand last, try images.movedim(-1, -3)" if channels_last else ""
+            raise ValueError(f"images have shape {found}, expected {expected}{hint}")
+        if images.device != self.transform.device:
+            raise ValueError(
+                f"images are on {images.device}, this Scattering2D on {self.transform.device}: "
+                f"move one of them with .to(device)"
+            )
+
+
+def _check_shape(shape: tuple[int, int]) -> tuple[int, int]:
+    try:
+        height, width = shape
+    except (TypeError, ValueError):
+        raise TypeError(f"shape is {shape!r}: expected (height, width) in pixels") from None
+    if not all(isinstance(size, int) and not isinstance(size, bool) for size in (height, width)):
+        raise TypeError(f"shape is {shape!r}: expected two integers, (height, width) in pixels")
+    return height, width

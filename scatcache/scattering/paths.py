@@ -1,0 +1,53 @@
+"""The order of scattering paths and channels: the one definition that every backend and reader follows.
+
+Paths stand in Kymatio's order: S0; all of order 1, j1 outer and theta1 inner; all of order 2, (j1, theta1) outer and
+(j2, theta2) inner with j2 > j1. channel = colour * n_paths + path.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scatcache.spec import N_COLOURS, ScatteringSpec
+
+PATH_FIELDS = ("order", "j1", "theta1", "j2", "theta2")
+CHANNEL_FIELDS = (*PATH_FIELDS, "colour")
+
+
+def path_table(spec: ScatteringSpec) -> dict[str, NDArray[np.int8]]:
+    """What each path of one colour plane is.
+
+    Returns int8 arrays (n_paths,) named order, j1, theta1, j2, theta2; -1 where a path has no such wavelet.
+    """
+    blocks = [np.array([[0, -1, -1, -1, -1]], np.int8)]
+    if spec.max_order >= 1:
+        blocks += [_first_order_block(spec, j1) for j1 in range(spec.J)]
+    if spec.max_order >= 2:
+        blocks += [_second_order_block(spec, j1) for j1 in range(spec.J)]
+    paths = np.concatenate(blocks)
+    return {field: np.ascontiguousarray(paths[:, i]) for i, field in enumerate(PATH_FIELDS)}
+
+
+def channel_table(spec: ScatteringSpec) -> dict[str, NDArray[np.int8]]:
+    """What each stored channel is: the path table of each colour in turn, and the colour.
+
+    Returns int8 arrays (n_channels,) named order, j1, theta1, j2, theta2, colour; -1 where there is no such wavelet.
+    """
+    channels = {field: np.tile(values, N_COLOURS) for field, values in path_table(spec).items()}
+    channels["colour"] = np.repeat(np.arange(N_COLOURS, dtype=np.int8), spec.n_paths)
+    return channels
+
+
+def _first_order_block(spec: ScatteringSpec, j1: int) -> NDArray[np.int8]:
+    """(L, 5) rows of path_table for the paths of order 1 at scale j1, theta1 ascending."""
+    block = np.full((spec.L, len(PATH_FIELDS)), -1, np.int8)
+    block[:, :3] = [(1, j1, theta1) for theta1 in range(spec.L)]
+    return block
+
+
+def _second_order_block(spec: ScatteringSpec, j1: int) -> NDArray[np.int8]:
+    """(L * (J - 1 - j1) * L, 5) rows of path_table for order 2 from scale j1: (theta1, j2, theta2), the last fastest."""
+    theta1, j2, theta2 = np.meshgrid(
+        np.arange(spec.L), np.arange(j1 + 1, spec.J), np.arange(spec.L), indexing="ij"
+    )
+    columns = [np.full(j2.size, 2), np.full(j2.size, j1), theta1.ravel(), j2.ravel(), theta2.ravel()]
+    return np.stack(columns, axis=1).astype(np.int8)

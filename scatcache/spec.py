@@ -1,0 +1,72 @@
+"""The settings of one scattering transform and the sizes that follow from them."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+GRIDS = ("kymatio",)
+N_COLOURS = 3
+
+
+@dataclass(frozen=True)
+class ScatteringSpec:
+    """J, L, max_order and grid of a 2-D scattering transform of RGB images.
+
+    J: log2 of the largest scale, 1 to 8; L: number of angles, 1 to 127; max_order: 0, 1 or 2; grid: where the
+    coefficients are sampled ("kymatio": pixels 0, 2^J, 2*2^J, ...).
+
+    Raises ValueError for values outside these ranges, TypeError for values that are no integers.
+    """
+
+    J: int
+    L: int = 8
+    max_order: int = 2
+    grid: str = "kymatio"
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("J", 1, 8), ("L", 1, 127), ("max_order", 0, 2)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} is {value!r}: expected an integer from {low} to {high}")
+            if not low <= value <= high:
+                raise ValueError(f"{name} is {value}: expected an integer from {low} to {high}")
+        if self.grid not in GRIDS:
+            raise ValueError(f"grid is {self.grid!r}: expected one of {', '.join(GRIDS)}")
+
+    @property
+    def n_paths(self) -> int:
+        """Paths of one colour plane: 1 + J L + L^2 J (J - 1) / 2 up to order 2."""
+        n_paths_by_order = (1, self.J * self.L, self.L**2 * self.J * (self.J - 1) // 2)
+        return sum(n_paths_by_order[: self.max_order + 1])
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of an RGB image: colour * n_paths + path."""
+        return N_COLOURS * self.n_paths
+
+    def check_shape(self, height: int, width: int) -> None:
+        """Raises ValueError where a (height, width) image is smaller than 2^J on either axis."""
+        if min(height, width) < 2**self.J:
+            raise ValueError(
+                f"images of {height}x{width} are too small for J={self.J}, which needs {2**self.J} pixels on each "
+                f"axis: choose a smaller J or larger images"
+            )
+
+    def padded_shape(self, height: int, width: int) -> tuple[int, int]:
+        """Padded size per axis, ((M + 2^J) // 2^J + 1) 2^J, as in Kymatio 0.3.0 (compute_padding)."""
+        self.check_shape(height, width)
+        return ((height >> self.J) + 2) << self.J, ((width >> self.J) + 2) << self.J
+
+    def output_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """(n_channels, h, w) of the coefficients of one RGB image of (height, width) pixels.
+
+        Raises ValueError where the image is smaller than 2^J on either axis.
+        """
+        padded_height, padded_width = self.padded_shape(height, width)
+        return self.n_channels, (padded_height >> self.J) - 2, (padded_width >> self.J) - 2
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "ScatteringSpec":
+        return cls(**fields)

@@ -1,0 +1,225 @@
+"""A store's folder: creating it and its splits, reading its manifest, publishing receipts and summaries."""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scatcache.errors import NotAStore, ScatcacheError, StoreDamaged
+from scatcache.store.files import (
+    fsync_folder,
+    publish,
+    remove_temporaries,
+    temporary_beside,
+    to_json,
+    write_atomically,
+)
+from scatcache.store.layout import receipt_name, shard_name, status_name
+from scatcache.store.manifest import Manifest
+from scatcache.store.metadata import channel_chunk, describe_root, describe_split
+from scatcache.store.receipts import Receipt, Summary, hash_bytes, parse_receipt, parse_summary
+from scatcache.store.rows import ROW_ARRAYS, RowTable, decode_rows, encode_rows, encode_status, with_crc
+from scatcache.store.shard_file import read_index
+
+
+class StoreFolder:
+    """The paths and files of one store on a local (or locally mounted) file system; holds no open file."""
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+
+    @property
+    def job(self) -> Path:
+        """STORE.job: everything volatile; deleting it loses only comfort."""
+        return self.path.with_name(self.path.name + ".job")
+
+    def coefficients(self, split: str) -> Path:
+        return self.path / split / "coefficients"
+
+    def shard(self, split: str, shard: int) -> Path:
+        return self.coefficients(split) / shard_name(shard)
+
+    def receipts(self, split: str) -> Path:
+        return self.coefficients(split) / "receipts"
+
+    def summary(self, split: str) -> Path:
+        return self.receipts(split) / "summary.json"
+
+    def status(self, split: str, shard: int) -> Path:
+        return self.path / split / "status" / status_name(shard)
+
+    # Reading
+
+    def read_root(self) -> dict[str, Any] | None:
+        """The attributes under "scatcache" of zarr.json, None where this folder carries none of ours.
+
+        Raises StoreDamaged where zarr.json is ours by its place but does not parse.
+        """
+        try:
+            data = (self.path / "zarr.json").read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            document = json.loads(data)
+            fields = document["attributes"].get("scatcache")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StoreDamaged(f"{self.path}/zarr.json is not readable as Zarr v3 metadata: restore it") from error
+        return fields
+
+    def read_manifest(self) -> Manifest:
+        """Raises NotAStore where there is none of ours, or one of a newer format; StoreDamaged where it is malformed."""
+        fields = self.read_root()
+        if fields is None:
+            found = "a folder without our manifest" if self.path.is_dir() else "nothing" if not self.path.exists() else "a file"
+            raise NotAStore(f"{self.path} is no scatcache store (found {found}): name a folder that scatcache extract made")
+        try:
+            return Manifest.from_dict(fields)
+        except (NotAStore, StoreDamaged) as error:
+            raise type(error)(f"{self.path}: {error}") from error
+
+    def splits(self, manifest: Manifest) -> list[str]:
+        """The splits that were added, sorted by name."""
+        return [name for name in sorted(manifest.splits) if (self.path / name / "zarr.json").exists()]
+
+    def read_rows(self, manifest: Manifest, split: str) -> RowTable:
+        """A split's row table. Raises StoreDamaged naming the array that is missing or damaged."""
+        arrays = {}
+        for name in ROW_ARRAYS:
+            path = self.path / split / name / "c.0"
+            try:
+                arrays[name] = decode_rows(name, path.read_bytes(), n_rows=manifest.splits[split].n_rows)
+            except (FileNotFoundError, StoreDamaged) as error:
+                reason = "it is missing" if isinstance(error, FileNotFoundError) else error
+                raise StoreDamaged(f"{self.path}: split {split}, array {name} ({path.name}): {reason}") from error
+        return RowTable(**arrays)
+
+    def read_receipt(self, split: str, shard: int) -> tuple[Receipt, str] | None:
+        """(receipt, sha256 of its bytes), None where the shard has none."""
+        try:
+            data = (self.receipts(split) / receipt_name(shard)).read_bytes()
+        except FileNotFoundError:
+            return None
+        return parse_receipt(data), hash_bytes(data)
+
+    def read_summary(self, split: str) -> Summary | None:
+        """None where the split is unfinished."""
+        try:
+            return parse_summary(self.summary(split).read_bytes())
+        except FileNotFoundError:
+            return None
+
+    # Writing
+
+    def create(self, manifest: Manifest) -> None:
+        """Makes the folder with the manifest and no split yet."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path / "zarr.json", to_json(describe_root(manifest, {}), indent=2))
+        fsync_folder(self.path.parent)
+
+    def add_split(
+        self, manifest: Manifest, split: str, *, rows: RowTable, channels: Mapping[str, np.ndarray]
+    ) -> None:
+        """Writes a split's metadata and small arrays once, whole or not at all.
+
+        channels: (n_channels,) int8 coordinates by name.
+        """
+        final = self.path / split
+        if (final / "zarr.json").exists():
+            return
+        temporary = temporary_beside(final)
+        for name, document in describe_split(manifest, split, channel_names=tuple(channels)).items():
+            folder = temporary / name
+            folder.mkdir(parents=True, exist_ok=True)
+            _write_synced(folder / "zarr.json", to_json(document, indent=2))
+        for name in ROW_ARRAYS:
+            _write_synced(temporary / name / "c.0", encode_rows(name, getattr(rows, name)))
+        for name, values in channels.items():
+            _write_synced(temporary / name / "c.0", with_crc(channel_chunk(values)))
+        (temporary / "coefficients" / "receipts").mkdir()
+        for folder, _, _ in os.walk(temporary, topdown=False):
+            fsync_folder(Path(folder))
+        publish(temporary, final)
+
+    def consolidate(self, manifest: Manifest, *, channel_names: tuple[str, ...]) -> None:
+        """Replaces the root's metadata, atomically, by one that lists the splits present; keeps it where it is equal."""
+        members = {
+            split: describe_split(manifest, split, channel_names=channel_names) for split in self.splits(manifest)
+        }
+        document = to_json(describe_root(manifest, members), indent=2)
+        if (self.path / "zarr.json").read_bytes() != document:
+            write_atomically(self.path / "zarr.json", document)
+
+    def publish_receipt(self, manifest: Manifest, receipt: Receipt) -> None:
+        """Writes the statuses of a committed shard's rows, then its receipt: from here on it is done."""
+        layout = manifest.splits[receipt.split]
+        ok = np.ones(receipt.n_rows, bool)
+        ok[[entry.row - layout.rows_of(receipt.shard).start for entry in receipt.unreadable]] = False
+        status = encode_status(ok, shard_images=layout.shard_images)
+        write_atomically(self.status(receipt.split, receipt.shard), status)
+        write_atomically(self.receipts(receipt.split) / receipt_name(receipt.shard), to_json(receipt.to_dict()))
+
+    def publish_summary(self, summary: Summary) -> None:
+        """Finishes a split; keeps a summary that is already equal."""
+        data = to_json(summary.to_dict())
+        path = self.summary(summary.split)
+        with contextlib.suppress(FileNotFoundError):
+            if path.read_bytes() == data:
+                return
+        write_atomically(path, data)
+
+    def withdraw_summary(self, split: str) -> None:
+        """A split that turns out unfinished must not claim to be finished while it is worked on."""
+        with contextlib.suppress(FileNotFoundError):
+            self.summary(split).unlink()
+
+    def clean(self, manifest: Manifest) -> None:
+        """Removes what killed writers left; call it holding the lock."""
+        remove_temporaries(self.path)
+        for split in manifest.splits:
+            remove_temporaries(self.coefficients(split), self.receipts(split), self.path / split / "status")
+
+    def delete(self) -> None:
+        """Deletes the store's folder, which must carry our manifest."""
+        if self.read_root() is None:
+            raise ScatcacheError(f"{self.path} carries no scatcache manifest: not deleted")
+        shutil.rmtree(self.path)
+
+    # What is done
+
+    def find_done(self, manifest: Manifest, split: str, shard: int, *, rows_digest: str) -> Receipt | None:
+        """The receipt of a finished shard whose file's size and index agree with it, else None."""
+        try:
+            found = self.read_receipt(split, shard)
+            if found is None or not self._agrees(manifest, found[0], split, shard, rows_digest):
+                return None
+            return found[0]
+        except (FileNotFoundError, StoreDamaged):
+            return None
+
+    def _agrees(self, manifest: Manifest, receipt: Receipt, split: str, shard: int, rows_digest: str) -> bool:
+        path = self.shard(split, shard)
+        identity = (receipt.split, receipt.shard, receipt.manifest, receipt.rows, receipt.file_bytes)
+        if identity != (split, shard, manifest.digest, rows_digest, path.stat().st_size):
+            return False
+        if not self.status(split, shard).exists():
+            return False
+        with open(path, "rb") as file:
+            read_index(
+                lambda start, n: os.pread(file.fileno(), n, start),
+                file_bytes=receipt.file_bytes,
+                n_chunks=manifest.splits[split].n_chunks,
+                crc=receipt.index_crc32c,
+            )
+        return True
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,50 @@
+"""One writer at a time, by a lock that the kernel drops with its holder, however the holder dies."""
+
+import fcntl
+import os
+import struct
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from scatcache.errors import StoreLocked
+
+# struct flock of the 64-bit Linux ABI: type, whence, start, length, pid; length 0 is "to the end of the file".
+_FLOCK = "hhqqi4x"
+
+
+class WriterLock:
+    """Holds STORE.job/lock while used as a context; raises StoreLocked on entering where another process does.
+
+    An open-file-description lock (fcntl(2)) where there are such, else flock(2): neither is inherited by spawned
+    processes, both end with the last descriptor. Correctness does not rest on it: writers of equal tasks write equal
+    bytes under unique temporary names.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            if hasattr(fcntl, "F_OFD_SETLK"):
+                lock = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+                fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, lock)
+            else:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            self._close()
+            store = str(self.path.parent).removesuffix(".job")
+            raise StoreLocked(f"{store}: another process is writing it: wait for it to end, or stop it") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        os.close(self._descriptor)
+        self._descriptor = -1

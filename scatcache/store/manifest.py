@@ -1,0 +1,103 @@
+"""The settings of a store, kept as the root group's attributes; no time, host, path or credential is among them."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from scatcache.errors import NotAStore, StoreDamaged
+from scatcache.spec import ScatteringSpec
+from scatcache.store.encodings import ENCODINGS
+from scatcache.store.files import to_json
+from scatcache.store.layout import SplitLayout
+
+FORMAT = 1
+# uint8 pixels are divided by this before the transform; S(255 x) = 255 S(x), so a slip would be silent.
+PIXEL_SCALE = 255.0
+DECODER = "pillow-rgb-1"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What made a store. spec and filter_bank: the transform; size: crop in pixels or None for native sizes;
+    limit: rows kept of each split or None; encoding: a name of ENCODINGS; seed: of the storage order; shard_images:
+    as typed or None; source, official: where pixels came from; classes: names that labels index; splits: every
+    split of the source, stored or not.
+    """
+
+    spec: ScatteringSpec
+    filter_bank: str
+    encoding: str
+    size: int | None
+    limit: int | None
+    seed: int
+    shard_images: int | None
+    source: str
+    official: bool | None
+    classes: tuple[str, ...]
+    splits: dict[str, SplitLayout]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "spec": self.spec.to_dict(),
+            "filter_bank": self.filter_bank,
+            "pixel_scale": PIXEL_SCALE,
+            "preprocessing": {"size": self.size},
+            "decoder": DECODER,
+            "source": {"name": self.source, "official": self.official},
+            "encoding": self.encoding,
+            "seed": self.seed,
+            "limit": self.limit,
+            "shard_images": self.shard_images,
+            "classes": list(self.classes),
+            "splits": {name: layout.to_dict() for name, layout in sorted(self.splits.items())},
+        }
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "Manifest":
+        """Raises NotAStore for another format, StoreDamaged for missing or malformed fields."""
+        check_format(fields)
+        try:
+            manifest = cls(
+                spec=ScatteringSpec.from_dict(fields["spec"]),
+                filter_bank=fields["filter_bank"],
+                encoding=fields["encoding"],
+                size=fields["preprocessing"]["size"],
+                limit=fields["limit"],
+                seed=fields["seed"],
+                shard_images=fields["shard_images"],
+                source=fields["source"]["name"],
+                official=fields["source"]["official"],
+                classes=tuple(fields["classes"]),
+                splits={name: SplitLayout.from_dict(layout) for name, layout in fields["splits"].items()},
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StoreDamaged(f"the manifest in zarr.json is malformed ({error!r}): restore it") from error
+        if manifest.encoding not in ENCODINGS or manifest.to_dict() != fields:
+            raise StoreDamaged("the manifest in zarr.json holds values that this version never writes: restore it")
+        return manifest
+
+    @property
+    def digest(self) -> str:
+        """Hash of every field; each receipt carries it, so that a foreign shard or an edited manifest shows."""
+        return "sha256:" + hashlib.sha256(to_json(self.to_dict())).hexdigest()
+
+
+def check_format(fields: Any) -> None:
+    """Raises NotAStore unless this version reads the format that fields state."""
+    found = fields.get("format") if isinstance(fields, dict) else None
+    if isinstance(found, int) and found > FORMAT:
+        raise NotAStore(f"the store has format {found}, this scatcache reads format {FORMAT}: install a newer scatcache")
+    if found != FORMAT:
+        raise StoreDamaged(f"the manifest in zarr.json states format {found!r}, expected {FORMAT}: restore it")
+
+
+def differing_fields(stored: Any, wanted: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(dotted field, stored value, wanted value) for each leaf in which two manifests' dictionaries differ."""
+    if isinstance(stored, dict) and isinstance(wanted, dict):
+        for key in sorted(stored.keys() | wanted.keys()):
+            dotted = f"{prefix}.{key}" if prefix else key
+            yield from differing_fields(stored.get(key), wanted.get(key), dotted)
+    elif stored != wanted:
+        yield prefix, stored, wanted

@@ -1,0 +1,118 @@
+"""The zarr.json documents of a store, as Zarr's core specification v3 has them."""
+
+from typing import Any
+
+import numpy as np
+
+from scatcache.store.encodings import find_encoding
+from scatcache.store.manifest import Manifest
+from scatcache.store.rows import ROW_ARRAYS, row_codecs
+
+COORDINATES = "order j1 theta1 j2 theta2 colour label key source_index view status"
+
+
+def describe_array(
+    shape: tuple[int, ...],
+    chunk_shape: tuple[int, ...],
+    *,
+    data_type: str,
+    fill_value: Any,
+    codecs: list[dict[str, Any]],
+    dimensions: tuple[str, ...],
+) -> dict[str, Any]:
+    """The zarr.json of an array."""
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(shape),
+        "data_type": data_type,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunk_shape)}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
+        "fill_value": fill_value,
+        "codecs": codecs,
+        "attributes": {},
+        "dimension_names": list(dimensions),
+        "storage_transformers": [],
+    }
+
+
+def describe_coefficients(manifest: Manifest, split: str) -> dict[str, Any]:
+    """The zarr.json of a split's coefficients: (image, channel, y, x), one shard a file."""
+    layout = manifest.splits[split]
+    assert layout.image_shape is not None
+    encoding = find_encoding(manifest.encoding)
+    output_shape = manifest.spec.output_shape(*layout.image_shape)
+    sharding = {
+        "chunk_shape": [layout.chunk_images, *output_shape],
+        "codecs": encoding.codecs(),
+        "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],
+        "index_location": "end",
+    }
+    return describe_array(
+        (layout.n_rows, *output_shape),
+        (layout.shard_images, *output_shape),
+        data_type=encoding.dtype,
+        fill_value="NaN",
+        codecs=[{"name": "sharding_indexed", "configuration": sharding}],
+        dimensions=("image", "channel", "y", "x"),
+    )
+
+
+def describe_split(manifest: Manifest, split: str, *, channel_names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Every zarr.json of one split by its folder relative to the split's; "" is the split's group."""
+    layout = manifest.splits[split]
+    n_channels = manifest.spec.n_channels
+    documents = {
+        "": {"zarr_format": 3, "node_type": "group", "attributes": {"coordinates": COORDINATES}},
+        "coefficients": describe_coefficients(manifest, split),
+        "status": describe_array(
+            (layout.n_rows,),
+            (layout.shard_images,),
+            data_type="uint8",
+            fill_value=0,
+            codecs=[{"name": "bytes"}, {"name": "crc32c"}],
+            dimensions=("image",),
+        ),
+    }
+    for name, (_, data_type) in ROW_ARRAYS.items():
+        documents[name] = describe_array(
+            (layout.n_rows,),
+            (layout.n_rows,),
+            data_type=data_type,
+            fill_value="" if name == "key" else 0,
+            codecs=row_codecs(name),
+            dimensions=("image",),
+        )
+    for name in channel_names:
+        documents[name] = describe_array(
+            (n_channels,),
+            (n_channels,),
+            data_type="int8",
+            fill_value=0,
+            codecs=[{"name": "bytes"}, {"name": "crc32c"}],
+            dimensions=("channel",),
+        )
+    return documents
+
+
+def describe_root(manifest: Manifest, members: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any]:
+    """The root's zarr.json: the manifest, and the consolidated metadata of the splits present, sorted by name.
+
+    members: for each split present, what describe_split returns.
+    """
+    consolidated = {
+        f"{split}/{name}" if name else split: document
+        for split, documents in sorted(members.items())
+        for name, document in sorted(documents.items())
+    }
+    return {
+        "zarr_format": 3,
+        "node_type": "group",
+        "attributes": {"scatcache": manifest.to_dict()},
+        "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": consolidated},
+    }
+
+
+def channel_chunk(values: np.ndarray) -> bytes:
+    """The one raw chunk of a (n_channels,) int8 coordinate, before its crc32c."""
+    return np.ascontiguousarray(values, np.int8).tobytes()

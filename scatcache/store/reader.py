@@ -1,0 +1,260 @@
+"""Rows of one split as NumPy, read from the shard files directly and checked against the receipts; no torch."""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scatcache.errors import StoreDamaged, StoreIncomplete
+from scatcache.store.encodings import find_encoding
+from scatcache.store.folder import StoreFolder
+from scatcache.store.layout import receipt_name, shard_name
+from scatcache.store.manifest import Manifest
+from scatcache.store.receipts import Receipt, Summary, Unreadable
+from scatcache.store.rows import RowTable
+from scatcache.store.shard_file import ABSENT, read_index
+
+# Shards kept open at once; a shard costs one descriptor and its index (16 bytes a chunk).
+MAX_OPEN_SHARDS = 256
+# Neighbouring chunks are fetched by one read up to this size.
+MAX_READ_BYTES = 8 * 2**20
+N_THREADS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+class OpenShard:
+    """One shard's descriptor, index and receipt; safe for threads (positional reads only)."""
+
+    def __init__(self, path: Path, receipt: Receipt, *, n_chunks: int):
+        self.receipt = receipt
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            found = os.fstat(self._descriptor).st_size
+            if found != receipt.file_bytes:
+                raise StoreDamaged(f"it has {found} bytes, its receipt says {receipt.file_bytes}")
+            self.index = read_index(
+                self.read_range, file_bytes=found, n_chunks=n_chunks, crc=receipt.index_crc32c
+            )
+        except BaseException:
+            os.close(self._descriptor)
+            self._descriptor = -1
+            raise
+
+    def read_range(self, start: int, n_bytes: int) -> bytes:
+        return os.pread(self._descriptor, n_bytes, start)
+
+    def __del__(self) -> None:
+        if getattr(self, "_descriptor", -1) >= 0:
+            os.close(self._descriptor)
+
+
+class SplitReader:
+    """Reads rows of one split in storage order; every byte is checked before it is returned.
+
+    Opens shards lazily, so that it may be created before a fork and pickled. Raises StoreIncomplete for an unfinished
+    split unless allow_partial, StoreDamaged where the split's own records do not agree.
+    """
+
+    def __init__(self, folder: StoreFolder, manifest: Manifest, split: str, *, allow_partial: bool = False):
+        self.folder, self.manifest, self.split = folder, manifest, split
+        self.layout = manifest.splits[split]
+        self.encoding = find_encoding(manifest.encoding)
+        assert self.layout.image_shape is not None
+        self.row_shape = manifest.spec.output_shape(*self.layout.image_shape)
+        self.summary = self._read_summary()
+        if self.summary is None and not allow_partial:
+            raise StoreIncomplete(
+                f"{folder.path}: split {split} is incomplete: finish it with `scatcache resume {folder.path}`, or pass "
+                f"allow_partial=True to read what is there"
+            )
+        self.rows = folder.read_rows(manifest, split)
+        self._check_rows()
+        self._start_caches()
+
+    def _start_caches(self) -> None:
+        self._shards: OrderedDict[int, OpenShard] = OrderedDict()
+        self._lock = threading.Lock()
+        self._pools: dict[int, ThreadPoolExecutor] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key not in ("_shards", "_lock", "_pools")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._start_caches()
+
+    def _damaged(self, where: str, reason: object) -> StoreDamaged:
+        return StoreDamaged(f"{self.folder.path}: split {self.split}, {where}: {reason}: see `scatcache verify`")
+
+    def _read_summary(self) -> Summary | None:
+        try:
+            summary = self.folder.read_summary(self.split)
+        except StoreDamaged as error:
+            raise self._damaged("receipts/summary.json", error) from error
+        if summary is None:
+            return None
+        if (summary.split, summary.manifest) != (self.split, self.manifest.digest):
+            raise self._damaged("receipts/summary.json", "it belongs to another store, or zarr.json was edited")
+        if (summary.n_rows, len(summary.shards)) != (self.layout.n_rows, self.layout.n_shards):
+            raise self._damaged("receipts/summary.json", "it counts other rows or shards than zarr.json")
+        return summary
+
+    def _check_rows(self) -> None:
+        if self.summary is None:
+            return
+        for shard, entry in enumerate(self.summary.shards):
+            if self.rows.digest(self.layout.rows_of(shard)) != entry.rows:
+                raise self._damaged(f"shard {shard}", "the keys, labels or source indices are not those it was made of")
+
+    def receipt(self, shard: int) -> Receipt:
+        """The checked receipt of a finished shard. Raises StoreIncomplete, StoreDamaged."""
+        where = f"shard {shard} (receipts/{receipt_name(shard)})"
+        try:
+            found = self.folder.read_receipt(self.split, shard)
+        except StoreDamaged as error:
+            raise self._damaged(where, error) from error
+        if found is None and self.summary is None:
+            raise StoreIncomplete(f"{self.folder.path}: split {self.split}, shard {shard} is not extracted yet")
+        if found is None:
+            raise self._damaged(where, "the receipt is missing")
+        receipt, digest = found
+        if self.summary is not None and digest != self.summary.shards[shard].receipt:
+            raise self._damaged(where, "it is not the receipt that the summary recorded")
+        expected = (self.split, shard, self.manifest.digest, self.rows.digest(self.layout.rows_of(shard)))
+        if (receipt.split, receipt.shard, receipt.manifest, receipt.rows) != expected:
+            raise self._damaged(where, "it belongs to another shard or store")
+        return receipt
+
+    def _open(self, shard: int) -> OpenShard:
+        with self._lock:
+            if shard in self._shards:
+                self._shards.move_to_end(shard)
+                return self._shards[shard]
+        receipt = self.receipt(shard)
+        path = self.folder.shard(self.split, shard)
+        try:
+            opened = OpenShard(path, receipt, n_chunks=self.layout.n_chunks)
+        except FileNotFoundError as error:
+            raise self._damaged(f"shard {shard} ({shard_name(shard)})", "the file is missing") from error
+        except StoreDamaged as error:
+            raise self._damaged(f"shard {shard} ({shard_name(shard)})", error) from error
+        with self._lock:
+            self._shards[shard] = opened
+            while len(self._shards) > MAX_OPEN_SHARDS:
+                self._shards.popitem(last=False)
+        return opened
+
+    def unreadable(self) -> dict[int, Unreadable]:
+        """What the finished shards recorded as unreadable, by row."""
+        if self.summary is not None:
+            entries: Sequence[Unreadable] = self.summary.unreadable
+        else:
+            entries = [entry for shard in self.finished_shards() for entry in self.receipt(shard).unreadable]
+        return {entry.row: entry for entry in entries}
+
+    def finished_shards(self) -> list[int]:
+        if self.summary is not None:
+            return list(range(self.layout.n_shards))
+        names = {path.name for path in self.folder.receipts(self.split).glob("*.json")}
+        return [shard for shard in range(self.layout.n_shards) if receipt_name(shard) in names]
+
+    def read(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """(len(rows), n_channels, h, w) coefficients of these storage rows, in the stored dtype and in rows' order.
+
+        rows: integers in 0 .. n_rows - 1, repeats allowed. An unreadable row is NaN. Raises StoreIncomplete,
+        StoreDamaged naming split, shard and row.
+        """
+        if out is None:
+            out = np.empty((len(rows), *self.row_shape), self.encoding.dtype)
+        order = np.argsort(rows, kind="stable")
+        chunks = np.asarray(rows)[order] // self.layout.chunk_images
+        cuts = np.flatnonzero(np.diff(chunks)) + 1
+        groups = np.split(order, cuts) if len(order) else []
+        runs = self._join(groups, [int(chunks[cut]) for cut in (0, *cuts)] if groups else [])
+        if len(runs) == 1:
+            self._read_run(runs[0], rows, out)
+        else:
+            # list() so that the first error of any thread is raised here.
+            list(self._pool().map(lambda run: self._read_run(run, rows, out), runs))
+        return out
+
+    def _pool(self) -> ThreadPoolExecutor:
+        pid = os.getpid()
+        with self._lock:
+            if pid not in self._pools:
+                self._pools = {pid: ThreadPoolExecutor(N_THREADS, thread_name_prefix="scatcache-read")}
+            return self._pools[pid]
+
+    def _join(self, groups: list[np.ndarray], chunks: list[int]) -> list[list[tuple[int, np.ndarray]]]:
+        """Lists of (chunk, positions in the request) that one read may fetch: neighbours within one shard."""
+        row_bytes = int(np.prod(self.row_shape)) * np.dtype(self.encoding.dtype).itemsize
+        n_max = max(1, MAX_READ_BYTES // (row_bytes * self.layout.chunk_images))
+        runs: list[list[tuple[int, np.ndarray]]] = []
+        for chunk, group in zip(chunks, groups, strict=True):
+            follows = runs and runs[-1][-1][0] == chunk - 1 and chunk % self.layout.n_chunks
+            if follows and len(runs[-1]) < n_max:
+                runs[-1].append((chunk, group))
+            else:
+                runs.append([(chunk, group)])
+        return runs
+
+    def _read_run(self, run: list[tuple[int, np.ndarray]], rows: np.ndarray, out: np.ndarray) -> None:
+        shard, first = divmod(run[0][0], self.layout.n_chunks)
+        opened = self._open(shard)
+        spans = opened.index[first : first + len(run)]
+        written = spans[spans[:, 0] != ABSENT]
+        start = int(written[0, 0]) if len(written) else 0
+        end = int(written[-1, 0] + written[-1, 1]) if len(written) else 0
+        data = memoryview(opened.read_range(start, end - start))
+        for (chunk, positions), (offset, length) in zip(run, spans.tolist(), strict=True):
+            piece = None if offset == ABSENT else data[offset - start : offset - start + length]
+            self._decode(opened, chunk, piece, positions, rows, out)
+
+    def _decode(
+        self,
+        opened: OpenShard,
+        chunk: int,
+        piece: memoryview | None,
+        positions: np.ndarray,
+        rows: np.ndarray,
+        out: np.ndarray,
+    ) -> None:
+        shard, position = divmod(chunk, self.layout.n_chunks)
+        crc = opened.receipt.chunk_crc32c[position]
+        where = f"shard {shard} ({shard_name(shard)}), row {int(rows[positions[0]])}"
+        if (piece is None) != (crc is None):
+            raise self._damaged(where, "the index and the receipt disagree on which chunks are there")
+        if piece is None or crc is None:
+            out[positions] = np.nan
+            return
+        whole = self.layout.chunk_images == 1 and len(positions) == 1
+        target = out[positions[0]] if whole else np.empty((self.layout.chunk_images, *self.row_shape), out.dtype)
+        try:
+            self.encoding.decode(piece, target, crc=crc)
+        except StoreDamaged as error:
+            raise self._damaged(where, error) from error
+        if not whole:
+            out[positions] = target[np.asarray(rows)[positions] % self.layout.chunk_images]
+
+
+def open_split(path: str | os.PathLike[str], split: str | None = None, *, allow_partial: bool = False) -> SplitReader:
+    """The reader of one split; split=None takes the only one.
+
+    Raises NotAStore, StoreIncomplete, StoreDamaged; LookupError's child StoreIncomplete for a split that was never
+    added.
+    """
+    folder = StoreFolder(path)
+    manifest = folder.read_manifest()
+    present = folder.splits(manifest)
+    listed = ", ".join(present) or "none"
+    if split is None:
+        if len(present) != 1:
+            raise StoreIncomplete(f"{path} holds the splits {listed}: name one with split=")
+        split = present[0]
+    if split not in present:
+        raise StoreIncomplete(f"{path} holds no split {split!r} but {listed}: extract it with --split {split}")
+    return SplitReader(folder, manifest, split, allow_partial=allow_partial)

@@ -1,0 +1,137 @@
+"""What is known of each finished shard, and of a finished split: the only state that resuming needs."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from scatcache.errors import StoreDamaged
+from scatcache.store.files import to_json
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """row: in storage order within the split; key: of the source; reason: one line."""
+
+    row: int
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """One finished shard.
+
+    manifest, rows: digests of the store's manifest and of the shard's rows; n_ok: rows with coefficients; file_bytes,
+    sha256, index_crc32c: of the shard file; chunk_crc32c: of each chunk's bytes, None where no row of it is readable;
+    sums, square_sums: per channel over the stored values of the readable rows, float64; backend: name and device;
+    versions: of what made the bytes.
+    """
+
+    split: str
+    shard: int
+    manifest: str
+    rows: str
+    n_rows: int
+    n_ok: int
+    file_bytes: int
+    sha256: str
+    index_crc32c: int
+    chunk_crc32c: tuple[int | None, ...]
+    sums: tuple[float, ...]
+    square_sums: tuple[float, ...]
+    unreadable: tuple[Unreadable, ...]
+    backend: dict[str, str]
+    versions: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Receipt":
+        return cls(**_with_tuples(values))
+
+
+@dataclass(frozen=True)
+class ShardSummary:
+    """What opening a finished split needs of one shard; receipt: sha256 of the receipt's bytes."""
+
+    receipt: str
+    rows: str
+    file_bytes: int
+    n_ok: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A finished split: what its receipts add up to, in the order of its shards."""
+
+    split: str
+    manifest: str
+    n_rows: int
+    n_ok: int
+    shards: tuple[ShardSummary, ...]
+    sums: tuple[float, ...]
+    square_sums: tuple[float, ...]
+    unreadable: tuple[Unreadable, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Summary":
+        shards = tuple(ShardSummary(**shard) for shard in values["shards"])
+        return cls(**{**_with_tuples(values), "shards": shards})
+
+
+def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+    return {**values, **lists, "unreadable": tuple(Unreadable(**entry) for entry in values["unreadable"])}
+
+
+def hash_bytes(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def parse_receipt(data: bytes) -> Receipt:
+    """The receipt in a file's bytes. Raises StoreDamaged where they hold none."""
+    try:
+        return Receipt.from_dict(json.loads(data))
+    except (ValueError, TypeError, KeyError) as error:
+        raise StoreDamaged(f"it holds no receipt ({type(error).__name__})") from error
+
+
+def parse_summary(data: bytes) -> Summary:
+    """The summary in a file's bytes. Raises StoreDamaged where they hold none."""
+    try:
+        return Summary.from_dict(json.loads(data))
+    except (ValueError, TypeError, KeyError) as error:
+        raise StoreDamaged(f"it holds no summary ({type(error).__name__})") from error
+
+
+def summarize(receipts: Sequence[Receipt]) -> Summary:
+    """Adds up all receipts of one split, given in the order of its shards."""
+    return Summary(
+        split=receipts[0].split,
+        manifest=receipts[0].manifest,
+        n_rows=sum(receipt.n_rows for receipt in receipts),
+        n_ok=sum(receipt.n_ok for receipt in receipts),
+        shards=tuple(
+            ShardSummary(hash_bytes(to_json(receipt.to_dict())), receipt.rows, receipt.file_bytes, receipt.n_ok)
+            for receipt in receipts
+        ),
+        sums=_add([receipt.sums for receipt in receipts]),
+        square_sums=_add([receipt.square_sums for receipt in receipts]),
+        unreadable=tuple(entry for receipt in receipts for entry in receipt.unreadable),
+    )
+
+
+def _add(per_shard: list[tuple[float, ...]]) -> tuple[float, ...]:
+    # Added shard by shard, not pairwise: the last bit then depends on nothing but the receipts.
+    total = np.zeros(len(per_shard[0]), np.float64)
+    for values in per_shard:
+        total += np.asarray(values, np.float64)
+    return tuple(total.tolist())

@@ -1,0 +1,33 @@
+import os
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scatcache.images.keys import escape_name, unescape_name
+
+NAMES = st.one_of(st.text(), st.binary().map(os.fsdecode))
+
+
+@given(NAMES)
+def test_any_name_comes_back_from_its_escape(name):
+    assert unescape_name(escape_name(name)) == name
+
+
+@given(NAMES)
+def test_an_escape_is_utf8_without_control_characters(name):
+    escaped = escape_name(name)
+    escaped.encode()
+    assert not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in escaped)
+
+
+@given(NAMES, NAMES)
+def test_two_names_never_share_an_escape(name, other):
+    assert (name == other) == (escape_name(name) == escape_name(other))
+
+
+def test_plain_names_stay_as_they_are():
+    assert escape_name("name with space é 漢.jpg") == "name with space é 漢.jpg"
+
+
+def test_bytes_backslashes_and_newlines_are_written_out():
+    assert escape_name(os.fsdecode(b"a\xff\\b\nc")) == r"a\xff\\b\u000ac"

@@ -1,0 +1,50 @@
+import hashlib
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scatcache.images.listing import Listing, Row
+
+ROWS = (Row("a/0.jpg", 0, 10), Row("b/1.jpg", 1, 20))
+
+
+def test_hash_is_sha256_of_length_label_size_and_key():
+    expected = hashlib.sha256(b"7 0 10 a/0.jpg\n7 1 20 b/1.jpg\n").hexdigest()
+    assert Listing(ROWS).hash == f"sha256:{expected}"
+
+
+@pytest.mark.parametrize("row", [Row("b/2.jpg", 1, 20), Row("b/1.jpg", 2, 20), Row("b/1.jpg", 1, 21)])
+def test_hash_changes_with_key_label_and_size(row):
+    assert Listing((ROWS[0], row)).hash != Listing(ROWS).hash
+
+
+def test_hash_does_not_change_with_ignored_files():
+    assert Listing(ROWS, n_ignored=3).hash == Listing(ROWS).hash
+
+
+LISTINGS = st.dictionaries(st.text("a1 \n", max_size=4), st.tuples(st.integers(-1, 3), st.integers(0, 99)), max_size=4)
+
+
+@given(LISTINGS, LISTINGS)
+def test_different_listings_have_different_hashes(fields, other):
+    first, second = (Listing(tuple(Row(key, *rest) for key, rest in sorted(x.items()))) for x in (fields, other))
+    assert (first.rows == second.rows) == (first.hash == second.hash)
+
+
+def test_hash_of_many_rows_is_that_of_one_text():
+    rows = tuple(Row(f"{number:06d}", number % 7, number) for number in range(25_000))
+    text = "".join(f"6 {row.label} {row.size} {row.key}\n" for row in rows)
+    assert Listing(rows).hash == f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+@pytest.mark.parametrize("rows", [ROWS[::-1], (ROWS[0], ROWS[0])])
+def test_unsorted_or_repeated_keys_break_a_promise(rows):
+    with pytest.raises(AssertionError):
+        Listing(rows)
+
+
+def test_a_listing_travels_to_another_process():
+    listing = Listing(ROWS, n_ignored=2)
+    assert pickle.loads(pickle.dumps(listing)) == listing

@@ -1,0 +1,209 @@
+"""The house rules that a machine can check: who may import whom, how late, and what may stand where."""
+
+import ast
+import io
+import subprocess
+import sys
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = sorted((ROOT / "scatcache").rglob("*.py"))
+
+# A part imports only parts of a lower number, and itself. "" is scatcache/__init__.py, the names a user sees; the parts
+# it is made of do not import it.
+LEVELS = {
+    "errors": 0,
+    "version": 0,
+    "spec": 1,
+    "images": 2,
+    "scattering": 2,
+    "store": 2,
+    "job": 3,
+    "load": 3,
+    "inspect": 4,
+    "": 5,
+    "progress": 6,
+    "commands": 7,
+}
+OUTSIDE = ("cli", "pipelines", "tests")
+HEAVY = ("torch", "cupy", "dask", "distributed", "zarr")
+COUNTS = (81, 243)
+
+
+def part_of(module: str) -> str:
+    return [*module.split("."), ""][1]
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported(tree: ast.AST, package: str) -> Iterator[tuple[int, str]]:
+    """(line, dotted name) of every import, at any depth, by statement or by a call with the name spelt out."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in ("import_module", "__import__") and isinstance(node.args[0].value, str):
+                yield node.lineno, node.args[0].value
+
+
+def upward_imports(module: str, source: str, *, is_package: bool = False) -> list[str]:
+    """What `module` imports and should not; empty where it keeps to the layers."""
+    part = part_of(module)
+    if part not in LEVELS:
+        return [f"{module} has no place in the layers: expected one of {', '.join(filter(None, LEVELS))}"]
+    package = module if is_package else module.rpartition(".")[0]
+    faults = []
+    for line, name in imported(ast.parse(source), package):
+        top = name.split(".")[0]
+        if top in OUTSIDE:
+            faults.append(f"{module}:{line} imports {name}")
+        if top != "scatcache":
+            continue
+        target = part_of(name) if part_of(name) in LEVELS else ""
+        if target != part and LEVELS[target] >= LEVELS[part]:
+            faults.append(f"{module}:{line} imports {name}")
+    return faults
+
+
+def counts_spelt_out(source: str) -> list[int]:
+    """Lines on which a number of channels or paths stands as a literal."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return [t.start[0] for t in tokens if t.type == tokenize.NUMBER and ast.literal_eval(t.string) in COUNTS]
+
+
+def broad_handlers(source: str) -> list[int]:
+    """Lines that swallow everything: a bare except, Exception, suppress; BaseException may clean up and raise again."""
+    lines = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ExceptHandler):
+            names = names_in(node.type) if node.type else {"BaseException"}
+            last = node.body[-1]
+            raises_again = isinstance(last, ast.Raise) and last.exc is None
+            swallows = "Exception" in names or node.type is None or ("BaseException" in names and not raises_again)
+        else:
+            suppresses = isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress")
+            swallows = suppresses and bool(names_in(*node.args) & {"Exception", "BaseException"})
+        if swallows:
+            lines.append(node.lineno)
+    return lines
+
+
+def names_in(*nodes: ast.AST) -> set[str]:
+    return {n.id for node in nodes for n in ast.walk(node) if isinstance(n, ast.Name)}
+
+
+def heavy_after(program: str) -> tuple[list[str], subprocess.CompletedProcess[str]]:
+    """Which of HEAVY a fresh interpreter has imported after `program`, and how it ended."""
+    report = f"lambda: print('HEAVY', *(sys.modules.keys() & {set(HEAVY)}))"
+    probe = f"import atexit, sys\natexit.register({report})\n{program}"
+    done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    return done.stdout.split("HEAVY")[-1].split(), done
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_imports_point_only_down(path):
+    assert upward_imports(module_name(path), path.read_text(), is_package=path.name == "__init__.py") == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("scatcache.errors", "from scatcache.spec import ScatteringSpec"),
+        ("scatcache.spec", "import scatcache.store"),
+        ("scatcache.images.folder", "def f():\n    from scatcache.store import manifest"),
+        ("scatcache.store.reader", "from scatcache.scattering.paths import x"),
+        ("scatcache.scattering.fused", "from ..images import decode"),
+        ("scatcache.job.planning", "from scatcache.load.cache import open_cache"),
+        ("scatcache.load.cache", "from ..job import planning"),
+        ("scatcache.load.cache", "from scatcache import open_cache"),
+        ("scatcache.load.cache", "import scatcache"),
+        ("scatcache.inspect.show", "import importlib\nimportlib.import_module('scatcache.commands')"),
+        ("scatcache.commands", "from tests import conftest"),
+        ("scatcache.inspect.plan", "import pipelines.demo"),
+        ("scatcache.anything", ""),
+    ],
+)
+def test_import_that_points_up_is_found(module, source):
+    assert len(upward_imports(module, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "is_package"),
+    [
+        ("scatcache.errors", "import os", False),
+        ("scatcache.store.reader", "from . import layout\nfrom ..errors import StoreDamaged", False),
+        ("scatcache.store", "from .layout import plan_layout\nfrom scatcache import spec, version", True),
+        ("scatcache.commands", "import scatcache\nfrom scatcache.inspect.info import info", False),
+        ("scatcache", "from scatcache.job import extract\nfrom .load import open_cache", True),
+    ],
+)
+def test_import_that_points_down_is_allowed(module, source, is_package):
+    assert upward_imports(module, source, is_package=is_package) == []
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.name != "paths.py"], ids=module_name)
+def test_number_of_channels_is_computed(path):
+    assert counts_spelt_out(path.read_text()) == []
+
+
+def test_number_of_channels_spelt_out_is_found():
+    assert counts_spelt_out("a = 82\nb = (243, 3 * 0x51)  # 81\nc = '243'\nd = 8.1e1j + 810\n") == [2, 2]
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.parts[-2:] != ("images", "decode.py")], ids=module_name)
+def test_only_decoding_catches_everything(path):
+    assert broad_handlers(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        "except:\n    raise",
+        "except Exception:\n    raise",
+        "except (OSError, Exception) as e:\n    log(e)",
+        "except BaseException:\n    clean()",
+        "finally:\n    contextlib.suppress(Exception)",
+    ],
+)
+def test_handler_that_catches_everything_is_found(handler):
+    assert len(broad_handlers(f"try:\n    pass\n{handler}\n")) == 1
+
+
+def test_handler_that_cleans_up_or_is_narrow_is_allowed():
+    source = "try:\n    pass\nexcept OSError:\n    pass\nexcept BaseException:\n    clean()\n    raise\n"
+    assert broad_handlers(source) == []
+
+
+def test_modules_are_named_for_what_they_hold():
+    assert [path for path in MODULES if path.name in ("utils.py", "base.py")] == []
+
+
+def test_importing_scatcache_imports_no_heavy_library():
+    heavy, done = heavy_after("import scatcache")
+    assert (done.returncode, heavy) == (0, []), done.stderr
+
+
+@pytest.mark.skipif(not (ROOT / "scatcache/commands.py").exists(), reason="scatcache/commands.py is not written")
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_import_no_heavy_library(option):
+    heavy, done = heavy_after(
+        f"sys.argv = ['scatcache', '{option}']\nfrom scatcache.commands import main\nsys.exit(main())"
+    )
+    assert (done.returncode, heavy) == (0, []), done.stderr
+    assert done.stdout.strip().splitlines()[0] != "HEAVY"
+
+
+def test_heavy_library_is_found():
+    heavy, done = heavy_after("import zarr")
+    assert (done.returncode, heavy) == (0, ["zarr"]), done.stderr
