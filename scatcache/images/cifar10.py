@@ -117,7 +117,10 @@ FORMS = (
 
 @dataclass(frozen=True)
 class Cifar10Source:
-    """CIFAR-10: splits train and test of 32 x 32 images, keys file stem / record."""
+    """CIFAR-10: splits train and test of 32 x 32 images, keys file stem / record.
+
+    folder: where the batches lie, under root or unpacked elsewhere; form: index into FORMS.
+    """
 
     root: Path
     folder: Path

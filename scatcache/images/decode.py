@@ -39,6 +39,7 @@ def decode(data: bytes | np.ndarray, *, size: int | None) -> np.ndarray:
 
     Raises UnreadableImage, with a reason that is the same in every run; OSError where it carries an errno.
     """
+    assert size is None or size > 0, f"size {size}: expected at least 1"
     if isinstance(data, np.ndarray):
         return _decode_array(data, size)
     with _turn_refusals(), _open_image(io.BytesIO(data)) as image:

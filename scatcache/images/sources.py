@@ -12,7 +12,18 @@ from scatcache.images.listing import Listing, Row, Source
 from scatcache.images.photos import open_photos
 from scatcache.images.roots import locate_root
 
-__all__ = ["DESCRIPTIONS", "SOURCES", "SPLITS", "Listing", "Row", "Source", "is_known_source", "locate_root", "open_source", "source_exists"]
+__all__ = [
+    "DESCRIPTIONS",
+    "SOURCES",
+    "SPLITS",
+    "Listing",
+    "Row",
+    "Source",
+    "is_known_source",
+    "locate_root",
+    "open_source",
+    "source_exists",
+]
 
 # name -> opener(root, work_dir)
 SOURCES: dict[str, Callable[[Path | None, Path | None], Source]] = {

@@ -1,16 +1,19 @@
 """Pillow under the same rules in every process: quiet, bounded, and never content with half a file.
 
 Pillow keeps its pixel limit and its leniency towards truncated files in globals that the user's program may have set,
-and reports doubts through `warnings`, which `-W error` turns into failures. What is stored must depend on none of it,
-and `warnings.catch_warnings` is not safe in threads. So the names Pillow looks these up by are replaced, once, by
-stand-ins that ask whether the calling thread is under strict_pillow(); all other calls get what they always got.
+and reports doubts through `warnings`, which `-W error` turns into failures, and `logging`, which prints them. What is
+stored must depend on none of it, and `warnings.catch_warnings` is not safe in threads. So the names Pillow looks these
+up by are replaced, once, by stand-ins that ask whether the calling thread is under strict_pillow(); all other calls
+get what they always got.
 """
 
+import logging
 import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 from PIL import Image, ImageFile
@@ -30,7 +33,7 @@ _adopted: set[str] = set()
 
 @contextmanager
 def strict_pillow() -> Iterator[None]:
-    """In this thread, Pillow warns of nothing, refuses more than MAX_PIXELS pixels and refuses truncated files."""
+    """In this thread Pillow warns of and logs nothing, and refuses truncated files and more than MAX_PIXELS pixels."""
     _adopt_pillow()
     before, _thread.strict = _thread.strict, True
     try:
@@ -76,6 +79,11 @@ class _BombCheck:
             self._check(size, *args, **options)
 
 
+def _is_heard(record: logging.LogRecord) -> bool:
+    """A filter for Pillow's loggers."""
+    return not _thread.strict
+
+
 def _adopt_pillow() -> None:
     """Puts the stand-ins in place; plugins may be registered at any time, so every call looks for new ones."""
     if ImageFile.LOAD_TRUNCATED_IMAGES and not isinstance(ImageFile.LOAD_TRUNCATED_IMAGES, _Lenient):
@@ -87,8 +95,16 @@ def _adopt_pillow() -> None:
         formats = set(Image.OPEN)
         plugins = {getattr(Image.OPEN[name][0], "__module__", "") for name in formats}
         for name, module in list(sys.modules.items()):
-            if (name.startswith("PIL.") or name in plugins) and getattr(module, "warnings", None) is warnings:
-                module.warnings = _QuietWarnings()  # type: ignore[attr-defined]
+            if name.startswith("PIL.") or name in plugins:
+                _quieten(module)
         if not isinstance(Image._decompression_bomb_check, _BombCheck):
-            Image._decompression_bomb_check = _BombCheck(Image._decompression_bomb_check)  # type: ignore[assignment]
+            Image._decompression_bomb_check = _BombCheck(Image._decompression_bomb_check)
         _adopted.update(formats)
+
+
+def _quieten(module: ModuleType) -> None:
+    if getattr(module, "warnings", None) is warnings:
+        module.warnings = _QuietWarnings()  # type: ignore[attr-defined]
+    logger = getattr(module, "logger", None)
+    if isinstance(logger, logging.Logger):
+        logger.addFilter(_is_heard)

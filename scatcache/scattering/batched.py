@@ -1,9 +1,11 @@
 """The transform as extraction calls it: uint8 RGB batches in NumPy to stored coefficients in NumPy.
 
-The coefficients of an image have the same bits at any place of a batch, among any neighbours, in a batch of any size. On
-the CPU each image is computed by itself, by calls of the same shapes (measured: as fast as batches, and it stays in
-cache); on a GPU, where many images must go at once, every batch is filled up with zeros to the same size.
+The coefficients of an image have the same bits at any place of a batch, among any neighbours, in a batch of any size:
+every pass computes the same number of images, missing ones being zeros, and opening a transform checks that a pass
+gives one image the same bits in each of its places. Where it does not, images are computed one by one.
 """
+
+import math
 
 import numpy as np
 import torch
@@ -11,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scatcache.scattering.backends import build_backend, resolve_backend, resolve_device
-from scatcache.scattering.torch_fft import scale_pixels
+from scatcache.scattering.torch_fft import BUDGET_BYTES, scale_pixels
 from scatcache.spec import N_COLOURS, ScatteringSpec
 
-# Float32 coefficients of one batch. On the CPU larger batches gain nothing; on a GPU they fill the device.
-BATCH_BYTES = {"cpu": 4 << 20, "cuda": 256 << 20}
-MAX_BATCH_IMAGES = {"cpu": 64, "cuda": 256}
+# Images in one call, at most, and the float32 bytes of their coefficients. More would gain nothing on a CPU.
+MAX_BATCH_IMAGES = {"cpu": 64, "cuda": 512}
+MAX_BATCH_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}
 OUT_DTYPES = (np.float16, np.float32)
 
 
@@ -33,31 +35,41 @@ class BatchTransform:
         self.name = resolve_backend(backend)
         self.device = device
         self.output_shape = spec.output_shape(*shape)
-        image_bytes = 4 * int(np.prod(self.output_shape))
-        self.batch_images = min(MAX_BATCH_IMAGES[device.type], max(1, BATCH_BYTES[device.type] // image_bytes))
         self._transform = build_backend(self.name, spec, shape).to(device)
-        # Images computed at once.
-        self._step_images = 1 if device.type == "cpu" else self.batch_images
+        kind, image_bytes = device.type, 4 * math.prod(self.output_shape)
+        pass_bytes = N_COLOURS * self._transform.plane_bytes(element_bytes=4)
+        most_images = min(MAX_BATCH_IMAGES[kind], MAX_BATCH_BYTES[kind] // image_bytes)
+        self._pass_images = max(1, min(most_images, BUDGET_BYTES[kind] // pass_bytes))
+        self.batch_images = max(1, most_images // self._pass_images) * self._pass_images
+        if not self._places_agree():
+            self._pass_images = 1
 
     def __call__(self, images: NDArray[np.uint8], out: NDArray[np.floating]) -> None:
         """Write the coefficients of images, uint8 (B, H, W, 3), to out, float16 or float32 (B, n_channels, h, w).
 
-        B is at most batch_images. The caller sets torch.set_num_threads(1): the bits depend on the number of threads.
+        B is at most batch_images. The caller sets torch.set_num_threads(1) where several threads call.
         Raises TypeError and ValueError for arrays of other dtypes and shapes.
         """
         self._check_arrays(images, out)
         with torch.inference_mode():
-            for start in range(0, len(images), self._step_images):
-                part = images[start : start + self._step_images]
+            for start in range(0, len(images), self._pass_images):
+                part = images[start : start + self._pass_images]
                 coefficients = self._compute(part)[: len(part)]
-                torch.from_numpy(out[start : start + self._step_images]).copy_(coefficients)
+                torch.from_numpy(out[start : start + self._pass_images]).copy_(coefficients)
 
     def _compute(self, images: NDArray[np.uint8]) -> Tensor:
-        """float32 (step, n_channels, h, w) on the device of up to step images, those beyond len(images) being zeros."""
-        planes = np.zeros((self._step_images, N_COLOURS, *self.shape), np.uint8)
+        """float32 (pass, n_channels, h, w) on the device of a pass of images, those beyond len(images) being zeros."""
+        planes = np.zeros((self._pass_images, N_COLOURS, *self.shape), np.uint8)
         planes[: len(images)] = images.transpose(0, 3, 1, 2)
         pixels = scale_pixels(torch.from_numpy(planes).to(self.device))
-        return self._transform(pixels.flatten(0, 1)).reshape(self._step_images, *self.output_shape)
+        return self._transform(pixels.flatten(0, 1)).reshape(self._pass_images, *self.output_shape)
+
+    def _places_agree(self) -> bool:
+        """Whether one image gets the same bits in each place of a pass."""
+        noise = np.random.default_rng(0).integers(0, 256, (1, *self.shape, N_COLOURS), dtype=np.uint8)
+        with torch.inference_mode():
+            coefficients = self._compute(np.repeat(noise, self._pass_images, axis=0))
+        return bool((coefficients == coefficients[:1]).all())
 
     def _check_arrays(self, images: NDArray[np.uint8], out: NDArray[np.floating]) -> None:
         if images.dtype != np.uint8 or out.dtype not in OUT_DTYPES:

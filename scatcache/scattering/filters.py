@@ -84,7 +84,7 @@ def filter_parameters(spec: ScatteringSpec) -> FilterParameters:
 
 
 def filter_bank_hash(spec: ScatteringSpec) -> str:
-    """"sha256:..." of the filters' parameters, rounded to 12 digits so that every machine agrees."""
+    """ "sha256:..." of the filters' parameters, rounded to 12 digits so that every machine agrees."""
     rounded = _round_floats(asdict(filter_parameters(spec)))
     canonical = json.dumps(rounded, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
@@ -101,7 +101,8 @@ def filter_bank(spec: ScatteringSpec, padded_shape: tuple[int, int]) -> FilterBa
 def lowpass_matrix(spec: ScatteringSpec, padded_size: int, j: int) -> NDArray[np.float64]:
     """Low-pass of one axis at resolution 2^j, decimation to 2^J and the crop of one cell at each end, as one matrix.
 
-    phi is separable: S = A U B^T, A and B these matrices for rows and columns, equals Kymatio's product in Fourier space.
+    phi is separable: S = A U B^T, with these matrices A for rows and B for columns, is Kymatio's product in Fourier
+    space.
     Returns float64 (P / 2^J - 2, P / 2^j), read-only.
     """
     return _build_lowpass_matrix(filter_parameters(spec), padded_size, j)
@@ -172,13 +173,13 @@ def _gabors(
 def _curvature(wave: MorletParameters) -> NDArray[np.float64]:
     """C of the module's formula, from a rotation rounded to float32 as Kymatio's."""
     cos, sin = math.cos(wave.angle), math.sin(wave.angle)
-    rotation = np.array([[cos, -sin], [sin, cos]], np.float32)
+    rotation = np.array([[cos, -sin], [sin, cos]], np.float32).astype(np.float64)
     scaled = np.diag([1.0, wave.slant * wave.slant]) @ rotation.T
     return rotation @ scaled / (2 * wave.sigma * wave.sigma)
 
 
 def _periods(size: int, n_periods: int, reach: float) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """For each period of an axis: the slice whose positions lie within reach pixels of the origin, and these positions."""
+    """For each period of an axis: the slice whose positions lie within reach pixels of the origin, and these."""
     for period in range(-n_periods, n_periods + 1):
         start = max(0, math.ceil(-reach) - period * size)
         stop = min(size, math.floor(reach) + 1 - period * size)

@@ -1,6 +1,5 @@
 """Scattering2D: the transform as a torch module, called like Kymatio's."""
 
-import torch
 from torch import Tensor, nn
 
 from scatcache.scattering.backends import build_backend, resolve_backend
@@ -69,7 +68,9 @@ class Scattering2D(nn.Module):
 
     def _check_images(self, images: Tensor) -> None:
         if not isinstance(images, Tensor):
-            raise TypeError(f"images are a {type(images).__name__}: expected a torch.Tensor; try torch.as_tensor(images)")
+            raise TypeError(
+                f"images are a {type(images).__name__}: expected a torch.Tensor; try torch.as_tensor(images)"
+            )
         if tuple(images.shape[-2:]) != self.shape:
             found, expected = tuple(images.shape), f"(..., {self.shape[0]}, {self.shape[1]})"
             channels_last = tuple(images.shape[-3:-1]) == self.shape

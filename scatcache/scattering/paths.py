@@ -45,9 +45,7 @@ def _first_order_block(spec: ScatteringSpec, j1: int) -> NDArray[np.int8]:
 
 
 def _second_order_block(spec: ScatteringSpec, j1: int) -> NDArray[np.int8]:
-    """(L * (J - 1 - j1) * L, 5) rows of path_table for order 2 from scale j1: (theta1, j2, theta2), the last fastest."""
-    theta1, j2, theta2 = np.meshgrid(
-        np.arange(spec.L), np.arange(j1 + 1, spec.J), np.arange(spec.L), indexing="ij"
-    )
+    """(L * (J - 1 - j1) * L, 5) rows of path_table for order 2 from scale j1: theta1, j2, theta2, the last fastest."""
+    theta1, j2, theta2 = np.meshgrid(np.arange(spec.L), np.arange(j1 + 1, spec.J), np.arange(spec.L), indexing="ij")
     columns = [np.full(j2.size, 2), np.full(j2.size, j1), theta1.ravel(), j2.ravel(), theta2.ravel()]
     return np.stack(columns, axis=1).astype(np.int8)

@@ -1,7 +1,7 @@
 """The scattering transform in plain NumPy and float64: slow, readable, and the oracle of every faster backend.
 
-U1 = |x * psi_1|, U2 = |U1 * psi_2|, S_m = U_m * phi, each convolution circular on the reflect-padded image, each map kept at
-the resolution of its last wavelet. Source: kymatio/scattering2d/core/scattering2d.py.
+U1 = |x * psi_1|, U2 = |U1 * psi_2|, S_m = U_m * phi, each convolution circular on the reflect-padded image, each map
+kept at the resolution of its last wavelet. Source: kymatio/scattering2d/core/scattering2d.py.
 """
 
 import numpy as np

@@ -72,9 +72,12 @@ def test_nothing_but_the_wanted_regular_files_is_unpacked(archive, tmp_path):
 def test_a_link_in_place_of_a_wanted_file_counts_as_missing(archive):
     with tarfile.open(archive, "w:gz") as tar:
         for name, content in CONTENT.items():
-            add(tar, f"wanted/{name}", content if name != "2.bin" else b"", *(
-                (tarfile.SYMTYPE, "/etc/passwd") if name == "2.bin" else ()
-            ))
+            add(
+                tar,
+                f"wanted/{name}",
+                content if name != "2.bin" else b"",
+                *((tarfile.SYMTYPE, "/etc/passwd") if name == "2.bin" else ()),
+            )
     with pytest.raises(SourceError, match=r"lacks wanted/2\.bin"):
         unpack(archive)
 

@@ -40,5 +40,12 @@ def test_the_error_lists_places_files_and_what_to_do(monkeypatch):
     with pytest.raises(SourceError) as caught:
         locate_root("name", None, ["one.tar", "two/"])
     message = str(caught.value)
-    for part in ("elsewhere/name (no such folder)", "data/name", ", data:", "one.tar, two/", "--root", "$SCATCACHE_DATA"):
+    for part in (
+        "elsewhere/name (no such folder)",
+        "data/name",
+        ", data:",
+        "one.tar, two/",
+        "--root",
+        "$SCATCACHE_DATA",
+    ):
         assert part in message

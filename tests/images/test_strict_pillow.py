@@ -43,7 +43,7 @@ def test_a_warning_outside_names_the_line_it_always_named():
 
 
 def test_other_threads_are_warned_meanwhile():
-    inside, done, seen = threading.Event(), threading.Event(), []
+    inside, done = threading.Event(), threading.Event()
 
     def stay_inside():
         with strict_pillow():

@@ -1,0 +1,152 @@
+"""Runs without Hypothesis and Kymatio, where a GPU's interpreter has neither."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from scatcache.errors import BackendUnavailable
+from scatcache.scattering import open_transform
+from scatcache.scattering.batched import BatchTransform
+from scatcache.scattering.reference import scattering2d
+from scatcache.spec import ScatteringSpec
+from tests.scattering.tolerances import assert_orders_close
+
+SHAPES = [(32, 32), (33, 47), (30, 30), (31, 29), (96, 96), (128, 128), (224, 224)]
+SPECS = [ScatteringSpec(J=2), ScatteringSpec(J=3, L=5), ScatteringSpec(J=1, L=3, max_order=1)]
+GPU = pytest.param("cuda", marks=pytest.mark.gpu)
+
+
+def images_of(n, shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, *shape, 3), dtype=np.uint8)
+
+
+def coefficients_of(transform, images, dtype=np.float32):
+    """What the transform writes, into a buffer of NaN."""
+    out = np.full((len(images), *transform.output_shape), np.nan, dtype)
+    transform(images, out)
+    assert np.isfinite(out).all()
+    return out
+
+
+@pytest.mark.parametrize("device", ["cpu", GPU])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("shape", [(32, 32), (33, 47), (70, 66)])
+def test_channels_are_the_references_colour_by_colour(shape, dtype, device):
+    spec, images = ScatteringSpec(J=2, L=4), images_of(2, shape)
+    found = coefficients_of(open_transform(spec, shape, device=device), images, dtype)
+    assert found.shape == (2, *spec.output_shape(*shape))
+    by_colour = found.reshape(2, 3, spec.n_paths, *found.shape[-2:])
+    assert_orders_close(by_colour, scattering2d(images.transpose(0, 3, 1, 2), spec), spec)
+
+
+@pytest.mark.parametrize("device", ["cpu", GPU])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_bits_do_not_depend_on_place_neighbours_or_batch(shape, device):
+    transform = open_transform(ScatteringSpec(J=2), shape, device=device)
+    check_bits(transform, n=min(transform.batch_images, 8 if max(shape) < 96 else 3))
+
+
+@pytest.mark.parametrize("spec", SPECS[1:], ids=str)
+@pytest.mark.parametrize("shape", [(32, 32), (33, 47)], ids=str)
+def test_bits_do_not_depend_on_place_at_other_settings(spec, shape):
+    check_bits(open_transform(spec, shape), n=7)
+
+
+def check_bits(transform, n):
+    images, rng = images_of(n, transform.shape), np.random.default_rng(1)
+    alone = np.concatenate([coefficients_of(transform, image[None]) for image in images])
+    assert np.array_equal(coefficients_of(transform, images), alone)
+    for _ in range(3):
+        rows = rng.permutation(n)[: rng.integers(1, n + 1)]
+        assert np.array_equal(coefficients_of(transform, images[rows]), alone[rows])
+        others = images_of(n, transform.shape, seed=int(rng.integers(1 << 30)))
+        place = int(rng.integers(n))
+        others[place] = images[0]
+        assert np.array_equal(coefficients_of(transform, others)[place], alone[0])
+
+
+def test_a_full_batch_gives_the_bits_of_single_images():
+    transform = open_transform(ScatteringSpec(J=2), (32, 32))
+    images = images_of(transform.batch_images, (32, 32))
+    found = coefficients_of(transform, images)
+    for row in (0, 1, 5, 6, 31, len(images) - 1):
+        assert np.array_equal(coefficients_of(transform, images[row : row + 1])[0], found[row])
+
+
+def test_images_are_computed_one_by_one_where_places_disagree(monkeypatch):
+    spec = ScatteringSpec(J=2)
+    batch_images = open_transform(spec, (32, 32)).batch_images
+    assert open_transform(spec, (32, 32))._pass_images > 1
+    monkeypatch.setattr(BatchTransform, "_places_agree", lambda self: False)
+    transform = open_transform(spec, (32, 32))
+    assert transform._pass_images == 1 and transform.batch_images == batch_images
+    check_bits(transform, n=4)
+
+
+def test_disagreeing_places_are_noticed(monkeypatch):
+    transform = open_transform(ScatteringSpec(J=2), (32, 32))
+    assert transform._places_agree()
+    compute = transform._compute
+
+    def perturbed(images):
+        coefficients = compute(images)
+        coefficients[-1, 0, 0, 0] = torch.nextafter(coefficients[-1, 0, 0, 0], torch.tensor(9.0))
+        return coefficients
+
+    monkeypatch.setattr(transform, "_compute", perturbed)
+    assert not transform._places_agree()
+
+
+def test_threads_share_a_transform_without_mixing_rows():
+    transform = open_transform(ScatteringSpec(J=2), (32, 32))
+    batches = [images_of(7, (32, 32), seed=seed) for seed in range(4)]
+    expected = [coefficients_of(transform, batch) for batch in batches]
+    found = [np.full_like(batch, np.nan) for batch in expected]
+    threads = [threading.Thread(target=transform, args=pair) for pair in zip(batches, found, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
+
+
+def test_batch_size_is_a_function_of_spec_shape_and_backend():
+    for shape in ((32, 32), (224, 224)):
+        first, second = (open_transform(ScatteringSpec(J=2), shape) for _ in range(2))
+        assert first.batch_images == second.batch_images >= 1
+        assert (first.name, first.device) == ("torch", torch.device("cpu"))
+
+
+def test_read_only_images_are_taken_and_strided_buffers_filled():
+    transform = open_transform(ScatteringSpec(J=2), (32, 32))
+    images = images_of(3, (32, 32))
+    expected = coefficients_of(transform, images)
+    images.setflags(write=False)
+    out = np.full((6, *transform.output_shape), np.nan, np.float32)[::2]
+    transform(images, out)
+    assert np.array_equal(out, expected)
+
+
+def test_wrong_arrays_are_refused():
+    transform = open_transform(ScatteringSpec(J=2), (32, 32))
+    out = np.zeros((1, *transform.output_shape), np.float32)
+    with pytest.raises(TypeError, match="images are float32"):
+        transform(np.zeros((1, 32, 32, 3), np.float32), out)
+    with pytest.raises(TypeError, match="out float64"):
+        transform(images_of(1, (32, 32)), out.astype(np.float64))
+    with pytest.raises(ValueError, match=r"expected \(B, 32, 32, 3\)"):
+        transform(np.zeros((1, 3, 32, 32), np.uint8), out)
+    with pytest.raises(ValueError, match="B at most"):
+        transform(images_of(transform.batch_images + 1, (32, 32)), out)
+    with pytest.raises(ValueError, match="out has shape"):
+        transform(images_of(2, (32, 32)), out)
+
+
+def test_absent_device_and_unknown_backend_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(BackendUnavailable, match="choose the device cpu"):
+        open_transform(ScatteringSpec(J=2), (32, 32), device="cuda")
+    with pytest.raises(ValueError, match="expected one of auto, torch"):
+        open_transform(ScatteringSpec(J=2), (32, 32), backend="fast")
