@@ -20,9 +20,16 @@ _logger = logging.getLogger(__name__)
 
 
 def unpack_folder(
-    archive: Path, folder: str, *, required: Collection[str], optional: Collection[str] = (), work_dir: Path | None
+    archive: Path,
+    folder: str,
+    *,
+    required: Collection[str],
+    optional: Collection[str] = (),
+    work_dir: Path | None,
+    beside: bool = True,
 ) -> Path:
-    """Unpacks `folder/name` for each of these names of a tar.gz, beside it, or in work_dir where that is read-only.
+    """Unpacks `folder/name` for each of these names of a tar.gz, beside it, or in work_dir where that is read-only
+    or not wanted (beside=False).
 
     Nothing else in the archive is unpacked, and no folder bears the final name before all of it is on disk. An
     earlier call's folder is taken as it is.
@@ -34,7 +41,7 @@ def unpack_folder(
     """
     if work_dir is not None and (work_dir / folder).is_dir():
         return work_dir / folder
-    temporary = _make_folder(archive, folder, work_dir)
+    temporary = _make_folder(archive, folder, work_dir, beside)
     try:
         _logger.info("unpacking %s into %s", archive, temporary.parent)
         _extract(archive, folder, {*required, *optional}, temporary)
@@ -50,9 +57,13 @@ def unpack_folder(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _make_folder(archive: Path, folder: str, work_dir: Path | None) -> Path:
+def _make_folder(archive: Path, folder: str, work_dir: Path | None, beside: bool) -> Path:
     """A new folder of a name no other process uses, under the umask, beside the archive or in work_dir."""
     name = f".{folder}.{uuid.uuid4().hex}"
+    if work_dir is not None and not beside:
+        temporary = work_dir / name
+        temporary.mkdir(parents=True)
+        return temporary
     try:
         temporary = archive.parent / name
         temporary.mkdir()

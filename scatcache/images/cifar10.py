@@ -171,16 +171,16 @@ class Cifar10Source:
         return STEMS[split]
 
 
-def open_cifar10(root: Path | None = None, work_dir: Path | None = None) -> Cifar10Source:
+def open_cifar10(root: Path | None = None, work_dir: Path | None = None, *, beside: bool = True) -> Cifar10Source:
     """Finds CIFAR-10 under root (or where locate_root looks), unpacks it once if need be, and checks it whole.
 
-    work_dir: where to unpack if root is read-only.
+    work_dir: where to unpack if root is read-only, or is not to be written to (beside=False).
 
     Raises SourceError where it is not found, incomplete, truncated, malformed or labelled outside 0 to 9; OSError as
     the disk does. Files whose md5 is not the published one are taken, with a warning.
     """
     root = locate_root("cifar10", root, _list_wanted())
-    index, folder = _find_folder(root, work_dir)
+    index, folder = _find_folder(root, work_dir, beside)
     form = FORMS[index]
     missing = [name for name in form.batch_names if not (folder / name).is_file()]
     if missing:
@@ -200,7 +200,7 @@ def _list_wanted() -> list[str]:
     return unpacked + [form.archive for form in FORMS] + [form.batch_names[0] for form in FORMS]
 
 
-def _find_folder(root: Path, work_dir: Path | None) -> tuple[int, Path]:
+def _find_folder(root: Path, work_dir: Path | None, beside: bool) -> tuple[int, Path]:
     """Which form lies under root, and the folder of its batches: unpacked before packed, binary before Python."""
     for index, form in enumerate(FORMS):
         for folder in (root / form.folder, root):
@@ -210,7 +210,12 @@ def _find_folder(root: Path, work_dir: Path | None) -> tuple[int, Path]:
         archive = root / form.archive
         if archive.exists():
             folder = unpack_folder(
-                archive, form.folder, required=form.batch_names, optional=[form.meta], work_dir=work_dir
+                archive,
+                form.folder,
+                required=form.batch_names,
+                optional=[form.meta],
+                work_dir=work_dir,
+                beside=beside,
             )
             return index, folder
     raise AssertionError("locate_root promised one of them")

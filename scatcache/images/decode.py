@@ -24,6 +24,8 @@ _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS_PER_SAMPLE = 256, 257, 258
 _SIDEWAYS = (5, 6, 7, 8)
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_TEXT_CHUNKS = (b"iTXt", b"zTXt", b"tEXt")
+# 64 MiB in Pillow's four bytes a pixel.
+_MAX_SCALED_PIXELS = 2**24
 # Keywords under which Pillow looks for EXIF and XMP in the text of a PNG.
 _PNG_ORIENTATION_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0", b"exif\0", b"xmp\0")
 
@@ -121,10 +123,11 @@ def _is_grey_16_bit(image: Image.Image) -> bool:
 
 
 def _resize_and_crop(image: Image.Image, size: int) -> Image.Image:
-    """The central crop of the scaled image, as one resize of the region it comes from.
+    """The central crop of the scaled image, as torchvision's Resize and CenterCrop make it.
 
-    torchvision scales the whole image first: 1 x 65000 pixels would become 256 x 16,640,000. Here nothing but the
-    crop is computed; the filter still sees the pixels around it, so the result is the same.
+    The whole image is scaled and cropped, pixel for pixel as they do: a resize of the crop's region alone rounds its box
+    to float32, which turned up to a quarter of a photograph's pixels by one grey level. Only where the scaled image would
+    be huge (1 x 65000 pixels would become 256 x 16,640,000) is the region resized alone.
     """
     width, height = image.size
     short = round(256 * size / 224)
@@ -132,6 +135,10 @@ def _resize_and_crop(image: Image.Image, size: int) -> Image.Image:
     scaled_height = short if height <= width else int(short * height / width)
     left = round((scaled_width - size) / 2)
     top = round((scaled_height - size) / 2)
+    # The horizontal pass comes first, over all rows.
+    if scaled_width * max(height, scaled_height) <= _MAX_SCALED_PIXELS:
+        scaled = image.resize((scaled_width, scaled_height), Image.Resampling.BILINEAR)
+        return scaled.crop((left, top, left + size, top + size))
     x_scale, y_scale = width / scaled_width, height / scaled_height
     right, bottom = min(width, (left + size) * x_scale), min(height, (top + size) * y_scale)
     return image.resize((size, size), Image.Resampling.BILINEAR, box=(left * x_scale, top * y_scale, right, bottom))

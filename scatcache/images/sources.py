@@ -25,10 +25,10 @@ __all__ = [
     "source_exists",
 ]
 
-# name -> opener(root, work_dir)
-SOURCES: dict[str, Callable[[Path | None, Path | None], Source]] = {
-    "cifar10": open_cifar10,
-    "photos": lambda root, work_dir: open_photos(),
+# name -> opener(root, work_dir, beside)
+SOURCES: dict[str, Callable[[Path | None, Path | None, bool], Source]] = {
+    "cifar10": lambda root, work_dir, beside: open_cifar10(root, work_dir, beside=beside),
+    "photos": lambda root, work_dir, beside: open_photos(),
 }
 
 # What may be named on a command line before the files are looked at; "unlabeled" and its like included.
@@ -49,18 +49,20 @@ def source_exists(source: str | os.PathLike[str]) -> bool:
     return is_known_source(source) or (os.fspath(source) != "" and os.path.exists(source))
 
 
-def open_source(source: str | os.PathLike[str], *, root: Path | None = None, work_dir: Path | None = None) -> Source:
+def open_source(
+    source: str | os.PathLike[str], *, root: Path | None = None, work_dir: Path | None = None, beside: bool = True
+) -> Source:
     """Opens a dataset by name, or a folder of images.
 
     root: where a named dataset lies; for a folder, where it lies now, if not at `source`. work_dir: where to unpack
-    an archive that lies in a read-only folder.
+    an archive that lies in a read-only folder; beside=False: any archive, so that nothing is written but there.
 
     Raises SourceError where source is unknown, or the dataset missing, malformed or contradictory.
     """
     root = None if root is None else Path(root)
     work_dir = None if work_dir is None else Path(work_dir)
     if is_known_source(source):
-        return SOURCES[os.fspath(source)](root, work_dir)
+        return SOURCES[os.fspath(source)](root, work_dir, beside)
     if root is None and not source_exists(source):
         raise SourceError(f"unknown source {show_path(source)!r}: expected {', '.join(SOURCES)}, or a folder")
     base_name = os.path.basename(os.path.abspath(source))

@@ -1,6 +1,7 @@
 """What extract would do and cost; writes nothing."""
 
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -72,11 +73,13 @@ def plan(
     if stored is None:
         name_store("", J)
     splits = (split,) if isinstance(split, str) else tuple(split) if split is not None else None
-    opened = open_source(source, root=Path(root) if root is not None else None, work_dir=None)
-    prepared = prepare(
-        opened, folder, settings=settings, stored=stored, splits=splits, device=device, backend=backend
-    )
-    return _report(prepared)
+    with tempfile.TemporaryDirectory(prefix="scatcache-plan-") as scratch:
+        place = Path(root) if root is not None else None
+        opened = open_source(source, root=place, work_dir=Path(scratch), beside=False)
+        prepared = prepare(
+            opened, folder, settings=settings, stored=stored, splits=splits, device=device, backend=backend
+        )
+        return _report(prepared)
 
 
 def _report(prepared: Prepared) -> JobPlan:

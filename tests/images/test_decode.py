@@ -223,8 +223,8 @@ def test_photographs_are_resized_as_a_whole_resize_and_crop_would(key, size):
     skimage_data = pytest.importorskip("skimage.data")
     photo = Image.fromarray(getattr(skimage_data, key)()[..., :3])
     expected = resize_whole(photo, size)
-    assert_within_one_level(decode(np.asarray(photo), size=size), expected)
-    assert_within_one_level(decode(encode(photo), size=size), expected)
+    np.testing.assert_array_equal(decode(np.asarray(photo), size=size), expected)
+    np.testing.assert_array_equal(decode(encode(photo), size=size), expected)
 
 
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 40), st.integers(0, 2**32 - 1))
@@ -233,13 +233,13 @@ def test_any_shape_is_resized_as_a_whole_resize_and_crop_would(height, width, si
     pixels = np.random.default_rng(seed).integers(0, 2, (height, width, 3)).astype(np.uint8) * 255
     found = decode(pixels, size=size)
     assert (found.shape, found.dtype, found.flags.c_contiguous) == ((size, size, 3), np.uint8, True)
-    assert_within_one_level(found, resize_whole(Image.fromarray(pixels), size))
+    np.testing.assert_array_equal(found, resize_whole(Image.fromarray(pixels), size))
 
 
 def test_photographs_of_imagenet_are_resized_as_a_whole_resize_and_crop_would(imagenet_folder):
     for path in sorted(imagenet_folder.rglob("*.JPEG"))[::50]:
         image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
-        assert_within_one_level(decode(path.read_bytes(), size=224), resize_whole(image, 224))
+        np.testing.assert_array_equal(decode(path.read_bytes(), size=224), resize_whole(image, 224))
 
 
 @pytest.mark.parametrize("shape", [(1, 65000), (65000, 1), (2, 30000)])
