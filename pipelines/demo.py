@@ -19,7 +19,9 @@ N_EPOCHS = 15
 def main() -> None:
     report = scatcache.extract("photos", out=STORE, J=2)
     print(f"extracted {report.splits['all'].rows} images into {report.store} ({report.bytes / 1e6:.1f} MB)")
-    print(f"  {report.splits['all'].shards_computed} shards computed, {report.splits['all'].shards_kept} kept, ", end="")
+    print(
+        f"  {report.splits['all'].shards_computed} shards computed, {report.splits['all'].shards_kept} kept, ", end=""
+    )
     print(f"{report.elapsed_s:.1f} s, {report.images_per_s:.1f} images/s, backend {report.backend}")
 
     cache = scatcache.open_cache(STORE)

@@ -9,7 +9,6 @@ folder. Ratios are within a round, since these machines' speed drifts. Without d
 
 import argparse
 import contextlib
-import io
 import json
 import os
 import shutil
@@ -27,7 +26,6 @@ from typing import Any
 import numpy as np
 import torch
 
-import scatcache
 from scatcache.images.decode import decode
 from scatcache.images.sources import open_source
 from scatcache.job.resources import count_cores
@@ -189,17 +187,18 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
 
 
 def show_table(cases: dict[str, dict[str, Any]], start_s: float) -> str:
-    table = io.StringIO()
+    lines = []
     for name, case in cases.items():
-        best = sorted(case["rounds"], key=lambda result: result["ratio"])[len(case["rounds"]) // 2]
-        print(f"{name}: whole command {best['images_per_s']:.1f} images/s over {best['images']} images, transform alone "
-              f"{best['transform_images_per_s']:.1f} images/s, {case['workers']} cores: ratio {case['ratio']:.2f} "
-              f"(median of {len(case['rounds'])})", file=table)  # fmt: skip
+        middle = sorted(case["rounds"], key=lambda result: result["ratio"])[len(case["rounds"]) // 2]
+        whole = f"whole command {middle['images_per_s']:.1f} images/s over {middle['images']} images"
+        alone = f"transform alone {middle['transform_images_per_s']:.1f} images/s"
+        ratio = f"ratio {case['ratio']:.2f} (median of {len(case['rounds'])})"
+        lines.append(f"{name}: {whole}, {alone}, {case['workers']} cores: {ratio}")
         total = sum(case["stage_ms_per_image"].values())
         for stage, ms in case["stage_ms_per_image"].items():
-            print(f"  {stage:<16} {ms:9.3f} ms of one core per image {100 * ms / total:5.1f}%", file=table)
-    print(f"start-up: {start_s:.1f} s for a command that computes one image", file=table)
-    return table.getvalue()
+            lines.append(f"  {stage:<16} {ms:9.3f} ms of one core per image {100 * ms / total:5.1f}%")
+    lines.append(f"start-up: {start_s:.1f} s for a command that computes one image")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -219,13 +218,18 @@ def main() -> None:
     start_s = time_start()
     table = show_table(measured, start_s)
     if options.out:
-        report = {"machine": describe_machine(), "start_s": start_s, "cases": measured, "scatcache": scatcache.__version__}
+        report = {
+            "machine": describe_machine(),
+            "start_s": start_s,
+            "cases": measured,
+            "scatcache": scatcache.__version__,
+        }
         # Paths of the machine are nobody's business.
         text = json.dumps(report, indent=1)
         for path in (options.cifar10, options.imagenet):
             text = text.replace(str(path), path.name) if path else text
         options.out.write_text(text + "\n")
-    print(table, end="")
+    print(table)
 
 
 if __name__ == "__main__":

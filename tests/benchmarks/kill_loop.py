@@ -29,19 +29,19 @@ from tests.runs import (
     wait_for,
 )
 
-# A kill must come this long after a run's first receipt at most, or the run is over before the kills are.
-MAX_DELAY_S = 0.5
 WORKERS_GONE_S = 5.0
 
 
 @dataclass
 class Drill:
-    """One store, killed and resumed. finished: (inode, mtime) of the files of shards known to be finished."""
+    """One store, killed and resumed. first_receipt_s, max_delay_s: after a run's start its first receipt comes, after
+    that its kill at the latest, so that the shards outlast the kills; finished: (inode, mtime) of the files of shards known to be finished."""
 
     store: Path
     arguments: list[str]
     n_shards: int
     first_receipt_s: float
+    max_delay_s: float
     dice: random.Random
     finished: dict[Path, tuple[int, int]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Drill:
         known = list_receipts(self.store)
         process = self.start()
         wait_for(lambda: list_receipts(self.store) - known or process.poll() is not None)
-        time.sleep(self.dice.uniform(0, MAX_DELAY_S))
+        time.sleep(self.dice.uniform(0, self.max_delay_s))
         wait_for(lambda: self._find_shard_temporaries() or process.poll() is not None, pause_s=0.001)
         self._kill(process)
         if len(list_receipts(self.store)) >= self.n_shards:
@@ -129,15 +129,15 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure_straight_run(store: Path, arguments: list[str]) -> float:
-    """Runs to the end; returns after how many seconds the first receipt came."""
+def measure_straight_run(store: Path, arguments: list[str]) -> tuple[float, float]:
+    """Runs to the end; returns after how many seconds the first receipt came, and the end."""
     started = time.monotonic()
     process = start(*arguments, "--out", store, "-q")
     wait_for(lambda: list_receipts(store) or process.poll() is not None)
     first_s = time.monotonic() - started
     _, errors = process.communicate()
     assert process.returncode == 0, errors
-    return first_s
+    return first_s, time.monotonic() - started
 
 
 def drill(options: argparse.Namespace, folder: Path) -> int:
@@ -146,10 +146,11 @@ def drill(options: argparse.Namespace, folder: Path) -> int:
     arguments = ["extract", *source, "--J", "2", "--limit", str(options.limit), "--shard-images", str(shard_images)]
     started = time.monotonic()
     straight, killed = folder / "straight.zarr", folder / "killed.zarr"
-    first_s = measure_straight_run(straight, arguments)
-    print(f"{len(list_receipts(straight))} shards, the first after {first_s:.1f} s, all after", end=" ")
-    print(f"{time.monotonic() - started:.1f} s")
-    job = Drill(killed, arguments, len(list_receipts(straight)), first_s, random.Random(options.seed))
+    first_s, all_s = measure_straight_run(straight, arguments)
+    n_shards, n_kills = len(list_receipts(straight)), options.kills + options.early + options.main
+    print(f"{n_shards} shards, the first after {first_s:.1f} s, all after {all_s:.1f} s")
+    max_delay_s = (all_s - first_s) / max(1, n_kills)
+    job = Drill(killed, arguments, n_shards, first_s, max_delay_s, random.Random(options.seed))
     kills = [job.kill_mid_run] * options.kills + [job.kill_early] * options.early + [job.kill_main] * options.main
     job.dice.shuffle(kills)
     for kill in kills:
