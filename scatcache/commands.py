@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import threading
+import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,16 +23,13 @@ from scatcache.errors import ScatcacheError, SettingsDiffer, StoreLocked
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREADABLE, EXIT_VERIFY, EXIT_SETTINGS, EXIT_LOCKED = 1, 2, 3, 4, 5, 6
 # An interrupted command is gone within 2 s; what is still unwinding after this is cut off.
 UNWIND_S = 1.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 Command = Callable[..., Any]
 
 
 class Interrupted(BaseException):
-    """SIGINT or SIGTERM arrived; code: what the shell gets, 128 + the signal's number."""
-
-    def __init__(self, signum: int):
-        super().__init__(signum)
-        self.code = 128 + signum
+    """SIGINT or SIGTERM arrived."""
 
 
 def add_options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -102,8 +101,7 @@ def extract(source: str, split: tuple[str, ...], as_json: bool, quiet: bool, ver
     """
     check_source(source, split)
     check_out(options["out"])
-    if options["J"] is None and options["out"] is None:
-        raise click.UsageError("Missing option '--J' (the log2 of the largest scale): try --J 2")
+    check_settings(options["J"], options["encoding"], options["out"], overwrite=options["overwrite"])
     with watch(quiet, verbose) as on_event:
         report = scatcache.extract(source, split=split or None, on_event=on_event, **options)
     return show_report(report, as_json)
@@ -134,8 +132,7 @@ def plan(source: str, split: tuple[str, ...], as_json: bool, **options: Any) -> 
     """Say what extract would do and cost; write nothing."""
     check_source(source, split)
     check_out(options["out"])
-    if options["J"] is None and options["out"] is None:
-        raise click.UsageError("Missing option '--J' (the log2 of the largest scale): try --J 2")
+    check_settings(options["J"], options["encoding"], options["out"])
     report = scatcache.plan(source, split=split or None, **options)
     if as_json:
         click.echo(json.dumps(report.to_dict()))
@@ -246,6 +243,19 @@ def check_out(out: str | None) -> None:
         raise click.UsageError(f"{out}: extract writes to a local folder: extract there, then copy it with any tool")
 
 
+def check_settings(J: int | None, encoding: str | None, out: str | None, *, overwrite: bool = False) -> None:
+    """A new store without --J, and an unknown --encoding, are usage errors."""
+    if J is None and (out is None or overwrite or not os.path.exists(os.path.join(out, "zarr.json"))):
+        raise click.UsageError("Missing option '--J' (the log2 of the largest scale): try --J 2")
+    if encoding is not None:
+        from scatcache.store.encodings import find_encoding
+
+        try:
+            find_encoding(encoding)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+
+
 def show_report(report: Any, as_json: bool) -> int:
     """The result of extract or resume on stdout; returns the exit code."""
     n_unreadable = len(report.unreadable)
@@ -299,26 +309,35 @@ def watch(quiet: bool, verbose: bool) -> Iterator[Callable[[Any], None]]:
 
 def main() -> NoReturn:
     """The installed command. Errors are one line on stderr, never a traceback."""
-    for signum in (signal.SIGINT, signal.SIGTERM):
+    for signum in SIGNALS:
         signal.signal(signum, interrupt)
     try:
-        code = cli.main(standalone_mode=False) or 0
+        code = run()
+        for signum in SIGNALS:  # nothing is left to unwind but the interpreter
+            signal.signal(signum, lambda signum, frame: leave(128 + signum))
+    finally:
+        if _received:  # whatever the signal's unwinding ended in
+            leave(128 + _received[0])
+    sys.exit(code)
+
+
+def run() -> int:
+    """Runs the command and returns its exit code; what failed is told on stderr."""
+    try:
+        return cli.main(standalone_mode=False) or 0
     except click.ClickException as error:
         error.show()
-        code = error.exit_code
-    except Interrupted as error:
-        leave(error.code)
+        return error.exit_code
     except ScatcacheError as error:
         say(f"error: {error}")
-        code = find_exit_code(error)
+        return find_exit_code(error)
     except BrokenPipeError:
         # Whoever read our output has left; Python would complain once more while flushing at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = EXIT_FAILED
+        return EXIT_FAILED
     except (OSError, ValueError, MemoryError) as error:
         say(f"error: {error or type(error).__name__}")
-        code = EXIT_FAILED
-    sys.exit(code)
+        return EXIT_FAILED
 
 
 def find_exit_code(error: ScatcacheError) -> int:
@@ -331,33 +350,60 @@ def say(text: str) -> None:
     click.echo(f"scatcache: {text}", err=True)
 
 
-def interrupt(signum: int, frame: FrameType | None) -> NoReturn:
-    """Unwinds the command; cuts it off after UNWIND_S, or at a second signal."""
-    error = Interrupted(signum)
-    for again in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(again, lambda *_: leave(error.code))
-    watchdog = threading.Timer(UNWIND_S, leave, [error.code])
-    watchdog.daemon = True
-    watchdog.start()
-    raise error
-
-
+_received: list[int] = []
 _leaving = threading.Lock()
+
+
+def interrupt(signum: int, frame: FrameType | None) -> None:
+    """Unwinds the command; cuts it off after UNWIND_S, or at a second signal."""
+    _received.append(signum)
+    code = 128 + _received[0]
+    if len(_received) == 1:
+        fall_silent()
+        watchdog = threading.Timer(UNWIND_S, leave, [code])
+        watchdog.daemon = True
+        watchdog.start()
+        raise Interrupted
+    if not _leaving.locked():  # else this may be the very thread that leaves: it must go on
+        leave(code)
+
+
+def fall_silent() -> None:
+    """What a signal upsets on its way, in callbacks and other threads, is no news."""
+    sys.unraisablehook = lambda unraisable: None
+    threading.excepthook = lambda args: None
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
 
 
 def leave(code: int) -> NoReturn:
     """Ends this process and its children at once, with one line; everything unfinished is made to be cut off."""
-    if _leaving.acquire(blocking=False):
-        children = psutil.Process().children(recursive=True)
-        for child in children:
+    if not _leaving.acquire(blocking=False):
+        threading.Event().wait()
+    deadline = time.monotonic() + 0.3
+    while (workers := find_workers()) and time.monotonic() < deadline:  # again: a nanny may have restarted one
+        for worker in workers:
             with suppress(psutil.NoSuchProcess):
-                child.kill()
-        psutil.wait_procs(children, timeout=0.3)
-        word = "interrupted" if code == 128 + signal.SIGINT else "terminated"
-        say(f"{word}: give the same command again, it goes on from here")
-        os._exit(code)
-    threading.Event().wait()
-    raise AssertionError
+                worker.kill()
+        psutil.wait_procs(workers, timeout=0.1)
+    if sys.stderr is not None and sys.stderr.isatty():
+        click.echo("\r\x1b[K\x1b[?25h", err=True, nl=False)  # a bar that was cut off, and its hidden cursor
+    word = "interrupted" if code == 128 + signal.SIGINT else "terminated"
+    say(f"{word}: give the same command again, it goes on from here")
+    for child in psutil.Process().children(recursive=True):
+        with suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGKILL)
+    os._exit(code)
+
+
+def find_workers() -> list[psutil.Process]:
+    """Our child processes but multiprocessing's resource tracker, which our other threads would start again, noisily."""
+    workers = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if not any("resource_tracker" in word for word in child.cmdline()):
+                workers.append(child)
+    return workers
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def announce(planned: JobPlanned) -> str:
 @contextmanager
 def watch_job(*, quiet: bool) -> Iterator[Callable[[Event], None]]:
     """A callback for a job's events that draws them; what was drawn is cleared away on leaving."""
-    if quiet:
+    if quiet or sys.stderr is None:
         yield lambda event: None
     elif sys.stderr.isatty():
         with _draw_bar() as on_event:

@@ -85,7 +85,9 @@ def _probe_cuda() -> dict[str, Any]:
     import torch
 
     if not torch.cuda.is_available():
-        reason = "no CUDA device is visible" if torch.version.cuda else f"torch {torch.__version__} is built without CUDA"
+        reason = (
+            "no CUDA device is visible" if torch.version.cuda else f"torch {torch.__version__} is built without CUDA"
+        )
         return {"usable": False, "reason": reason, "devices": []}
     devices = []
     for index in range(torch.cuda.device_count()):

@@ -4,6 +4,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from scatcache.errors import StoreDamaged
 from scatcache.job.resources import folder_bytes
 from scatcache.store.folder import StoreFolder
 from scatcache.store.manifest import FORMAT, Manifest
@@ -46,7 +47,9 @@ def info(store: str | os.PathLike[str]) -> StoreInfo:
     folder = StoreFolder(os.path.abspath(store))
     manifest = folder.read_manifest()
     splits = {split: _describe(folder, manifest, split) for split in folder.splits(manifest)}
-    finished = splits and all(entry.shards_done == entry.shards for entry in splits.values())
+    if lost := folder.lost_splits(manifest):
+        raise StoreDamaged(f"{store}: split {lost[0]}: its zarr.json is missing: see `scatcache verify`")
+    finished = splits and all(folder.read_summary(split) is not None for split in splits)
     return StoreInfo(
         store=str(folder.path),
         format=FORMAT,
@@ -74,7 +77,7 @@ def _describe(folder: StoreFolder, manifest: Manifest, split: str) -> SplitInfo:
         ok=ok,
         unreadable=rows - ok,
         shards=layout.n_shards,
-        shards_done=done if reader.summary is not None else min(done, layout.n_shards),
+        shards_done=done,
         image_shape=layout.image_shape,
         classes=len(manifest.classes),
     )

@@ -12,8 +12,9 @@ import numpy as np
 
 from scatcache.errors import StoreDamaged, StoreIncomplete, UnreadableImage
 from scatcache.images.decode import decode
+from scatcache.images.sources import Source
 from scatcache.job.preparation import open_stored_source
-from scatcache.scattering.batched import open_transform
+from scatcache.scattering.batched import BatchTransform, open_transform
 from scatcache.scattering.paths import channel_table
 from scatcache.store.files import to_json
 from scatcache.store.folder import StoreFolder
@@ -22,7 +23,7 @@ from scatcache.store.manifest import Manifest
 from scatcache.store.metadata import channel_chunk, describe_root, describe_split
 from scatcache.store.reader import SplitReader
 from scatcache.store.receipts import Receipt, summarize
-from scatcache.store.rows import encode_status, with_crc
+from scatcache.store.rows import ROW_ARRAYS, encode_status, with_crc
 
 READ_BYTES = 2**20
 # ||stored - recomputed|| / ||recomputed|| of one row: the dtype's rounding, and room for another backend's.
@@ -68,13 +69,18 @@ def verify(
         manifest = folder.read_manifest()
     except StoreDamaged as error:
         return VerifyReport(False, 0, (Failure(None, None, "zarr.json", str(error)),))
-    failures = list(_check_root(folder, manifest))
+    root_failures = list(_check_root(folder, manifest))
+    failures = list(root_failures)
     checked = recomputed = 0
     splits = folder.splits(manifest)
-    if not splits:
+    lost = folder.lost_splits(manifest)
+    failures += [Failure(split, None, f"{split}/zarr.json", "the file is missing") for split in lost]
+    if not splits and not lost:
         failures.append(Failure(None, None, ".", "it holds no split yet"))
     for split in splits:
         found, n_shards = _check_split(folder, manifest, split)
+        if not found and not root_failures:
+            found = list(_check_with_zarr(SplitReader(folder, manifest, split)))
         failures += found
         checked += n_shards
         if recompute and not found:
@@ -86,7 +92,7 @@ def verify(
 
 def _check_root(folder: StoreFolder, manifest: Manifest) -> Iterator[Failure]:
     names = tuple(channel_table(manifest.spec))
-    splits = folder.splits(manifest)
+    splits = [*folder.splits(manifest), *folder.lost_splits(manifest)]
     members = {split: describe_split(manifest, split, channel_names=names) for split in splits}
     if (folder.path / "zarr.json").read_bytes() != to_json(describe_root(manifest, members), indent=2):
         yield Failure(None, None, "zarr.json", "the metadata is not what the manifest gives")
@@ -98,12 +104,16 @@ def _check_split(folder: StoreFolder, manifest: Manifest, split: str) -> tuple[l
     try:
         reader = SplitReader(folder, manifest, split, allow_partial=True)
     except StoreDamaged as error:
-        return [*failures, Failure(split, None, split, str(error))], 0
+        known = {_summary_path(split), *(f"{split}/{name}/c.0" for name in ROW_ARRAYS)}
+        if not known & {failure.path for failure in failures}:
+            # The row arrays are sound, each for itself, and together not those of the receipts.
+            failures.append(Failure(split, None, split, str(error)))
+        return failures, 0
     layout = manifest.splits[split]
     finished = reader.finished_shards()
     if reader.summary is None:
         reason = f"the split is incomplete: {len(finished)} of {layout.n_shards} shards are done, no summary"
-        failures.append(Failure(split, None, f"{split}/coefficients/receipts/summary.json", reason))
+        failures.append(Failure(split, None, _summary_path(split), reason))
     receipts = []
     for shard in finished:
         try:
@@ -116,11 +126,12 @@ def _check_split(folder: StoreFolder, manifest: Manifest, split: str) -> tuple[l
         failures += _check_shard(folder, manifest, reader, receipt)
     whole = reader.summary is not None and len(receipts) == layout.n_shards
     if whole and summarize(receipts) != reader.summary:
-        path = f"{split}/coefficients/receipts/summary.json"
-        failures.append(Failure(split, None, path, "it is not the sum of the receipts"))
-    if whole and not failures:
-        failures += _check_with_zarr(reader)
+        failures.append(Failure(split, None, _summary_path(split), "it is not the sum of the receipts"))
     return failures, len(finished)
+
+
+def _summary_path(split: str) -> str:
+    return f"{split}/coefficients/receipts/summary.json"
 
 
 def _check_small_files(folder: StoreFolder, manifest: Manifest, split: str) -> Iterator[Failure]:
@@ -130,6 +141,19 @@ def _check_small_files(folder: StoreFolder, manifest: Manifest, split: str) -> I
         for name, document in describe_split(manifest, split, channel_names=tuple(channels)).items()
     }
     expected |= {f"{split}/{name}/c.0": with_crc(channel_chunk(values)) for name, values in channels.items()}
+    try:
+        summary = folder.read_summary(split)
+    except StoreDamaged as error:
+        yield Failure(split, None, _summary_path(split), str(error))
+    else:
+        if summary is not None and summary.manifest != manifest.digest:
+            reason = "it belongs to another store, or zarr.json was edited"
+            yield Failure(split, None, _summary_path(split), reason)
+    for name in ROW_ARRAYS:
+        try:
+            folder.read_row_array(manifest, split, name)
+        except StoreDamaged as error:
+            yield Failure(split, None, f"{split}/{name}/c.0", str(error))
     for path, data in expected.items():
         try:
             if (folder.path / path).read_bytes() != data:
@@ -138,9 +162,7 @@ def _check_small_files(folder: StoreFolder, manifest: Manifest, split: str) -> I
             yield Failure(split, None, path, "the file is missing")
 
 
-def _check_shard(
-    folder: StoreFolder, manifest: Manifest, reader: SplitReader, receipt: Receipt
-) -> Iterator[Failure]:
+def _check_shard(folder: StoreFolder, manifest: Manifest, reader: SplitReader, receipt: Receipt) -> Iterator[Failure]:
     split, shard = receipt.split, receipt.shard
     layout = manifest.splits[split]
     span = layout.rows_of(shard)
@@ -207,29 +229,39 @@ def _recompute(
     unreadable = reader.unreadable()
     n_rows = max(1, round(fraction * layout.n_rows))
     chosen = [row for row in np.linspace(0, layout.n_rows - 1, n_rows).astype(int).tolist() if row not in unreadable]
+    reasons: dict[int, str] = {}
+    for start in range(0, len(chosen), transform.batch_images):
+        reasons |= _compare_rows(reader, chosen[start : start + transform.batch_images], source, transform)
     failures = []
-    for row in chosen:
-        reason = _compare_row(reader, row, source.read(split, reader.rows.key[row]), transform, manifest)
-        if reason is not None:
-            shard = row // layout.shard_images
-            path = f"{split}/coefficients/{shard_name(shard)}"
-            failures.append(Failure(split, shard, path, f"row {row} ({reader.rows.key[row]}): {reason}"))
+    for row, reason in sorted(reasons.items()):
+        shard = row // layout.shard_images
+        path = f"{split}/coefficients/{shard_name(shard)}"
+        failures.append(Failure(split, shard, path, f"row {row} ({reader.rows.key[row]}): {reason}"))
     return failures, len(chosen)
 
 
-def _compare_row(reader: SplitReader, row: int, data: Any, transform: Any, manifest: Manifest) -> str | None:
-    try:
-        image = decode(data, size=manifest.size)
-    except UnreadableImage as error:
-        return f"its image is unreadable now: {error}"
-    if image.shape[:2] != manifest.splits[reader.split].image_shape:
-        return f"its image has {image.shape[0]}x{image.shape[1]} pixels now"
-    fresh = np.empty((1, *reader.row_shape), np.float32)
-    transform(image[None], fresh)
-    stored = reader.read(np.array([row])).astype(np.float64)
-    error_norm = float(np.linalg.norm(stored - fresh) / max(float(np.linalg.norm(fresh)), 1e-30))
-    if error_norm <= RECOMPUTE_TOLERANCE[reader.encoding.dtype]:
-        return None
-    return f"recomputed from its image it differs by {error_norm:.1e} of its norm"
-
-
+def _compare_rows(reader: SplitReader, rows: list[int], source: Source, transform: BatchTransform) -> dict[int, str]:
+    """How each row differs from its image; nothing of those that do not."""
+    images: dict[int, np.ndarray] = {}
+    reasons: dict[int, str] = {}
+    for row in rows:
+        try:
+            image = decode(source.read(reader.split, reader.rows.key[row]), size=reader.manifest.size)
+        except (UnreadableImage, OSError) as error:
+            reasons[row] = f"its image is unreadable now: {error}"
+            continue
+        if image.shape[:2] == reader.layout.image_shape:
+            images[row] = image
+        else:
+            reasons[row] = f"its image has {image.shape[0]}x{image.shape[1]} pixels now"
+    if not images:
+        return reasons
+    fresh = np.empty((len(images), *reader.row_shape), np.float32)
+    transform(np.stack(list(images.values())), fresh)
+    stored = reader.read(np.array(list(images)))
+    for row, ours, theirs in zip(images, stored, fresh, strict=True):
+        difference = np.linalg.norm(ours.astype(np.float64) - theirs) / max(float(np.linalg.norm(theirs)), 1e-30)
+        # Not "greater than": NaN differs.
+        if not difference <= RECOMPUTE_TOLERANCE[reader.encoding.dtype]:
+            reasons[row] = f"recomputed from its image it differs by {difference:.1e} of its norm"
+    return reasons

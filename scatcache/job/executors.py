@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from scatcache.errors import ScatcacheError
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, SpecCluster
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +60,14 @@ def open_cluster(
 @contextlib.contextmanager
 def _connect(address: str) -> Iterator[Cluster]:
     from distributed import Client
+    from distributed.comm import parse_address, parse_host_port
+    from distributed.comm.registry import get_backend
 
     try:
+        # A Client that refuses an address complains once more, with a traceback, when it is collected.
+        protocol, place = parse_address(address)
+        get_backend(protocol)
+        parse_host_port(place)
         client = Client(address, timeout=10, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ScatcacheError(
@@ -78,54 +85,84 @@ def _connect(address: str) -> Iterator[Cluster]:
 
 @contextlib.contextmanager
 def _start_threads(n_workers: int) -> Iterator[Cluster]:
-    from distributed import Client, LocalCluster
+    from distributed import Worker
 
-    with (
-        LocalCluster(
-            n_workers=1,
-            threads_per_worker=n_workers,
-            processes=False,
-            dashboard_address=None,
-            memory_limit=0,
-            silence_logs=logging.CRITICAL,
-        ) as local,
-        Client(local, timeout=10, set_as_default=False) as client,
-    ):
+    options = {"nthreads": n_workers, "protocol": "inproc://"}
+    with _start({"protocol": "inproc://"}, Worker, [options]) as (_, client):
         yield Cluster(client, n_workers, lambda: None)
 
 
 @contextlib.contextmanager
 def _start_processes(environments: list[dict[str, str]]) -> Iterator[Cluster]:
-    from distributed import Client, Nanny, Scheduler, SpecCluster
+    from distributed import Nanny
 
     # One thread for each library: the workers already fill the cores.
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    workers = {
-        position: {
-            "cls": Nanny,
-            "options": {
-                "nthreads": 1,
-                "host": "127.0.0.1",
-                "dashboard_address": None,
-                "memory_limit": 0,
-                "env": {**threads, **environment},
-            },
-        }
-        for position, environment in enumerate(environments)
-    }
-    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}}
-    with (
-        SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL, name="scatcache") as cluster,
-        Client(cluster, timeout=30, set_as_default=False) as client,
-    ):
+    options = [
+        {"nthreads": 1, "host": "127.0.0.1", "env": {**threads, **environment}} for environment in environments
+    ]
+    with _start({"host": "127.0.0.1"}, Nanny, options) as (cluster, client):
 
         def kill() -> None:
             for nanny in list(cluster.workers.values()):
+                nanny.auto_restart = False
                 if nanny.pid:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(nanny.pid, signal.SIGKILL)
 
         yield Cluster(client, len(environments), kill)
+
+
+@contextlib.contextmanager
+def _start(
+    scheduler: dict[str, Any], kind: type, workers: list[dict[str, Any]]
+) -> Iterator[tuple["SpecCluster", "Client"]]:
+    """A scheduler with these options, and one worker of this kind for each dictionary of options in workers."""
+    from distributed import Client, Scheduler, SpecCluster
+
+    # Dask's HTTP server cannot be turned off, and by default listens to the network.
+    http = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    common = {**http, "memory_limit": 0, "silence_logs": logging.CRITICAL}
+    with contextlib.ExitStack() as held:
+        held.enter_context(_silence_dask())
+        try:
+            cluster = held.enter_context(
+                SpecCluster(
+                    scheduler={"cls": Scheduler, "options": {**http, "port": 0, **scheduler}},
+                    workers={n: {"cls": kind, "options": {**common, **options}} for n, options in enumerate(workers)},
+                    name="scatcache",
+                )
+            )
+        except RuntimeError as error:
+            raise ScatcacheError(
+                f"the workers did not start ({error}): a script that asks for processes calls extract() under "
+                f'`if __name__ == "__main__":`, or leaves processes out'
+            ) from error
+        yield cluster, held.enter_context(Client(cluster, timeout=30, set_as_default=False))
+
+
+_silence_lock = threading.Lock()
+_silence = contextlib.ExitStack()
+_n_silent = 0
+
+
+@contextlib.contextmanager
+def _silence_dask() -> Iterator[None]:
+    """Keeps Dask's log off stderr while any cluster of ours is open; its own way fails where two overlap."""
+    from distributed.utils import silence_logging_cmgr
+
+    global _n_silent
+    with _silence_lock:
+        if _n_silent == 0:
+            _silence.enter_context(silence_logging_cmgr(logging.CRITICAL))
+        _n_silent += 1
+    try:
+        yield
+    finally:
+        with _silence_lock:
+            _n_silent -= 1
+            if _n_silent == 0:
+                _silence.close()
 
 
 def run_tasks(cluster: Cluster, function: Callable[..., Any], shared: Any, tasks: Iterable[Any]) -> Iterator[Any]:

@@ -142,8 +142,8 @@ def _run(
 
     prepared = prepare_with(stored)
     try:
-        held.callback(_forget_unborn, folder)
         held.enter_context(WriterLock(folder.job / "lock"))
+        held.callback(_forget_unborn, folder)  # while the lock is held: another's lock file stays
         current = read_stored(folder, overwrite=overwrite)
         if current != stored:
             prepared = prepare_with(current)
@@ -162,6 +162,7 @@ def _forget_unborn(folder: StoreFolder) -> None:
     # A run that is refused before the store exists leaves nothing behind, STORE.job included.
     if not folder.path.exists():
         with contextlib.suppress(OSError):
+            (folder.job / "job.json").unlink(missing_ok=True)
             (folder.job / "lock").unlink()
             folder.job.rmdir()
 

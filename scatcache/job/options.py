@@ -20,5 +20,6 @@ class RunOptions:
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}: expected one of {', '.join(allowed)}")
         for name in ("workers", "decode_threads"):
-            if (getattr(self, name) or 1) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected at least 1")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}: expected at least 1")

@@ -9,6 +9,7 @@ import numpy as np
 from scatcache.images.sources import Row
 from scatcache.spec import ScatteringSpec
 from scatcache.store.encodings import Encoding, find_encoding
+from scatcache.store.files import to_json
 from scatcache.store.layout import SplitLayout, choose_sizes
 from scatcache.store.manifest import Manifest
 from scatcache.store.rows import RowTable
@@ -20,6 +21,8 @@ ROW_OVERHEAD_BYTES = 96
 # A receipt's sums and squares, as decimal float64, and the rest of it.
 CHANNEL_OVERHEAD_BYTES = 50
 SHARD_OVERHEAD_BYTES = 8192
+# Its arrays' metadata, once beside them and once consolidated in the root.
+SPLIT_OVERHEAD_BYTES = 65536
 
 
 @dataclass(frozen=True)
@@ -86,13 +89,13 @@ def lay_out(
 def bound_bytes(manifest: Manifest, splits: Iterable[str]) -> int:
     """What these splits take on disk at most, were nothing compressible."""
     encoding = find_encoding(manifest.encoding)
-    total = 0
+    total = 2 * len(to_json(manifest.to_dict(), indent=2))
     for layout in (manifest.splits[split] for split in splits):
         assert layout.image_shape is not None
         each = row_bytes(manifest.spec, layout.image_shape, encoding) + CHUNK_OVERHEAD_BYTES + ROW_OVERHEAD_BYTES
         shard = CHANNEL_OVERHEAD_BYTES * manifest.spec.n_channels + SHARD_OVERHEAD_BYTES
         # A split's last chunk is stored whole.
-        total += each * (layout.n_rows + layout.chunk_images - 1) + shard * (layout.n_shards + 1)
+        total += each * (layout.n_rows + layout.chunk_images - 1) + shard * (layout.n_shards + 1) + SPLIT_OVERHEAD_BYTES
     return total
 
 

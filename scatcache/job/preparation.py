@@ -13,6 +13,7 @@ from scatcache.job.planning import bound_bytes, lay_out, order_rows
 from scatcache.scattering.filters import filter_bank_hash
 from scatcache.spec import ScatteringSpec
 from scatcache.store.encodings import DEFAULT_ENCODING, find_encoding
+from scatcache.store.files import TEMPORARY_SUFFIX, to_json, write_atomically
 from scatcache.store.folder import StoreFolder
 from scatcache.store.manifest import Manifest, differing_fields
 from scatcache.store.rows import RowTable
@@ -79,7 +80,7 @@ def check_out(out: str | os.PathLike[str]) -> StoreFolder:
         return folder
     if not folder.path.is_dir():
         raise ScatcacheError(f"{out} is a file, not a scatcache store: choose another --out")
-    if any(not name.endswith(".tmp") for name in os.listdir(folder.path)):
+    if any(not (name.startswith(".zarr.json.") and name.endswith(TEMPORARY_SUFFIX)) for name in os.listdir(folder.path)):
         raise ScatcacheError(f"{out} is a folder that is not empty and no scatcache store: choose another --out")
     return folder
 
@@ -254,7 +255,7 @@ def remember(folder: StoreFolder, **values: Any) -> None:
     """Keeps comfort for later runs (the source's root, times, host) in STORE.job/job.json."""
     known = recall(folder)
     folder.job.mkdir(parents=True, exist_ok=True)
-    (folder.job / "job.json").write_text(json.dumps({**known, **values}, indent=2) + "\n")
+    write_atomically(folder.job / "job.json", to_json({**known, **values}, indent=2))
 
 
 def recall(folder: StoreFolder) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import socket
 import time
@@ -28,6 +29,8 @@ N_ROWS_ON_TRIAL = 1000
 # A worker's buffers, and in a process torch itself.
 WORKER_BYTES = 256 * 2**20
 PROCESS_BYTES = 1024 * 2**20
+# Rows of float32 coefficients that a worker holds at once where one is a whole batch: it matters for large images.
+ROWS_HELD = 8
 
 
 @dataclass
@@ -50,8 +53,9 @@ class JobRun:
         planned = self._plan(tasks, n_workers)
         self._check_space(planned)
         self.on_event(planned)
-        self._make_folders()
+        # First, so that no kill leaves a store that does not remember where its images are.
         remember(folder, root=str(prepared.source.root or ""), host=socket.gethostname(), started=time.time())
+        self._make_folders()
         self._log(event="start", shards=len(tasks), workers=n_workers, device=prepared.device)
         for split in prepared.splits:
             self._check_trial(split)
@@ -90,20 +94,24 @@ class JobRun:
         if options.workers is not None:
             return options.workers, ()
         each = PROCESS_BYTES if options.processes else WORKER_BYTES
+        each += ROWS_HELD * max(4 * math.prod(shape) for shape in self._find_output_shapes().values())
         return max(1, min(count_cores(), free_memory_bytes() // 2 // each)), ()
 
-    def _plan(self, tasks: list[ShardTask], n_workers: int) -> JobPlanned:
-        prepared, manifest = self.prepared, self.prepared.manifest
-        shapes = {}
-        for split in prepared.splits:
+    def _find_output_shapes(self) -> dict[str, tuple[int, int, int]]:
+        manifest, shapes = self.prepared.manifest, {}
+        for split in self.prepared.splits:
             image_shape = manifest.splits[split].image_shape
             assert image_shape is not None
             shapes[split] = manifest.spec.output_shape(*image_shape)
+        return shapes
+
+    def _plan(self, tasks: list[ShardTask], n_workers: int) -> JobPlanned:
+        prepared, manifest = self.prepared, self.prepared.manifest
         kept = [receipt for receipts in self.receipts.values() for receipt in receipts.values()]
         return JobPlanned(
             store=str(prepared.folder.path),
             n_images=sum(manifest.splits[split].n_rows for split in prepared.splits),
-            output_shapes=shapes,
+            output_shapes=self._find_output_shapes(),
             bytes=prepared.bound_bytes,
             free_bytes=free_disk_bytes(prepared.folder.path),
             n_shards=sum(manifest.splits[split].n_shards for split in prepared.splits),

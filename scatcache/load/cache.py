@@ -32,9 +32,10 @@ class Cache:
 
     def __init__(self, reader: SplitReader):
         self._reader = reader
+        # First: of a partial store this checks the rows of the shards that are there.
+        self._unreadable = reader.unreadable()
         self._stored_row = np.empty(len(reader.rows), np.int64)
         self._stored_row[reader.rows.source_index] = np.arange(len(reader.rows))
-        self._unreadable = reader.unreadable()
         self.labels: npt.NDArray[np.int64] = reader.rows.label[self._stored_row]
         self.keys: list[str] = reader.rows.key[self._stored_row].tolist()
         self.folds: list[npt.NDArray[np.int64]] | None = None
@@ -103,10 +104,10 @@ class Cache:
             return np.flatnonzero(wanted)
         if wanted.ndim != 1 or (wanted.size and not np.issubdtype(wanted.dtype, np.integer)):
             raise IndexError(f"rows are {wanted.dtype} of shape {wanted.shape}: expected a list of integers")
-        wanted = wanted.astype(np.int64)
         outside = (wanted < -len(self)) | (wanted >= len(self))
         if outside.any():
             raise IndexError(f"row {wanted[outside][0]} is out of range: the split has {len(self)} rows")
+        wanted = wanted.astype(np.int64)
         return np.where(wanted < 0, wanted + len(self), wanted)
 
     def _refuse_unreadable(self, stored: npt.NDArray[np.int64]) -> None:
@@ -159,13 +160,14 @@ class Cache:
         rank: int | None = None,
         world_size: int | None = None,
         drop_last: bool = False,
+        rows: npt.ArrayLike | slice | None = None,
         channels: Sequence[int] | slice | None = None,
         augment: "Callable[..., torch.Tensor] | None" = None,
         device: "str | torch.device" = "cpu",
         dtype: "torch.dtype | None" = None,
     ) -> "CacheLoader":
         """Batches (S, y) of the readable rows: S (B, n_channels, h, w) of dtype (float32 by default), y int64 (B,),
-        both on device. See CacheLoader.
+        both on device. rows: only these, as in coefficients(); for folds and small samples. See CacheLoader.
         """
         from scatcache.load.loader import CacheLoader
 
@@ -177,6 +179,7 @@ class Cache:
             rank=rank,
             world_size=world_size,
             drop_last=drop_last,
+            rows=None if rows is None else self._find_rows(rows),
             channels=channels,
             augment=augment,
             device=device,
@@ -199,9 +202,7 @@ class Cache:
         return build_xarray(self._reader)
 
 
-def open_cache(
-    path: str | os.PathLike[str], split: str | None = None, *, allow_partial: bool = False
-) -> Cache:
+def open_cache(path: str | os.PathLike[str], split: str | None = None, *, allow_partial: bool = False) -> Cache:
     """Opens one split of a store for reading; takes the only split where split is None.
 
     allow_partial: open an unfinished split too; rows that are not there yet raise StoreIncomplete when asked for.

@@ -21,15 +21,17 @@ def read_shard(reader: SplitReader, shard: int) -> np.ndarray:
 
 def build_dask(reader: SplitReader) -> "dask.array.Array":
     """One block a shard. Raises StoreIncomplete for an incomplete split."""
-    import dask
     import dask.array
+    from dask.delayed import delayed
 
     if reader.summary is None:
-        raise StoreIncomplete(f"split {reader.split} is incomplete: finish it with `scatcache resume {reader.folder.path}`")
-    delayed_reader = dask.delayed(reader, pure=False)
+        raise StoreIncomplete(
+            f"split {reader.split} is incomplete: finish it with `scatcache resume {reader.folder.path}`"
+        )
+    delayed_reader = delayed(reader, pure=False)
     blocks = [
         dask.array.from_delayed(
-            dask.delayed(read_shard)(delayed_reader, shard),
+            delayed(read_shard)(delayed_reader, shard),
             shape=(len(reader.layout.rows_of(shard)), *reader.row_shape),
             dtype=reader.encoding.dtype,
         )

@@ -1,5 +1,6 @@
 """Batches for a training loop: rows read ahead in a thread, kept in the stored dtype until the device."""
 
+import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 
 # One batch being trained on, the next ones read meanwhile.
 N_BATCHES_AHEAD = 2
-STATE_FIELDS = ("seed", "shuffle", "batch_size", "drop_last", "rank", "world_size", "n_rows")
+STATE_FIELDS = ("seed", "shuffle", "batch_size", "drop_last", "rank", "world_size", "rows")
 
 
 class CacheLoader:
-    """Iterates batches (S, y) of a cache's readable rows; each iteration is the next epoch.
+    """Iterates batches (S, y) of a cache's readable rows, or of those among rows; each iteration is the next epoch.
 
     S: (B, n_channels, h, w) of dtype (torch.float32 by default), channels picked where given; y: int64 (B,); both on
     device. shuffle: a permutation drawn from (seed, epoch); else source order. rank, world_size: this process's part,
@@ -40,6 +41,7 @@ class CacheLoader:
         rank: int | None = None,
         world_size: int | None = None,
         drop_last: bool = False,
+        rows: np.ndarray | None = None,
         channels: Sequence[int] | slice | None = None,
         augment: Callable[..., torch.Tensor] | None = None,
         device: str | torch.device = "cpu",
@@ -61,7 +63,8 @@ class CacheLoader:
         self.device = torch.device(device)
         self.dtype = torch.float32 if dtype is None else dtype
         self._channels = find_channels(channels, cache.spec.n_channels)
-        self._rows = cache.readable
+        # In the order given, which is the order without shuffle.
+        self._rows = cache.readable if rows is None else rows[np.isin(rows, cache.readable)]
         self._next_epoch, self._next_step = 0, 0
         self._epoch, self._step = 0, 0
 
@@ -84,7 +87,8 @@ class CacheLoader:
         return {**position, **self._identity()}
 
     def _identity(self) -> dict[str, Any]:
-        return {**{name: getattr(self, name) for name in STATE_FIELDS[:-1]}, "n_rows": len(self._rows)}
+        settings = {name: getattr(self, name) for name in STATE_FIELDS[:-1]}
+        return {**settings, "rows": hashlib.sha256(self._rows.tobytes()).hexdigest()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Makes the next iteration go on after the batches that state counts.
@@ -116,7 +120,9 @@ class CacheLoader:
         batches = [rows[step * self.batch_size : (step + 1) * self.batch_size] for step in range(first, len(self))]
         for step, host in enumerate(read_ahead(self._read, batches), first):
             batch = self._deliver(*host, epoch=epoch, step=step)
-            self._epoch, self._step = epoch, step + 1
+            # An older iteration that still goes on must not move the position of the latest.
+            if epoch == self._epoch:
+                self._step = step + 1
             yield batch
 
     def _read(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -126,9 +132,7 @@ class CacheLoader:
         S, y = torch.from_numpy(coefficients), torch.from_numpy(self.cache.labels[rows])
         return (S.pin_memory(), y.pin_memory()) if self.device.type == "cuda" else (S, y)
 
-    def _deliver(
-        self, S: torch.Tensor, y: torch.Tensor, *, epoch: int, step: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _deliver(self, S: torch.Tensor, y: torch.Tensor, *, epoch: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         S = S.to(self.device, non_blocking=True).to(self.dtype)
         y = y.to(self.device, non_blocking=True)
         if self.augment is not None:
@@ -153,15 +157,18 @@ def find_rank(rank: int | None, world_size: int | None) -> tuple[int, int]:
 
 
 def find_channels(channels: Sequence[int] | slice | None, n_channels: int) -> np.ndarray | None:
-    """int64 channel indices, None for all. Raises IndexError for one out of range."""
+    """int64 channel indices, None for all; a boolean mask picks too. Raises IndexError for anything else."""
     if channels is None:
         return None
     if isinstance(channels, slice):
         return np.arange(n_channels)[channels]
-    chosen = np.asarray(channels, np.int64)
-    if chosen.ndim != 1 or (chosen < -n_channels).any() or (chosen >= n_channels).any():
+    chosen = np.asarray(channels)
+    if chosen.dtype == bool and chosen.shape == (n_channels,):
+        return np.flatnonzero(chosen)
+    whole = chosen.ndim == 1 and np.issubdtype(chosen.dtype, np.integer)
+    if not whole or (chosen < -n_channels).any() or (chosen >= n_channels).any():
         raise IndexError(f"channels are {channels!r}: expected a list of integers below {n_channels}")
-    return chosen
+    return chosen.astype(np.int64)
 
 
 def read_ahead(read: Callable[[Any], Any], batches: Sequence[Any]) -> Iterator[Any]:

@@ -22,7 +22,7 @@ from scatcache.store.files import (
 from scatcache.store.layout import receipt_name, shard_name, status_name
 from scatcache.store.manifest import Manifest
 from scatcache.store.metadata import channel_chunk, describe_root, describe_split
-from scatcache.store.receipts import Receipt, Summary, hash_bytes, parse_receipt, parse_summary
+from scatcache.store.receipts import Receipt, Summary, encode_record, hash_bytes, parse_receipt, parse_summary
 from scatcache.store.rows import ROW_ARRAYS, RowTable, decode_rows, encode_rows, encode_status, with_crc
 from scatcache.store.shard_file import read_index
 
@@ -60,43 +60,61 @@ class StoreFolder:
 
         Raises StoreDamaged where zarr.json is ours by its place but does not parse.
         """
+        return self._read_document()[0]
+
+    def _read_document(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+        """(our attributes or None, consolidated metadata by path) of the root's zarr.json."""
         try:
             data = (self.path / "zarr.json").read_bytes()
         except (FileNotFoundError, NotADirectoryError):
-            return None
+            return None, {}
         try:
             document = json.loads(data)
-            fields = document["attributes"].get("scatcache")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            members = document.get("consolidated_metadata") or {}
+            return document.get("attributes", {}).get("scatcache"), dict(members.get("metadata", {}))
+        except (ValueError, TypeError, AttributeError) as error:
             raise StoreDamaged(f"{self.path}/zarr.json is not readable as Zarr v3 metadata: restore it") from error
-        return fields
 
     def read_manifest(self) -> Manifest:
-        """Raises NotAStore where there is none of ours, or one of a newer format; StoreDamaged where it is malformed."""
+        """Raises NotAStore where there is none of ours, or one of a newer format; StoreDamaged for a malformed one."""
         fields = self.read_root()
         if fields is None:
-            found = "a folder without our manifest" if self.path.is_dir() else "nothing" if not self.path.exists() else "a file"
-            raise NotAStore(f"{self.path} is no scatcache store (found {found}): name a folder that scatcache extract made")
+            found = "a file" if self.path.exists() else "nothing"
+            if self.path.is_dir():
+                found = "a folder without our manifest"
+            raise NotAStore(
+                f"{self.path} is no scatcache store (found {found}): name a folder that scatcache extract made"
+            )
         try:
-            return Manifest.from_dict(fields)
+            manifest = Manifest.from_dict(fields)
         except (NotAStore, StoreDamaged) as error:
             raise type(error)(f"{self.path}: {error}") from error
+        for split in self.splits(manifest):
+            if manifest.splits[split].image_shape is None:
+                raise StoreDamaged(f"{self.path}: the manifest in zarr.json lost split {split}'s shape: restore it")
+        return manifest
 
     def splits(self, manifest: Manifest) -> list[str]:
         """The splits that were added, sorted by name."""
         return [name for name in sorted(manifest.splits) if (self.path / name / "zarr.json").exists()]
 
+    def lost_splits(self, manifest: Manifest) -> list[str]:
+        """The splits that were added, by the root's metadata, and whose own metadata is gone."""
+        present, (_, members) = self.splits(manifest), self._read_document()
+        return [name for name in sorted(manifest.splits) if name in members and name not in present]
+
     def read_rows(self, manifest: Manifest, split: str) -> RowTable:
         """A split's row table. Raises StoreDamaged naming the array that is missing or damaged."""
-        arrays = {}
-        for name in ROW_ARRAYS:
-            path = self.path / split / name / "c.0"
-            try:
-                arrays[name] = decode_rows(name, path.read_bytes(), n_rows=manifest.splits[split].n_rows)
-            except (FileNotFoundError, StoreDamaged) as error:
-                reason = "it is missing" if isinstance(error, FileNotFoundError) else error
-                raise StoreDamaged(f"{self.path}: split {split}, array {name} ({path.name}): {reason}") from error
-        return RowTable(**arrays)
+        return RowTable(**{name: self.read_row_array(manifest, split, name) for name in ROW_ARRAYS})
+
+    def read_row_array(self, manifest: Manifest, split: str, name: str) -> np.ndarray:
+        """(n_rows,) values of one of ROW_ARRAYS. Raises StoreDamaged where it is missing or damaged."""
+        path = self.path / split / name / "c.0"
+        try:
+            return decode_rows(name, path.read_bytes(), n_rows=manifest.splits[split].n_rows)
+        except (FileNotFoundError, StoreDamaged) as error:
+            reason = "it is missing" if isinstance(error, FileNotFoundError) else error
+            raise StoreDamaged(f"{self.path}: split {split}, array {name} ({path.name}): {reason}") from error
 
     def read_receipt(self, split: str, shard: int) -> tuple[Receipt, str] | None:
         """(receipt, sha256 of its bytes), None where the shard has none."""
@@ -121,9 +139,7 @@ class StoreFolder:
         write_atomically(self.path / "zarr.json", to_json(describe_root(manifest, {}), indent=2))
         fsync_folder(self.path.parent)
 
-    def add_split(
-        self, manifest: Manifest, split: str, *, rows: RowTable, channels: Mapping[str, np.ndarray]
-    ) -> None:
+    def add_split(self, manifest: Manifest, split: str, *, rows: RowTable, channels: Mapping[str, np.ndarray]) -> None:
         """Writes a split's metadata and small arrays once, whole or not at all.
 
         channels: (n_channels,) int8 coordinates by name.
@@ -131,22 +147,26 @@ class StoreFolder:
         final = self.path / split
         if (final / "zarr.json").exists():
             return
+        files = {
+            f"{name}/zarr.json": to_json(document, indent=2)
+            for name, document in describe_split(manifest, split, channel_names=tuple(channels)).items()
+        }
+        files |= {f"{name}/c.0": encode_rows(name, getattr(rows, name)) for name in ROW_ARRAYS}
+        files |= {f"{name}/c.0": with_crc(channel_chunk(values)) for name, values in channels.items()}
         temporary = temporary_beside(final)
-        for name, document in describe_split(manifest, split, channel_names=tuple(channels)).items():
-            folder = temporary / name
-            folder.mkdir(parents=True, exist_ok=True)
-            _write_synced(folder / "zarr.json", to_json(document, indent=2))
-        for name in ROW_ARRAYS:
-            _write_synced(temporary / name / "c.0", encode_rows(name, getattr(rows, name)))
-        for name, values in channels.items():
-            _write_synced(temporary / name / "c.0", with_crc(channel_chunk(values)))
-        (temporary / "coefficients" / "receipts").mkdir()
-        for folder, _, _ in os.walk(temporary, topdown=False):
-            fsync_folder(Path(folder))
-        publish(temporary, final)
+        try:
+            (temporary / "coefficients" / "receipts").mkdir(parents=True)
+            for name, data in files.items():
+                _write_synced(temporary / name.removeprefix("/"), data)
+            for folder, _, _ in os.walk(temporary, topdown=False):
+                fsync_folder(Path(folder))
+            publish(temporary, final)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
 
     def consolidate(self, manifest: Manifest, *, channel_names: tuple[str, ...]) -> None:
-        """Replaces the root's metadata, atomically, by one that lists the splits present; keeps it where it is equal."""
+        """Replaces the root's metadata, atomically, by one that lists the splits present; keeps an equal one."""
         members = {
             split: describe_split(manifest, split, channel_names=channel_names) for split in self.splits(manifest)
         }
@@ -161,11 +181,11 @@ class StoreFolder:
         ok[[entry.row - layout.rows_of(receipt.shard).start for entry in receipt.unreadable]] = False
         status = encode_status(ok, shard_images=layout.shard_images)
         write_atomically(self.status(receipt.split, receipt.shard), status)
-        write_atomically(self.receipts(receipt.split) / receipt_name(receipt.shard), to_json(receipt.to_dict()))
+        write_atomically(self.receipts(receipt.split) / receipt_name(receipt.shard), encode_record(receipt))
 
     def publish_summary(self, summary: Summary) -> None:
         """Finishes a split; keeps a summary that is already equal."""
-        data = to_json(summary.to_dict())
+        data = encode_record(summary)
         path = self.summary(summary.split)
         with contextlib.suppress(FileNotFoundError):
             if path.read_bytes() == data:
@@ -219,6 +239,7 @@ class StoreFolder:
 
 
 def _write_synced(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "xb") as file:
         file.write(data)
         file.flush()

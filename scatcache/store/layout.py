@@ -48,8 +48,15 @@ class SplitLayout:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "SplitLayout":
+        """Raises KeyError, TypeError, ValueError for missing, malformed or contradictory fields."""
         shape = fields["image_shape"]
-        return cls(**{**fields, "image_shape": tuple(shape) if shape else None})
+        layout = cls(**{**fields, "image_shape": tuple(shape) if shape else None})
+        sizes = (layout.shard_images, layout.chunk_images, *(layout.image_shape or (1, 1)))
+        if any(type(value) is not int for value in (layout.n_rows, layout.n_listed, *sizes)):
+            raise TypeError("a count or size is no integer")
+        if min(layout.n_rows, layout.n_listed) < 0 or min(sizes) < 1 or layout.shard_images % layout.chunk_images:
+            raise ValueError("the counts and sizes contradict each other")
+        return layout
 
 
 def choose_sizes(
@@ -58,13 +65,16 @@ def choose_sizes(
     """(shard_images, chunk_images) for n_rows rows of row_bytes bytes before compression.
 
     A shard holds about TARGET_SHARD_BYTES, less where the split would have fewer than MIN_SHARDS shards. A chunk
-    holds one image, several where an image compresses badly for being tiny.
+    holds one image, several where an image compresses badly for being tiny. A shard_images that was asked for is cut
+    to what n_rows rows fill.
     """
     chunk_images = max(1, MIN_CHUNK_BYTES // row_bytes) if encoding.compressor else 1
     if shard_images is None:
         wanted = max(1, min(TARGET_SHARD_BYTES // row_bytes, n_rows // MIN_SHARDS))
         chunk_images = min(chunk_images, wanted)
         shard_images = wanted - wanted % chunk_images
+    # Absent chunks are not free: each takes 16 bytes of the index.
+    shard_images = min(shard_images, max(1, math.ceil(n_rows / chunk_images)) * chunk_images)
     while shard_images % chunk_images:
         chunk_images -= 1
     return shard_images, chunk_images

@@ -72,9 +72,12 @@ class Manifest:
                 classes=tuple(fields["classes"]),
                 splits={name: SplitLayout.from_dict(layout) for name, layout in fields["splits"].items()},
             )
+            for layout in manifest.splits.values():
+                if layout.image_shape is not None:
+                    manifest.spec.check_shape(*layout.image_shape)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StoreDamaged(f"the manifest in zarr.json is malformed ({error!r}): restore it") from error
-        if manifest.encoding not in ENCODINGS or manifest.to_dict() != fields:
+        if manifest.encoding not in list(ENCODINGS) or manifest.to_dict() != fields:
             raise StoreDamaged("the manifest in zarr.json holds values that this version never writes: restore it")
         return manifest
 
@@ -88,7 +91,9 @@ def check_format(fields: Any) -> None:
     """Raises NotAStore unless this version reads the format that fields state."""
     found = fields.get("format") if isinstance(fields, dict) else None
     if isinstance(found, int) and found > FORMAT:
-        raise NotAStore(f"the store has format {found}, this scatcache reads format {FORMAT}: install a newer scatcache")
+        raise NotAStore(
+            f"the store has format {found}, this scatcache reads format {FORMAT}: install a newer scatcache"
+        )
     if found != FORMAT:
         raise StoreDamaged(f"the manifest in zarr.json states format {found!r}, expected {FORMAT}: restore it")
 

@@ -63,7 +63,6 @@ def describe_split(manifest: Manifest, split: str, *, channel_names: tuple[str, 
     layout = manifest.splits[split]
     n_channels = manifest.spec.n_channels
     documents = {
-        "": {"zarr_format": 3, "node_type": "group", "attributes": {"coordinates": COORDINATES}},
         "coefficients": describe_coefficients(manifest, split),
         "status": describe_array(
             (layout.n_rows,),
@@ -92,25 +91,31 @@ def describe_split(manifest: Manifest, split: str, *, channel_names: tuple[str, 
             codecs=[{"name": "bytes"}, {"name": "crc32c"}],
             dimensions=("channel",),
         )
-    return documents
+    return {"": describe_group({"coordinates": COORDINATES}, documents), **documents}
 
 
-def describe_root(manifest: Manifest, members: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any]:
-    """The root's zarr.json: the manifest, and the consolidated metadata of the splits present, sorted by name.
-
-    members: for each split present, what describe_split returns.
-    """
-    consolidated = {
-        f"{split}/{name}" if name else split: document
-        for split, documents in sorted(members.items())
-        for name, document in sorted(documents.items())
-    }
+def describe_group(attributes: dict[str, Any], members: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The zarr.json of a group that carries its members' documents too; without them xarray warns when it opens it."""
     return {
         "zarr_format": 3,
         "node_type": "group",
-        "attributes": {"scatcache": manifest.to_dict()},
-        "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": consolidated},
+        "attributes": attributes,
+        "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": members},
     }
+
+
+def describe_root(manifest: Manifest, splits: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any]:
+    """The root's zarr.json: the manifest, and the consolidated metadata of the splits present.
+
+    splits: for each split present, what describe_split returns. to_json sorts the members by name, so that the order
+    in which splits were added never shows.
+    """
+    members = {}
+    for split, documents in splits.items():
+        group = {name: value for name, value in documents[""].items() if name != "consolidated_metadata"}
+        members[split] = group
+        members |= {f"{split}/{name}": document for name, document in documents.items() if name}
+    return describe_group({"scatcache": manifest.to_dict()}, members)
 
 
 def channel_chunk(values: np.ndarray) -> bytes:

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,6 @@ from scatcache.store.folder import StoreFolder
 from scatcache.store.layout import receipt_name, shard_name
 from scatcache.store.manifest import Manifest
 from scatcache.store.receipts import Receipt, Summary, Unreadable
-from scatcache.store.rows import RowTable
 from scatcache.store.shard_file import ABSENT, read_index
 
 # Shards kept open at once; a shard costs one descriptor and its index (16 bytes a chunk).
@@ -36,9 +36,7 @@ class OpenShard:
             found = os.fstat(self._descriptor).st_size
             if found != receipt.file_bytes:
                 raise StoreDamaged(f"it has {found} bytes, its receipt says {receipt.file_bytes}")
-            self.index = read_index(
-                self.read_range, file_bytes=found, n_chunks=n_chunks, crc=receipt.index_crc32c
-            )
+            self.index = read_index(self.read_range, file_bytes=found, n_chunks=n_chunks, crc=receipt.index_crc32c)
         except BaseException:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -55,8 +53,9 @@ class OpenShard:
 class SplitReader:
     """Reads rows of one split in storage order; every byte is checked before it is returned.
 
-    Opens shards lazily, so that it may be created before a fork and pickled. Raises StoreIncomplete for an unfinished
-    split unless allow_partial, StoreDamaged where the split's own records do not agree.
+    Opens shards lazily, so that it may be used before a fork and pickled. Of an unfinished split it knows the shards
+    that were finished when it was made. Raises StoreIncomplete for an unfinished split unless allow_partial,
+    StoreDamaged where the split's own records do not agree.
     """
 
     def __init__(self, folder: StoreFolder, manifest: Manifest, split: str, *, allow_partial: bool = False):
@@ -73,12 +72,18 @@ class SplitReader:
             )
         self.rows = folder.read_rows(manifest, split)
         self._check_rows()
+        self._finished = self._find_finished()
         self._start_caches()
 
     def _start_caches(self) -> None:
         self._shards: OrderedDict[int, OpenShard] = OrderedDict()
         self._lock = threading.Lock()
         self._pools: dict[int, ThreadPoolExecutor] = {}
+        _readers.add(self)
+
+    def renew_lock(self) -> None:
+        """A lock that another thread held when this process was forked would stay locked for ever."""
+        self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key not in ("_shards", "_lock", "_pools")}
@@ -113,12 +118,16 @@ class SplitReader:
     def receipt(self, shard: int) -> Receipt:
         """The checked receipt of a finished shard. Raises StoreIncomplete, StoreDamaged."""
         where = f"shard {shard} (receipts/{receipt_name(shard)})"
+        # One that was finished since then may hold unreadable rows that nobody here knows of.
+        if shard not in self._finished:
+            raise StoreIncomplete(
+                f"{self.folder.path}: split {self.split}, shard {shard} was not extracted yet when it was opened: "
+                f"finish it with `scatcache resume {self.folder.path}`, then open it again"
+            )
         try:
             found = self.folder.read_receipt(self.split, shard)
         except StoreDamaged as error:
             raise self._damaged(where, error) from error
-        if found is None and self.summary is None:
-            raise StoreIncomplete(f"{self.folder.path}: split {self.split}, shard {shard} is not extracted yet")
         if found is None:
             raise self._damaged(where, "the receipt is missing")
         receipt, digest = found
@@ -157,17 +166,23 @@ class SplitReader:
         return {entry.row: entry for entry in entries}
 
     def finished_shards(self) -> list[int]:
+        return sorted(self._finished)
+
+    def _find_finished(self) -> frozenset[int]:
+        shards = range(self.layout.n_shards)
         if self.summary is not None:
-            return list(range(self.layout.n_shards))
+            return frozenset(shards)
         names = {path.name for path in self.folder.receipts(self.split).glob("*.json")}
-        return [shard for shard in range(self.layout.n_shards) if receipt_name(shard) in names]
+        return frozenset(shard for shard in shards if receipt_name(shard) in names)
 
     def read(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """(len(rows), n_channels, h, w) coefficients of these storage rows, in the stored dtype and in rows' order.
 
-        rows: integers in 0 .. n_rows - 1, repeats allowed. An unreadable row is NaN. Raises StoreIncomplete,
-        StoreDamaged naming split, shard and row.
+        rows: integers in 0 .. n_rows - 1, repeats allowed. An unreadable row is NaN. Raises IndexError for others,
+        StoreIncomplete, StoreDamaged naming split, shard and row.
         """
+        if len(rows) and not (rows.min() >= 0 and rows.max() < self.layout.n_rows):
+            raise IndexError(f"rows are {rows.min()} to {rows.max()}: expected 0 to {self.layout.n_rows - 1}")
         if out is None:
             out = np.empty((len(rows), *self.row_shape), self.encoding.dtype)
         order = np.argsort(rows, kind="stable")
@@ -241,15 +256,30 @@ class SplitReader:
             out[positions] = target[np.asarray(rows)[positions] % self.layout.chunk_images]
 
 
+_readers: "weakref.WeakSet[SplitReader]" = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    for reader in _readers:
+        reader.renew_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
+
+
 def open_split(path: str | os.PathLike[str], split: str | None = None, *, allow_partial: bool = False) -> SplitReader:
     """The reader of one split; split=None takes the only one.
 
     Raises NotAStore, StoreIncomplete, StoreDamaged; LookupError's child StoreIncomplete for a split that was never
     added.
     """
-    folder = StoreFolder(path)
+    # Shards are opened when they are read, by then perhaps from another working folder.
+    folder = StoreFolder(os.path.abspath(path))
     manifest = folder.read_manifest()
-    present = folder.splits(manifest)
+    present, lost = folder.splits(manifest), folder.lost_splits(manifest)
+    if lost and (split is None or split in lost):
+        raise StoreDamaged(f"{path}: split {lost[0]}: its zarr.json is missing: see `scatcache verify`")
     listed = ", ".join(present) or "none"
     if split is None:
         if len(present) != 1:

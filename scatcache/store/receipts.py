@@ -4,11 +4,12 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from scatcache.errors import StoreDamaged
+from scatcache.store.encodings import crc32c
 from scatcache.store.files import to_json
 
 
@@ -87,6 +88,9 @@ class Summary:
         return cls(**{**_with_tuples(values), "shards": shards})
 
 
+Record = TypeVar("Record", Receipt, Summary)
+
+
 def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
     lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
     return {**values, **lists, "unreadable": tuple(Unreadable(**entry) for entry in values["unreadable"])}
@@ -96,20 +100,33 @@ def hash_bytes(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
+def encode_record(record: Receipt | Summary) -> bytes:
+    """The one text of a receipt or summary: its fields, and the crc32c of their text without it."""
+    fields = record.to_dict()
+    return to_json({**fields, "crc32c": crc32c(to_json(fields))})
+
+
 def parse_receipt(data: bytes) -> Receipt:
-    """The receipt in a file's bytes. Raises StoreDamaged where they hold none."""
-    try:
-        return Receipt.from_dict(json.loads(data))
-    except (ValueError, TypeError, KeyError) as error:
-        raise StoreDamaged(f"it holds no receipt ({type(error).__name__})") from error
+    """The receipt in a file's bytes. Raises StoreDamaged where they are not encode_record's, to the last byte."""
+    return _parse_record(Receipt, data)
 
 
 def parse_summary(data: bytes) -> Summary:
-    """The summary in a file's bytes. Raises StoreDamaged where they hold none."""
+    """The summary in a file's bytes. Raises StoreDamaged where they are not encode_record's, to the last byte."""
+    return _parse_record(Summary, data)
+
+
+def _parse_record(kind: type[Record], data: bytes) -> Record:
     try:
-        return Summary.from_dict(json.loads(data))
-    except (ValueError, TypeError, KeyError) as error:
-        raise StoreDamaged(f"it holds no summary ({type(error).__name__})") from error
+        fields = json.loads(data)
+        del fields["crc32c"]
+        record = kind.from_dict(fields)
+        written = encode_record(record)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StoreDamaged(f"it holds no {kind.__name__.lower()} ({type(error).__name__})") from error
+    if written != data:
+        raise StoreDamaged("its bytes do not match their crc32c")
+    return record
 
 
 def summarize(receipts: Sequence[Receipt]) -> Summary:
@@ -120,7 +137,7 @@ def summarize(receipts: Sequence[Receipt]) -> Summary:
         n_rows=sum(receipt.n_rows for receipt in receipts),
         n_ok=sum(receipt.n_ok for receipt in receipts),
         shards=tuple(
-            ShardSummary(hash_bytes(to_json(receipt.to_dict())), receipt.rows, receipt.file_bytes, receipt.n_ok)
+            ShardSummary(hash_bytes(encode_record(receipt)), receipt.rows, receipt.file_bytes, receipt.n_ok)
             for receipt in receipts
         ),
         sums=_add([receipt.sums for receipt in receipts]),

@@ -93,9 +93,7 @@ class ShardWriter:
         return ShardDigests(self._offset, "sha256:" + self._hash.hexdigest(), index_crc, crcs)
 
 
-def read_index(
-    read_range: Callable[[int, int], bytes], *, file_bytes: int, n_chunks: int, crc: int
-) -> np.ndarray:
+def read_index(read_range: Callable[[int, int], bytes], *, file_bytes: int, n_chunks: int, crc: int) -> np.ndarray:
     """(n_chunks, 2) uint64 offsets and lengths from the end of a shard file of file_bytes bytes.
 
     read_range(start, n) returns n bytes, or fewer at the end. Raises StoreDamaged where the index is torn, flipped or

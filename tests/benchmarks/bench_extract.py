@@ -222,7 +222,6 @@ def main() -> None:
             "machine": describe_machine(),
             "start_s": start_s,
             "cases": measured,
-            "scatcache": scatcache.__version__,
         }
         # Paths of the machine are nobody's business.
         text = json.dumps(report, indent=1)

@@ -1,0 +1,88 @@
+import json
+from pathlib import Path
+
+import pytest
+
+import scatcache
+from tests.store.stores import N_IMAGES, UNREADABLE, copy_store, flip, make_partial
+
+
+def test_finished_store_is_described(sound):
+    info = scatcache.info(sound)
+    assert (info.store, info.format, info.state, info.source, info.encoding) == (
+        str(sound),
+        1,
+        "complete",
+        "folder",
+        "float16",
+    )
+    spec = scatcache.open_cache(sound).spec
+    assert info.spec == {**spec.to_dict(), "n_paths": spec.n_paths, "n_channels": spec.n_channels}
+    on_disk = sum(path.stat().st_size for path in sound.rglob("*") if path.is_file())
+    assert on_disk <= info.bytes <= 2 * on_disk + 2**20
+    assert info.to_dict()["splits"] == {
+        "all": {
+            "rows": N_IMAGES,
+            "ok": N_IMAGES - len(UNREADABLE),
+            "unreadable": len(UNREADABLE),
+            "shards": 5,
+            "shards_done": 5,
+            "image_shape": (24, 24),
+            "classes": 3,
+        }
+    }
+    assert json.loads(json.dumps(info.to_dict()))["splits"]["all"]["image_shape"] == [24, 24]
+
+
+def test_every_split_is_described(splits):
+    info = scatcache.info(splits)
+    assert list(info.splits) == ["test", "train"] and {split.rows for split in info.splits.values()} == {6}
+
+
+def test_unfinished_store_counts_what_is_there(store):
+    make_partial(store, missing=(1, 4))
+    info = scatcache.info(store)
+    cache = scatcache.open_cache(store, allow_partial=True)
+    split = info.splits["all"]
+    assert (info.state, split.shards, split.shards_done, split.rows) == ("incomplete", 5, 3, N_IMAGES)
+    assert split.ok == len(cache.readable) and split.ok + split.unreadable == 36
+
+
+def test_store_without_summary_is_incomplete_for_info_too(store):
+    make_partial(store, missing=())
+    assert scatcache.info(store).state == "incomplete"
+    with pytest.raises(scatcache.StoreIncomplete):
+        scatcache.open_cache(store)
+
+
+def test_one_unfinished_split_makes_a_store_incomplete(splits, tmp_path):
+    store = copy_store(splits, tmp_path)
+    (store / "train/coefficients/receipts/summary.json").unlink()
+    assert scatcache.info(store).state == "incomplete"
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "all/coefficients/receipts/summary.json", "all/label/c.0"])
+def test_damage_raises(store, name):
+    flip(store / name, 0, 4)
+    with pytest.raises(scatcache.StoreDamaged):
+        scatcache.info(store)
+
+
+def test_lost_split_raises(store):
+    (store / "all/zarr.json").unlink()
+    with pytest.raises(scatcache.StoreDamaged, match=r"split all: its zarr\.json is missing"):
+        scatcache.info(store)
+
+
+def test_what_is_no_store_raises(tmp_path):
+    with pytest.raises(scatcache.NotAStore):
+        scatcache.info(tmp_path)
+
+
+def test_describing_changes_nothing(sound):
+    def listing():
+        return {path: path.stat().st_mtime_ns for path in Path(sound).parent.rglob("*")}
+
+    before = listing()
+    scatcache.info(sound)
+    assert listing() == before

@@ -1,0 +1,287 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from scatcache.errors import BackendUnavailable, NotAStore, ScatcacheError, SettingsDiffer, SourceError
+from scatcache.images.sources import open_source
+from scatcache.job import preparation
+from scatcache.job.preparation import (
+    Settings,
+    check_out,
+    check_splits,
+    choose_backend,
+    make_spec,
+    name_store,
+    open_stored_source,
+    prepare,
+    recall,
+    remember,
+)
+from scatcache.spec import ScatteringSpec
+from scatcache.store.folder import StoreFolder
+from tests.runs import list_files, make_images
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return StoreFolder(tmp_path / "store.zarr")
+
+
+def prepare_folder(images, folder, *, stored=None, splits=None, **typed):
+    source = open_source(str(images))
+    settings = Settings(**({"J": 2} if stored is None else {}) | typed)
+    return prepare(
+        source, folder, settings=settings, stored=stored, splits=splits, device="cpu", backend="auto"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("size", 0), ("limit", 0), ("shard_images", 0), ("seed", -1), ("seed", 2**63), ("limit", -3)]
+)
+def test_settings_out_of_range_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name} is {value}"):
+        Settings(**{name: value})
+
+
+def test_an_unknown_encoding_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="float16, float16raw, float32"):
+        Settings(encoding="bfloat16")
+
+
+@pytest.mark.parametrize("seed", [0, 2**63 - 1])
+def test_the_whole_range_of_seeds_is_accepted(seed):
+    assert Settings(seed=seed).seed == seed
+
+
+def test_a_store_is_called_after_its_source_and_J():
+    assert str(name_store("cifar10", 3)) == "cifar10-J3.zarr"
+    with pytest.raises(ValueError, match="--J 2"):
+        name_store("cifar10", None)
+
+
+def test_out_may_be_absent_or_empty(tmp_path):
+    assert check_out(tmp_path / "absent.zarr").path == tmp_path / "absent.zarr"
+    (tmp_path / "empty.zarr").mkdir()
+    check_out(tmp_path / "empty.zarr")
+
+
+def test_out_may_hold_what_a_killed_run_left_of_its_first_file(tmp_path):
+    (tmp_path / "killed.zarr").mkdir()
+    (tmp_path / "killed.zarr" / ".zarr.json.0123.tmp").write_bytes(b"{")
+    check_out(tmp_path / "killed.zarr")
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "draft.tmp", ".hidden", ".draft.tmp", "zarr.json.tmp"])
+def test_out_is_no_folder_with_anything_else_in_it(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ScatcacheError, match="choose another --out"):
+        check_out(tmp_path)
+
+
+def test_out_is_no_file(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ScatcacheError, match="is a file"):
+        check_out(tmp_path / "file")
+
+
+def test_preparing_writes_nothing(tmp_path, folder):
+    images = make_images(tmp_path / "images", 4)
+    before = list_files(tmp_path)
+    prepared = prepare_folder(images, folder)
+    assert list_files(tmp_path) == before
+    assert (prepared.splits, prepared.is_new, prepared.device, prepared.backend) == (("all",), True, "cpu", "torch")
+    assert prepared.rows["all"].digest(range(4)).startswith("sha256:")
+
+
+def test_splits_come_in_the_sources_order(tmp_path):
+    for split in ("train", "test", "unlabeled"):
+        make_images(tmp_path / "images" / split, 2)
+    source = open_source(str(tmp_path / "images"))
+    assert check_splits(source, None) == ("train", "test")
+    assert check_splits(source, ("unlabeled", "test", "train")) == ("train", "test", "unlabeled")
+    with pytest.raises(SourceError, match="'val'.*train, test, unlabeled"):
+        check_splits(source, ("train", "val"))
+
+
+def test_what_is_not_typed_is_taken_from_the_store(tmp_path, folder):
+    images = make_images(tmp_path / "images", 9)
+    typed = {"J": 1, "L": 3, "max_order": 1, "size": 8, "limit": 7, "encoding": "float32", "shard_images": 2, "seed": 5}
+    first = prepare_folder(images, folder, **typed)
+    again = prepare_folder(images, folder, stored=first.manifest)
+    assert again.manifest == first.manifest
+    assert (again.is_new, again.manifest.seed, again.manifest.limit) == (False, 5, 7)
+
+
+def test_typing_the_stored_settings_again_changes_nothing(tmp_path, folder):
+    images = make_images(tmp_path / "images", 9)
+    first = prepare_folder(images, folder, limit=7)
+    again = prepare_folder(images, folder, stored=first.manifest, J=2, L=8, max_order=2, limit=7, encoding="float16")
+    assert again.manifest == first.manifest
+
+
+@pytest.mark.parametrize(
+    ("typed", "field"),
+    [
+        ({"J": 1}, "spec.J"),
+        ({"L": 4}, "spec.L"),
+        ({"max_order": 1}, "spec.max_order"),
+        ({"size": 8}, "preprocessing.size"),
+        ({"limit": 3}, "limit"),
+        ({"encoding": "float32"}, "encoding"),
+        ({"shard_images": 3}, "shard_images"),
+        ({"seed": 1}, "seed"),
+    ],
+)
+def test_a_changed_setting_is_named(tmp_path, folder, typed, field):
+    images = make_images(tmp_path / "images", 5)
+    stored = prepare_folder(images, folder).manifest
+    with pytest.raises(SettingsDiffer, match=f"(?s){field}: the store has .*choose another --out, or --overwrite") as caught:
+        prepare_folder(images, folder, stored=stored, **typed)
+    assert field in caught.value.fields
+
+
+def rename_image(images):
+    (images / "class0" / "0000.png").rename(images / "class0" / "9999.png")
+
+
+def move_image(images):
+    (images / "class0" / "0000.png").rename(images / "class1" / "0000.png")
+
+
+def grow_image(images):
+    with open(images / "class0" / "0000.png", "ab") as file:
+        file.write(b"x")
+
+
+def remove_image(images):
+    (images / "class0" / "0000.png").unlink()
+
+
+@pytest.mark.parametrize("change", [rename_image, move_image, grow_image, remove_image])
+def test_a_changed_listing_is_named(tmp_path, folder, change):
+    images = make_images(tmp_path / "images", 5)
+    stored = prepare_folder(images, folder).manifest
+    change(images)
+    with pytest.raises(SettingsDiffer, match="splits.all.listing: .*5 rows then, [45] now") as caught:
+        prepare_folder(images, folder, stored=stored)
+    assert "splits.all.listing" in caught.value.fields
+
+
+def test_touched_files_are_the_same_listing(tmp_path, folder):
+    images = make_images(tmp_path / "images", 5)
+    stored = prepare_folder(images, folder).manifest
+    for path in images.rglob("*.png"):
+        path.touch()
+    assert prepare_folder(images, folder, stored=stored).manifest == stored
+
+
+def test_a_split_nobody_asked_for_may_be_unfit(tmp_path, folder):
+    make_images(tmp_path / "images" / "train", 4, side=16)
+    make_images(tmp_path / "images" / "test", 4, side=2)
+    make_images(tmp_path / "images" / "val", 2, side=8)
+    make_images(tmp_path / "images" / "val" / "more", 2, side=16)
+    prepared = prepare_folder(tmp_path / "images", folder, splits=("train",))
+    shapes = {name: layout.image_shape for name, layout in prepared.manifest.splits.items()}
+    assert shapes == {"train": (16, 16), "test": None, "val": None}
+
+
+def test_images_too_small_for_J_are_refused(tmp_path, folder):
+    images = make_images(tmp_path / "images", 4, side=4)
+    with pytest.raises(SourceError, match="split all: images of 4x4 are too small for J=3"):
+        prepare_folder(images, folder, J=3)
+
+
+def test_mixed_sizes_are_refused_with_what_to_type(tmp_path, folder):
+    images = make_images(tmp_path / "images", 2, side=8)
+    make_images(images / "more", 2, side=16)
+    with pytest.raises(SourceError, match="--size N"):
+        prepare_folder(images, folder)
+    assert prepare_folder(images, folder, size=8).manifest.splits["all"].image_shape == (8, 8)
+
+
+def test_a_new_store_needs_J():
+    with pytest.raises(ValueError, match="--J 2"):
+        make_spec(Settings(L=4), None)
+
+
+def test_the_typed_spec_goes_before_the_stored_one(tmp_path, folder):
+    stored = prepare_folder(make_images(tmp_path / "images", 2), folder, J=2, L=6).manifest
+    assert make_spec(Settings(J=1), stored) == ScatteringSpec(J=1, L=6)
+
+
+def test_cuda_is_refused_where_there_is_none(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(BackendUnavailable):
+        choose_backend("cuda", "auto")
+    assert choose_backend("auto", "auto") == ("cpu", "torch", "no CUDA device")
+
+
+def test_the_reason_says_what_was_asked_for():
+    assert choose_backend("cpu", "torch") == ("cpu", "torch", "cpu was asked for, torch was asked for")
+    with pytest.raises(ValueError, match="kymatio"):
+        choose_backend("cpu", "kymatio")
+
+
+def test_what_is_remembered_is_recalled(folder):
+    assert recall(folder) == {}
+    remember(folder, root="/data", host="a")
+    remember(folder, host="b")
+    assert recall(folder) == {"root": "/data", "host": "b"}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "\x00"])
+def test_a_memory_that_is_not_readable_is_no_memory(folder, text):
+    folder.job.mkdir()
+    (folder.job / "job.json").write_text(text)
+    assert recall(folder) == {}
+
+
+def test_remembering_is_whole_or_not_at_all(folder, monkeypatch):
+    remember(folder, root="/data")
+
+    def fail(path, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(preparation, "write_atomically", fail)
+    with pytest.raises(OSError, match="No space"):
+        remember(folder, root="/other")
+    assert json.loads((folder.job / "job.json").read_text()) == {"root": "/data"}
+
+
+def test_a_stored_folder_is_found_where_the_last_run_found_it(tmp_path, folder):
+    images = make_images(tmp_path / "images", 4)
+    manifest = prepare_folder(images, folder).manifest
+    with pytest.raises(SourceError, match="--root"):
+        open_stored_source(folder, manifest, root=None)
+    remember(folder, root=str(images))
+    assert open_stored_source(folder, manifest, root=None).root == images
+    moved = images.rename(tmp_path / "moved")
+    assert open_stored_source(folder, manifest, root=moved).root == moved
+
+
+def test_a_folder_named_like_a_source_is_read_as_a_folder(tmp_path, folder, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    manifest = prepare_folder(make_images(tmp_path / "photos", 4), folder).manifest
+    assert manifest.source == "folder"
+    remember(folder, root="photos")
+    assert open_stored_source(folder, manifest, root=None).name == "folder"
+
+
+def test_a_named_source_is_opened_by_its_name(folder):
+    photos = open_source("photos")
+    settings = Settings(J=2)
+    prepared = prepare(
+        photos, folder, settings=settings, stored=None, splits=None, device="cpu", backend="auto"
+    )
+    assert open_stored_source(folder, prepared.manifest, root=None) == photos
+    assert replace(prepared.manifest, source="folder").to_dict() != prepared.manifest.to_dict()
+
+
+def test_a_newer_format_is_refused(tmp_path, folder):
+    folder.path.mkdir()
+    document = {"zarr_format": 3, "node_type": "group", "attributes": {"scatcache": {"format": 99}}}
+    (folder.path / "zarr.json").write_text(json.dumps(document))
+    with pytest.raises(NotAStore, match="format 99.*newer"):
+        check_out(folder.path).read_manifest()

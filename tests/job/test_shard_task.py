@@ -1,0 +1,281 @@
+import errno
+import os
+import time
+import uuid
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from scatcache.errors import ScatcacheError, UnreadableImage
+from scatcache.images.folder import FolderSource
+from scatcache.images.sources import open_source
+from scatcache.job import shard_task
+from scatcache.job.planning import plan_tasks
+from scatcache.job.preparation import Settings, prepare
+from scatcache.job.shard_task import N_BATCHES_AHEAD, JobStopped, ShardJob, ShardSink, compute_shard, read_with_retries, stop_job
+from scatcache.scattering.paths import channel_table
+from scatcache.store.encodings import ENCODINGS
+from scatcache.store.folder import StoreFolder
+from scatcache.store.reader import SplitReader
+from tests.runs import list_temporaries, make_images
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """The pauses between tries, noted instead of slept."""
+    slept = []
+    monkeypatch.setattr(shard_task.time, "sleep", slept.append)
+    return slept
+
+
+def make_job(tmp_path, *, n_images=6, damage=(), name="store.zarr", decode_threads=2, on_error="skip", **typed):
+    """(job, its tasks, a store's folder ready for its shards) over images of which some are cut short."""
+    images = tmp_path / "images"
+    if not images.exists():
+        make_images(images, n_images)
+        for path in sorted(images.rglob("*.png")):
+            if int(path.stem) in damage:
+                path.write_bytes(path.read_bytes()[:60])
+    folder = StoreFolder(tmp_path / name)
+    source = open_source(str(images))
+    settings = Settings(**{"J": 1, "L": 4, "shard_images": 4, **typed})
+    prepared = prepare(source, folder, settings=settings, stored=None, splits=None, device="cpu", backend="auto")
+    manifest, channels = prepared.manifest, channel_table(prepared.manifest.spec)
+    folder.create(manifest)
+    folder.add_split(manifest, "all", rows=prepared.rows["all"], channels=channels)
+    job = ShardJob(
+        job_id=uuid.uuid4().hex,
+        store=str(folder.path),
+        manifest=manifest,
+        source=source,
+        device="cpu",
+        backend="torch",
+        decode_threads=decode_threads,
+        on_error=on_error,
+    )
+    return job, list(plan_tasks(manifest.splits["all"], "all", prepared.rows["all"])), folder
+
+
+class FlakySource(FolderSource):
+    """Fails the first n_failures reads."""
+
+    n_failures = 0
+    error = errno.EIO
+
+    def read(self, split, key):
+        if type(self).n_failures > 0:
+            type(self).n_failures -= 1
+            raise OSError(self.error, os.strerror(self.error), key)
+        return super().read(split, key)
+
+
+@pytest.fixture
+def flaky(monkeypatch):
+    monkeypatch.setattr(FlakySource, "n_failures", 0)
+    monkeypatch.setattr(FlakySource, "error", errno.EIO)
+    return FlakySource
+
+
+def make_flaky(job):
+    source = FlakySource(**{name: getattr(job.source, name) for name in ("base_name", "root", "splits", "classes")})
+    return replace(job, source=source)
+
+
+def test_a_shard_is_published_whole_with_its_receipt(tmp_path):
+    job, tasks, folder = make_job(tmp_path)
+    receipts = [compute_shard(job, task) for task in tasks]
+    assert [(receipt.shard, receipt.n_rows, receipt.n_ok) for receipt in receipts] == [(0, 4, 4), (1, 2, 2)]
+    assert [folder.read_receipt("all", shard)[0] for shard in (0, 1)] == receipts
+    assert list_temporaries(folder.path) == []
+
+
+def test_sums_are_those_of_the_stored_values(tmp_path):
+    job, tasks, folder = make_job(tmp_path, damage={1})
+    for task in tasks:
+        receipt = compute_shard(job, task)
+        reader = SplitReader(folder, job.manifest, "all", allow_partial=True)
+        bad = {entry.row for entry in receipt.unreadable}
+        rows = [row for row in job.manifest.splits["all"].rows_of(task.shard) if row not in bad]
+        stored = reader.read(np.array(rows)).astype(np.float64)
+        np.testing.assert_allclose(receipt.sums, stored.sum(axis=(0, 2, 3)), rtol=1e-12)
+        np.testing.assert_allclose(receipt.square_sums, (stored**2).sum(axis=(0, 2, 3)), rtol=1e-12)
+
+
+def test_a_finished_shard_is_not_computed_again(tmp_path, monkeypatch):
+    job, tasks, _ = make_job(tmp_path)
+    first = compute_shard(job, tasks[0])
+    monkeypatch.setattr(shard_task, "_decode_batches", None)
+    assert compute_shard(job, tasks[0]) == first
+
+
+@pytest.mark.parametrize("damage", ["truncate", "remove", "status", "receipt"])
+def test_a_damaged_shard_is_computed_again_to_the_same_bytes(tmp_path, damage):
+    job, tasks, folder = make_job(tmp_path)
+    first = compute_shard(job, tasks[0])
+    shard = folder.shard("all", 0)
+    whole = shard.read_bytes()
+    if damage == "truncate":
+        shard.write_bytes(whole[:-5])
+    else:
+        {"remove": shard, "status": folder.status("all", 0), "receipt": folder.receipts("all") / "00000.json"}[
+            damage
+        ].unlink()
+    assert compute_shard(job, tasks[0]) == first
+    assert shard.read_bytes() == whole
+
+
+def test_unreadable_images_are_recorded_with_row_key_and_reason(tmp_path):
+    job, tasks, folder = make_job(tmp_path, damage={0, 3})
+    receipts = [compute_shard(job, task) for task in tasks]
+    recorded = [entry for receipt in receipts for entry in receipt.unreadable]
+    assert {entry.key for entry in recorded} == {"class0/0000.png", "class1/0003.png"}
+    assert all(entry.reason and "\n" not in entry.reason for entry in recorded)
+    keys = [key for task in tasks for key in task.keys]
+    assert all(keys[entry.row] == entry.key for entry in recorded)
+    assert sum(receipt.n_ok for receipt in receipts) == 4
+
+
+def test_an_image_of_another_size_is_unreadable(tmp_path):
+    job, tasks, _ = make_job(tmp_path)
+    key = tasks[0].keys[0]
+    data = (make_images(tmp_path / "large", 1, side=24) / "class0" / "0000.png").read_bytes()
+    (tmp_path / "images" / key).write_bytes(data)
+    assert [entry.reason for entry in compute_shard(job, tasks[0]).unreadable] == [
+        "it is 24x24 pixels, the split is 16x16"
+    ]
+
+
+def test_on_error_fail_names_the_image_and_leaves_no_file(tmp_path):
+    job, tasks, folder = make_job(tmp_path, damage={0, 1, 2, 3, 4, 5}, on_error="fail", size=16)
+    with pytest.raises(UnreadableImage, match="all: class./000..png: .*--on-error fail"):
+        compute_shard(job, tasks[0])
+    assert list_temporaries(folder.path) == []
+    assert folder.read_receipt("all", 0) is None
+
+
+@pytest.mark.parametrize(("n_failures", "slept"), [(1, [0.2]), (2, [0.2, 1.0]), (3, [0.2, 1.0, 3.0])])
+def test_a_passing_failure_of_the_machine_is_waited_out(tmp_path, flaky, pauses, n_failures, slept):
+    job, tasks, _ = make_job(tmp_path)
+    flaky.n_failures = n_failures
+    assert read_with_retries(make_flaky(job).source, "all", tasks[0].keys[0]).startswith(b"\x89PNG")
+    assert pauses == slept
+
+
+def test_a_lasting_failure_of_the_machine_is_never_an_unreadable_image(tmp_path, flaky, pauses):
+    job, tasks, folder = make_job(tmp_path)
+    flaky.n_failures = 1000
+    with pytest.raises(ScatcacheError, match=r"all: class.*Input/output error \(4 tries\)") as caught:
+        compute_shard(make_flaky(job), tasks[0])
+    assert not isinstance(caught.value, UnreadableImage)
+    assert pauses[:3] == [0.2, 1.0, 3.0]
+    assert folder.read_receipt("all", 0) is None and list_temporaries(folder.path) == []
+    flaky.n_failures = 0
+    assert compute_shard(job, tasks[0]).n_ok == 4
+
+
+def test_a_missing_file_is_told_at_once(tmp_path, flaky, pauses):
+    job, tasks, _ = make_job(tmp_path)
+    flaky.n_failures, flaky.error = 1, errno.ENOENT
+    with pytest.raises(ScatcacheError, match=r"No such file or directory: mend"):
+        read_with_retries(make_flaky(job).source, "all", tasks[0].keys[0])
+    assert pauses == []
+
+
+@pytest.mark.parametrize("decode_threads", [1, 3, 16])
+def test_bytes_do_not_depend_on_the_decoding_threads(tmp_path, decode_threads):
+    one, tasks, _ = make_job(tmp_path, damage={2}, decode_threads=1)
+    other, _, _ = make_job(tmp_path, name="other.zarr", decode_threads=decode_threads)
+    assert [compute_shard(one, task) for task in tasks] == [compute_shard(other, task) for task in tasks]
+
+
+@pytest.mark.parametrize("batch_images", [1, 3])
+def test_bytes_do_not_depend_on_the_batches(tmp_path, monkeypatch, batch_images):
+    whole, tasks, _ = make_job(tmp_path, damage={2})
+    expected = [compute_shard(whole, task) for task in tasks]
+    parted, _, _ = make_job(tmp_path, name="parted.zarr")
+    decode = shard_task._decode_batches
+    monkeypatch.setattr(shard_task, "_decode_batches", lambda job, task, _: decode(job, task, batch_images))
+    assert [compute_shard(parted, task) for task in tasks] == expected
+
+
+def test_a_stopped_job_leaves_nothing_and_no_other_job_minds(tmp_path):
+    job, tasks, folder = make_job(tmp_path)
+    other, _, _ = make_job(tmp_path, name="other.zarr")
+    stop_job(job.job_id)
+    with pytest.raises(JobStopped):
+        compute_shard(job, tasks[0])
+    assert list_temporaries(folder.path) == [] and folder.read_receipt("all", 0) is None
+    assert compute_shard(other, tasks[0]).n_ok == 4
+
+
+@pytest.mark.parametrize("call", [1, 3])
+def test_a_disk_that_fills_up_leaves_no_file(tmp_path, monkeypatch, call):
+    job, tasks, folder = make_job(tmp_path, encoding="float16raw")
+    append, calls = shard_task.ShardWriter.append, []
+
+    def fill_up(writer, chunk):
+        calls.append(chunk)
+        if len(calls) == call:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(writer, chunk)
+
+    monkeypatch.setattr(shard_task.ShardWriter, "append", fill_up)
+    with pytest.raises(OSError, match="No space"):
+        compute_shard(job, tasks[0])
+    assert list_temporaries(folder.path) == [] and not folder.shard("all", 0).exists()
+
+
+class Chunks:
+    """Takes what a ShardSink writes."""
+
+    def __init__(self):
+        self.taken = []
+
+    def append(self, chunk):
+        self.taken.append(chunk)
+
+
+@pytest.mark.parametrize("ok", [[True] * 5, [False, True, True, True, False], [False] * 4 + [True], [False] * 5])
+def test_a_chunk_without_a_readable_row_stays_absent(ok):
+    chunks, values = Chunks(), np.arange(5 * 3 * 4, dtype=np.float16).reshape(5, 3, 2, 2)
+    sink = ShardSink(chunks, ENCODINGS["float16raw"], chunk_images=2, n_channels=3)
+    sink.append(values[:3].copy(), ok[:3])
+    sink.append(values[3:].copy(), ok[3:])
+    sink.finish()
+    assert [chunk is None for chunk in chunks.taken] == [not any(ok[start : start + 2]) for start in (0, 2, 4)]
+    for chunk, start in zip(chunks.taken, (0, 2, 4), strict=True):
+        if chunk is None:
+            continue
+        stored = np.frombuffer(chunk[0][:-4], np.float16).reshape(2, 3, 2, 2)
+        for place, row in enumerate(range(start, start + 2)):
+            if row < 5 and ok[row]:
+                np.testing.assert_array_equal(stored[place], values[row])
+            else:
+                assert np.isnan(stored[place]).all()
+    readable = values[ok].astype(np.float64)
+    np.testing.assert_array_equal(sink.sums, readable.sum(axis=(0, 2, 3)))
+
+
+def test_no_batch_waits_beyond_those_ahead(tmp_path, monkeypatch):
+    """Memory does not grow with the shard: a slow disk holds up decoding."""
+    job, tasks, _ = make_job(tmp_path, n_images=30, shard_images=30)
+    decode, started, written, ahead = shard_task._start_batch, [], [], []
+
+    def count(*arguments):
+        started.append(1)
+        ahead.append(len(started) - len(written))
+        return decode(*arguments)
+
+    def write(sink, coefficients, ok):
+        time.sleep(0.005)
+        written.append(1)
+
+    batches = shard_task._decode_batches
+    monkeypatch.setattr(shard_task, "_decode_batches", lambda job, task, _: batches(job, task, 1))
+    monkeypatch.setattr(shard_task, "_start_batch", count)
+    monkeypatch.setattr(ShardSink, "append", write)
+    monkeypatch.setattr(ShardSink, "finish", lambda sink: None)
+    compute_shard(job, tasks[0])
+    assert len(written) == 30
+    assert max(ahead) <= 2 * (N_BATCHES_AHEAD + 1)

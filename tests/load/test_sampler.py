@@ -1,0 +1,76 @@
+import itertools
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scatcache.load.sampler import count_batches, count_rows, deal_rows, seed_step
+
+sizes = st.integers(0, 300)
+worlds = st.integers(1, 9)
+seeds = st.integers(0, 2**63 - 1)
+epochs = st.integers(0, 10**6)
+
+
+def deal_all(rows, *, world_size, shuffle, seed=0, epoch=0):
+    deals = []
+    for rank in range(world_size):
+        dealt = deal_rows(rows, shuffle=shuffle, seed=seed, epoch=epoch, rank=rank, world_size=world_size)
+        assert len(dealt) == count_rows(len(rows), shuffle=shuffle, rank=rank, world_size=world_size)
+        deals.append(dealt.tolist())
+    return deals
+
+
+@given(sizes, worlds, seeds, epochs)
+def test_shuffled_ranks_get_equally_many_rows_and_none_twice(n, world_size, seed, epoch):
+    deals = deal_all(np.arange(n) * 3, world_size=world_size, shuffle=True, seed=seed, epoch=epoch)
+    assert {len(dealt) for dealt in deals} == {n // world_size}
+    every = [row for dealt in deals for row in dealt]
+    assert len(set(every)) == len(every) and set(every) <= set(range(0, 3 * n, 3))
+
+
+@given(sizes, worlds)
+def test_ranks_in_order_get_every_row_once_and_in_order(n, world_size):
+    deals = deal_all(np.arange(n) * 3, world_size=world_size, shuffle=False)
+    assert sorted(row for dealt in deals for row in dealt) == list(range(0, 3 * n, 3))
+    assert all(dealt == sorted(dealt) for dealt in deals)
+
+
+@given(st.integers(20, 300), seeds, epochs)
+def test_shuffle_repeats_with_its_seed_and_epoch_alone(n, seed, epoch):
+    rows = np.arange(n)
+
+    def dealt(seed, epoch):
+        return deal_all(rows, world_size=1, shuffle=True, seed=seed, epoch=epoch)[0]
+
+    assert dealt(seed, epoch) == dealt(seed, epoch)
+    assert dealt(seed, epoch) != dealt(seed, epoch + 1) and dealt(seed, epoch) != dealt(seed + 1, epoch)
+    assert rows.tolist() == list(range(n))
+
+
+def test_dropped_rows_differ_from_epoch_to_epoch():
+    rows = np.arange(11)
+    dropped = {
+        frozenset(rows) - frozenset(itertools.chain(*deal_all(rows, world_size=4, shuffle=True, epoch=epoch)))
+        for epoch in range(20)
+    }
+    assert {len(some) for some in dropped} == {3} and len(dropped) > 10
+
+
+@given(sizes, st.integers(1, 40), st.booleans())
+def test_batches_hold_every_row_or_drop_less_than_one_batch(n, batch_size, drop_last):
+    n_batches = count_batches(n, batch_size, drop_last=drop_last)
+    rows = range(n)
+    cut = [len(rows[step * batch_size : (step + 1) * batch_size]) for step in range(n_batches)]
+    assert all(0 < size <= batch_size for size in cut)
+    assert 0 <= n - sum(cut) < batch_size if drop_last else sum(cut) == n
+    assert not drop_last or set(cut) <= {batch_size}
+
+
+@given(seeds, epochs, worlds, st.integers(0, 10**6))
+def test_step_seed_fits_a_generator_and_tells_steps_apart(seed, epoch, rank, step):
+    found = seed_step(seed, epoch, rank, step)
+    assert 0 <= found < 2**63 and found == seed_step(seed, epoch, rank, step)
+    others = [(seed + 1, epoch, rank, step), (seed, epoch + 1, rank, step)]
+    others += [(seed, epoch, rank + 1, step), (seed, epoch, rank, step + 1)]
+    assert found not in {seed_step(*other) for other in others}

@@ -1,0 +1,168 @@
+import json
+import os
+
+import numpy as np
+import pytest
+
+from scatcache.errors import NotAStore, ScatcacheError, StoreDamaged
+from scatcache.scattering.paths import channel_table
+from scatcache.store.folder import StoreFolder
+from scatcache.store.rows import RowTable
+from tests.store.stores import edit, flip, swap
+
+
+@pytest.fixture
+def folder(store):
+    return StoreFolder(store)
+
+
+def find_done(folder, shard):
+    manifest = folder.read_manifest()
+    rows = folder.read_rows(manifest, "all")
+    digest = rows.digest(manifest.splits["all"].rows_of(shard))
+    return folder.find_done(manifest, "all", shard, rows_digest=digest)
+
+
+def test_finished_shard_is_done(folder):
+    assert [find_done(folder, shard).shard for shard in range(5)] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: folder.shard("all", 2).unlink(),
+        lambda folder: edit(folder.shard("all", 2), lambda data: data[:-1]),
+        lambda folder: edit(folder.shard("all", 2), lambda data: b""),
+        lambda folder: flip(folder.shard("all", 2), -3),
+        lambda folder: swap(folder.shard("all", 2), folder.shard("all", 1)),
+        lambda folder: folder.status("all", 2).unlink(),
+        lambda folder: (folder.receipts("all") / "00002.json").unlink(),
+        lambda folder: flip(folder.receipts("all") / "00002.json", 500),
+        lambda folder: swap(folder.receipts("all") / "00002.json", folder.receipts("all") / "00001.json"),
+    ],
+)
+def test_shard_that_does_not_agree_with_its_receipt_is_not_done(folder, damage):
+    damage(folder)
+    assert find_done(folder, 2) is None
+    assert find_done(folder, 0) is not None
+
+
+def test_shard_made_of_other_rows_is_not_done(folder):
+    assert folder.find_done(folder.read_manifest(), "all", 0, rows_digest="sha256:other") is None
+
+
+@pytest.mark.parametrize("document", [b"", b"{", b"[]", b"7", b'{"attributes": 7}', b"\xff\xfe"])
+def test_root_that_does_not_parse_is_damage(folder, document):
+    (folder.path / "zarr.json").write_bytes(document)
+    with pytest.raises(StoreDamaged, match=r"zarr\.json is not readable"):
+        folder.read_manifest()
+
+
+@pytest.mark.parametrize("document", ["{}", '{"attributes": {}}', '{"zarr_format": 3, "node_type": "group"}'])
+def test_zarr_store_of_others_is_no_store(tmp_path, document):
+    (tmp_path / "zarr.json").write_text(document)
+    with pytest.raises(NotAStore, match="a folder without our manifest"):
+        StoreFolder(tmp_path).read_manifest()
+
+
+@pytest.mark.parametrize(("name", "found"), [("missing", "nothing"), ("file", "a file"), (".", "a folder without our")])
+def test_what_is_no_store_is_named(tmp_path, name, found):
+    (tmp_path / "file").touch()
+    with pytest.raises(NotAStore, match=rf"found {found}.*name a folder that scatcache extract made"):
+        StoreFolder(tmp_path / name).read_manifest()
+
+
+def test_present_split_without_a_shape_is_damage(folder):
+    document = json.loads((folder.path / "zarr.json").read_bytes())
+    document["attributes"]["scatcache"]["splits"]["all"]["image_shape"] = None
+    (folder.path / "zarr.json").write_text(json.dumps(document))
+    with pytest.raises(StoreDamaged, match="lost split all's shape"):
+        folder.read_manifest()
+
+
+def test_split_whose_own_metadata_is_gone_is_lost(folder):
+    manifest = folder.read_manifest()
+    assert (folder.splits(manifest), folder.lost_splits(manifest)) == (["all"], [])
+    (folder.path / "all/zarr.json").unlink()
+    assert (folder.splits(manifest), folder.lost_splits(manifest)) == ([], ["all"])
+
+
+def test_folder_of_others_is_never_deleted(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(ScatcacheError, match="not deleted"):
+        StoreFolder(tmp_path).delete()
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_store_is_deleted_whole(folder):
+    folder.delete()
+    assert not folder.path.exists()
+
+
+def test_split_appears_whole_or_not_at_all(folder, tmp_path, monkeypatch):
+    manifest = folder.read_manifest()
+    other = StoreFolder(tmp_path / "other.zarr")
+    other.create(manifest)
+    rows, channels = folder.read_rows(manifest, "all"), channel_table(manifest.spec)
+    calls, fsync = [], os.fsync
+
+    def fail(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 20:
+            raise OSError(28, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        other.add_split(manifest, "all", rows=rows, channels=channels)
+    assert [path.name for path in other.path.iterdir()] == ["zarr.json"]
+    monkeypatch.undo()
+    other.add_split(manifest, "all", rows=rows, channels=channels)
+    other.consolidate(manifest, channel_names=tuple(channels))
+    for path in sorted(other.path.rglob("*")):
+        if path.is_file():
+            assert path.read_bytes() == (folder.path / path.relative_to(other.path)).read_bytes()
+
+
+def test_added_split_is_never_written_again(folder):
+    manifest = folder.read_manifest()
+    key = np.array(["other"] * 50, object)
+    numbers = np.zeros(50, np.int64)
+    before = (folder.path / "all/label/c.0").read_bytes()
+    rows = RowTable(key, numbers, numbers, numbers.astype(np.uint16))
+    folder.add_split(manifest, "all", rows=rows, channels=channel_table(manifest.spec))
+    assert (folder.path / "all/label/c.0").read_bytes() == before
+
+
+def test_leftovers_of_killed_writers_are_cleaned(folder):
+    manifest = folder.read_manifest()
+    sound = set(folder.path.rglob("*"))
+    for place in (".", "all/coefficients", "all/coefficients/receipts", "all/status"):
+        (folder.path / place / ".c.0.abc.tmp").write_bytes(b"torn")
+    (folder.path / ".all.abc.tmp").mkdir()
+    folder.clean(manifest)
+    assert set(folder.path.rglob("*")) == sound
+
+
+def test_equal_summary_is_not_written_again(folder):
+    summary, path = folder.read_summary("all"), folder.summary("all")
+    before = path.stat().st_ino
+    folder.publish_summary(summary)
+    assert path.stat().st_ino == before
+    flip(path, 10)
+    folder.publish_summary(summary)
+    assert path.stat().st_ino != before and folder.read_summary("all") == summary
+    folder.withdraw_summary("all")
+    folder.withdraw_summary("all")
+    assert folder.read_summary("all") is None
+
+
+@pytest.mark.parametrize("name", ["key", "label", "source_index", "view"])
+def test_missing_or_damaged_row_array_is_named(folder, name):
+    manifest, path = folder.read_manifest(), folder.path / "all" / name / "c.0"
+    flip(path, 5)
+    with pytest.raises(StoreDamaged, match=rf"split all, array {name} \(c\.0\): .*crc32c"):
+        folder.read_rows(manifest, "all")
+    path.unlink()
+    with pytest.raises(StoreDamaged, match=rf"split all, array {name} \(c\.0\): it is missing"):
+        folder.read_rows(manifest, "all")

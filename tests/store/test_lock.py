@@ -1,0 +1,83 @@
+import contextlib
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scatcache.errors import StoreLocked
+from scatcache.store import lock as lock_module
+from scatcache.store.lock import WriterLock
+
+HOLD = "import sys, pathlib; from scatcache.store.lock import WriterLock\n"
+HOLD += "with WriterLock(pathlib.Path(sys.argv[1])):\n print('held', flush=True)\n sys.stdin.read()"
+
+
+@contextlib.contextmanager
+def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the lock."""
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cifar10-J2.zarr.job/lock"
+
+
+def test_second_process_is_told_which_store_is_written(path):
+    with holder(path), pytest.raises(StoreLocked, match=r"cifar10-J2\.zarr: another process is writing it"):
+        WriterLock(path).__enter__()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_lock_ends_with_its_holder_however_it_dies(path, number):
+    with holder(path) as process:
+        process.send_signal(number)
+        process.wait()
+        with WriterLock(path):
+            pass
+
+
+def test_second_holder_in_one_process_is_refused_and_the_first_keeps_it(path):
+    with WriterLock(path):
+        for _ in range(2):
+            with pytest.raises(StoreLocked):
+                WriterLock(path).__enter__()
+    with WriterLock(path):
+        pass
+
+
+def test_lock_is_not_inherited_by_a_started_process(path):
+    with WriterLock(path):
+        process = subprocess.Popen(["sleep", "30"], close_fds=False)
+    try:
+        with WriterLock(path):
+            pass
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_failed_locking_closes_the_file(path, monkeypatch):
+    def fail(descriptor):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(lock_module, "_lock", fail)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(OSError, match="No locks available"):
+        WriterLock(path).__enter__()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_lock_works_without_open_file_description_locks(path, monkeypatch):
+    monkeypatch.delattr(lock_module.fcntl, "F_OFD_SETLK")
+    with WriterLock(path), pytest.raises(StoreLocked):
+        WriterLock(path).__enter__()
