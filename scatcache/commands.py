@@ -336,7 +336,7 @@ def run() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except (OSError, ValueError, MemoryError) as error:
-        say(f"error: {error or type(error).__name__}")
+        say(f"error: {str(error) or type(error).__name__}")
         return EXIT_FAILED
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import distributed
 import numpy as np
 import psutil
 from PIL import Image
@@ -153,3 +154,26 @@ def call(*arguments: object) -> Outcome:
         for signum, handler in handlers.items():
             signal.signal(signum, handler)
     raise AssertionError("the command did not end by sys.exit")
+
+
+@contextlib.contextmanager
+def dask_cluster(folder: Path, *, n_workers: int = 2) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """(address, the process that started the workers) of a Dask cluster that someone else runs."""
+    file = folder / "scheduler.json"
+    dask = [sys.executable, "-m", "dask"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "text": True, "start_new_session": True}
+    place = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+    scheduler = subprocess.Popen([*dask, "scheduler", *place, "--port", "0", "--scheduler-file", file], **quiet)
+    workers = None
+    try:
+        address = wait_for(lambda: file.exists() and json.loads(file.read_text() or "{}").get("address"))
+        counts = ["--nworkers", str(n_workers), "--nthreads", "1", "--local-directory", folder / "dask"]
+        workers = subprocess.Popen([*dask, "worker", address, *place, *counts], **quiet)
+        with distributed.Client(address, set_as_default=False) as client:
+            client.wait_for_workers(n_workers, timeout=60)
+        yield address, workers
+    finally:
+        for process in (workers, scheduler):
+            if process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    kill_group(process)

@@ -1,0 +1,522 @@
+import gzip
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+import scatcache
+from scatcache import commands
+from scatcache.errors import ScatcacheError, SettingsDiffer, SourceError, StoreLocked
+from scatcache.images.folder import FolderSource
+from scatcache.job import run as job_run
+from scatcache.job import shard_task
+from scatcache.store.folder import StoreFolder
+from scatcache.store.lock import WriterLock
+from tests.runs import call, command, find_differences, list_files, list_temporaries, make_images, run, start
+
+EXTRACT_FIELDS = {"store", "state", "splits", "bytes", "elapsed_s", "images_per_s", "backend", "unreadable"}
+SPLIT_FIELDS = {"rows", "ok", "unreadable", "shards", "shards_computed", "shards_kept"}
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A folder of eight images in two classes."""
+    return make_images(tmp_path / "images", 8)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A working folder of the command's own."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.delenv("SCATCACHE_DATA", raising=False)
+    return tmp_path / "here"
+
+
+def extract(images, out, *more):
+    return call("extract", images, "--J", 1, "--L", 4, "--shard-images", 2, "--out", out, *more)
+
+
+def cut(*paths):
+    """Cuts images short behind their headers."""
+    for path in paths:
+        path.write_bytes(path.read_bytes()[:60])
+
+
+@pytest.fixture
+def tmpfs(tmp_path):
+    """mount(*options): a fresh file system in memory; mounting again changes its options."""
+    folder = tmp_path / "tmpfs"
+    folder.mkdir()
+    mounted = []
+
+    def mount(*options):
+        options = ["remount", *options] if mounted else list(options)
+        line = ["mount", "-t", "tmpfs", "-o", ",".join(options), "none", str(folder)]
+        if subprocess.run(line, capture_output=True).returncode:
+            pytest.skip("needs the right to mount a tmpfs")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    if mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+# What is printed
+
+
+def test_extract_prints_its_result_on_stdout_and_its_progress_on_stderr(tmp_path, images):
+    done = extract(images, tmp_path / "a.zarr")
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert lines[0] == "all: 8 images, 0 unreadable, 4 shards (4 computed, 0 kept)"
+    assert lines[1].startswith(f"{tmp_path}/a.zarr: complete, ") and len(lines) == 2
+    assert done.err.splitlines()[0] == f"8 images -> {tmp_path}/a.zarr"
+
+
+@pytest.mark.parametrize("options", [[], ["-q"]])
+def test_json_of_extract_and_resume_has_the_promised_fields(tmp_path, images, options):
+    for done in (
+        extract(images, tmp_path / "a.zarr", "--json", *options),
+        call("resume", tmp_path / "a.zarr", "--json", *options),
+    ):
+        assert (done.code, set(done.result)) == (0, EXTRACT_FIELDS)
+        assert set(done.result["splits"]) == {"all"} and set(done.result["splits"]["all"]) == SPLIT_FIELDS
+        assert (done.err == "") == bool(options)
+    assert done.result["splits"]["all"] == {
+        "rows": 8, "ok": 8, "unreadable": 0, "shards": 4, "shards_computed": 0, "shards_kept": 4
+    }  # fmt: skip
+
+
+def test_json_names_the_unreadable_images(tmp_path, images):
+    cut(images / "class1" / "0001.png")
+    done = extract(images, tmp_path / "a.zarr", "--json")
+    assert done.code == 3
+    (entry,) = done.result["unreadable"]
+    assert set(entry) == {"split", "key", "reason"} and entry["key"] == "class1/0001.png"
+
+
+def test_json_of_the_other_commands_has_the_promised_fields(tmp_path, images):
+    out = tmp_path / "a.zarr"
+    extract(images, out)
+    plan = call("plan", images, "--J", 1, "--out", tmp_path / "b.zarr", "--json")
+    assert set(plan.result) >= {
+        "images", "output_shape", "bytes", "free_bytes", "shards", "device", "backend", "backend_reason", "splits"
+    }  # fmt: skip
+    info = call("info", out, "--json")
+    assert set(info.result) >= {"store", "format", "state", "spec", "encoding", "bytes", "splits"}
+    assert set(info.result["splits"]["all"]) == {
+        "rows", "ok", "unreadable", "shards", "shards_done", "image_shape", "classes"
+    }  # fmt: skip
+    verify = call("verify", out, "--json")
+    assert set(verify.result) >= {"ok", "checked", "failures"} and verify.result["ok"]
+    doctor = call("doctor", "--json")
+    assert set(doctor.result) == {"versions", "cpu", "backends", "cuda", "memory_bytes", "disk"}
+    sources = call("sources", "--json")
+    assert {"cifar10", "photos"} <= set(sources.result)
+    assert [done.code for done in (plan, info, verify, doctor, sources)] == [0] * 5
+    assert [done.err for done in (plan, info, verify, doctor, sources)] == [""] * 5
+
+
+def test_every_command_has_a_result_for_people(tmp_path, images):
+    out = tmp_path / "a.zarr"
+    extract(images, out)
+    assert "at most" in call("plan", images, "--J", 1, "--out", tmp_path / "b.zarr").out
+    assert "complete" in call("info", out).out
+    assert call("verify", out).out == "4 shards checked: ok\n"
+    assert "photos" in call("sources").out
+    assert "cores usable" in call("doctor").out
+    assert call("--version").out.startswith("scatcache, version ")
+    assert not (tmp_path / "b.zarr").exists()
+
+
+def test_quiet_is_silent_on_stderr(tmp_path, images):
+    assert extract(images, tmp_path / "a.zarr", "-q").err == ""
+
+
+def test_verbose_logs_of_ours(tmp_path, images):
+    done = run("extract", images, "--J", "1", "--out", tmp_path / "a.zarr", "-v")
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+
+
+def test_unreadable_images_are_listed_up_to_ten(tmp_path):
+    images = make_images(tmp_path / "images", 30)
+    cut(*sorted(images.rglob("*.png"))[:12])
+    done = extract(images, tmp_path / "a.zarr")
+    assert done.code == 3
+    assert len([line for line in done.err.splitlines() if line.startswith("unreadable: all: class")]) == 10
+    assert "... and 2 more: --json lists all" in done.err
+    assert done.out.splitlines()[-1].endswith("12 unreadable images recorded")
+
+
+@pytest.mark.parametrize("name", ["", "extract", "plan", "resume", "info", "verify", "sources", "doctor"])
+def test_help_ends_with_zero(name):
+    done = call(*filter(None, [name]), "--help")
+    assert done.code == 0 and done.out.startswith("Usage: ") and done.err == ""
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (31104000, "31.10 MB"), (2.5e15, "2500.00 TB")]
+)
+def test_bytes_are_shown_in_decimal_units(n_bytes, text):
+    assert commands.show_bytes(n_bytes) == text
+
+
+# Exit codes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["extract", "cifar11", "--J", "2"], "unknown source 'cifar11': expected one of cifar10, .*or a folder"),
+        (["extract", "", "--J", "2"], "unknown source"),
+        (["plan", "no/such/folder", "--J", "2"], "unknown source 'no/such/folder'"),
+        (["extract", "photos", "--J", "2", "--split", "train"], "photos has no split 'train': expected one of all"),
+        (["extract", "cifar10", "--J", "2", "--split", "val"], "expected one of train, test"),
+        (["extract", "photos", "--J", "2", "--out", "s3://bucket/a.zarr"], "local folder"),
+        (["resume", "s3://bucket/a.zarr"], "local folder"),
+        (["extract", "photos"], "--J"),
+        (["extract", "photos", "--out", "new.zarr"], "--J"),
+        (["plan", "photos", "--out", "new.zarr"], "--J"),
+        (["extract", "photos", "--J", "0"], "--J"),
+        (["extract", "photos", "--J", "9"], "--J"),
+        (["extract", "photos", "--J", "two"], "--J"),
+        (["extract", "photos", "--J", "2", "--L", "128"], "--L"),
+        (["extract", "photos", "--J", "2", "--max-order", "3"], "--max-order"),
+        (["extract", "photos", "--J", "2", "--size", "0"], "--size"),
+        (["extract", "photos", "--J", "2", "--limit", "0"], "--limit"),
+        (["extract", "photos", "--J", "2", "--limit", "-1"], "--limit"),
+        (["extract", "photos", "--J", "2", "--shard-images", "0"], "--shard-images"),
+        (["extract", "photos", "--J", "2", "--seed", "-1"], "--seed"),
+        (["extract", "photos", "--J", "2", "--seed", str(2**63)], "--seed"),
+        (["extract", "photos", "--J", "2", "--encoding", "jpeg"], "'jpeg'.*float16, float16raw, float32"),
+        (["plan", "photos", "--J", "2", "--encoding", "jpeg"], "'jpeg'.*float16, float16raw, float32"),
+        (["extract", "photos", "--J", "2", "--device", "tpu"], "--device"),
+        (["extract", "photos", "--J", "2", "--backend", "numpy"], "--backend"),
+        (["extract", "photos", "--J", "2", "--workers", "0"], "--workers"),
+        (["extract", "photos", "--J", "2", "--decode-threads", "0"], "--decode-threads"),
+        (["extract", "photos", "--J", "2", "--on-error", "ignore"], "--on-error"),
+        (["extract", "photos", "--J", "2", "--no-such-option"], "--no-such-option"),
+        (["extract"], "SOURCE"),
+        (["verify", "a.zarr", "--recompute", "2"], "--recompute"),
+        (["extrakt", "photos"], "extrakt"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_command_line_is_2_and_writes_nothing(here, arguments, message):
+    done = call(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert __import__("re").search(message, done.err), done.err
+    assert list(here.iterdir()) == []
+
+
+def test_overwriting_without_J_is_2_and_keeps_the_store(tmp_path, images):
+    extract(images, tmp_path / "a.zarr")
+    before = list_files(tmp_path / "a.zarr")
+    assert call("extract", images, "--out", tmp_path / "a.zarr", "--overwrite").code == 2
+    assert list_files(tmp_path / "a.zarr") == before
+
+
+def test_verify_of_a_damaged_store_is_4(tmp_path, images):
+    out = tmp_path / "a.zarr"
+    extract(images, out)
+    shard = StoreFolder(out).shard("all", 1)
+    data = bytearray(shard.read_bytes())
+    data[40] ^= 1
+    shard.write_bytes(data)
+    done = call("verify", out, "--json")
+    assert done.code == 4
+    assert done.result["failures"][0]["path"] == "all/coefficients/c.1.0.0.0"
+
+
+def test_changed_settings_are_5_with_every_field(tmp_path, images):
+    extract(images, tmp_path / "a.zarr")
+    done = call("extract", images, "--J", 2, "--seed", 7, "--out", tmp_path / "a.zarr")
+    assert (done.code, done.out) == (5, "")
+    assert "spec.J: the store has 1, asked for now 2" in done.err
+    assert "seed: the store has 0, asked for now 7" in done.err
+    assert "choose another --out, or --overwrite" in done.err
+
+
+def test_a_changed_listing_is_5(tmp_path, images):
+    extract(images, tmp_path / "a.zarr")
+    (images / "class0" / "0000.png").unlink()
+    done = extract(images, tmp_path / "a.zarr")
+    assert done.code == 5 and "splits.all.listing" in done.err
+    assert call("resume", tmp_path / "a.zarr").code == 5
+
+
+def test_another_writer_is_6(tmp_path, images):
+    extract(images, tmp_path / "a.zarr")
+    with WriterLock(tmp_path / "a.zarr.job" / "lock"):
+        for done in (extract(images, tmp_path / "a.zarr"), call("resume", tmp_path / "a.zarr")):
+            assert (done.code, done.out) == (6, "") and "another process" in done.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(SettingsDiffer("x"), 5), (StoreLocked("x"), 6), (SourceError("x"), 1), (ScatcacheError("x"), 1)]
+)
+def test_an_error_has_its_exit_code(error, code):
+    assert commands.find_exit_code(error) == code
+
+
+# What fails, and is said in one line
+
+
+def assert_refused(done, *parts):
+    """Exit code 1, nothing on stdout, one error of ours that holds these parts."""
+    assert (done.code, done.out) == (1, ""), done
+    assert done.err.count("scatcache: error: ") == 1 and "Traceback" not in done.err
+    for part in parts:
+        assert part in done.err
+
+
+def test_a_missing_root_names_the_places_and_the_files(here):
+    assert_refused(call("extract", "cifar10", "--J", 2), "data/cifar10", "cifar-10-batches-bin", "--root DIR")
+    assert_refused(call("extract", "cifar10", "--J", 2, "--root", here / "none"), "none (no such folder)")
+    assert list(here.iterdir()) == []
+
+
+def test_a_truncated_archive_is_told(here):
+    with gzip.open(here / "cifar-10-binary.tar.gz", "wb") as file:
+        file.write(os.urandom(100_000))
+    archive = here / "cifar-10-binary.tar.gz"
+    archive.write_bytes(archive.read_bytes()[:50_000])
+    assert_refused(call("extract", "cifar10", "--J", 2, "--root", here), "cifar-10-binary.tar.gz")
+
+
+def test_folders_without_images_are_told(here, images):
+    (here / "empty").mkdir()
+    assert_refused(call("extract", here / "empty", "--J", 2), "holds no image")
+    (images / "class9").mkdir()
+    assert_refused(call("extract", images, "--J", 2), "no image in class folder class9")
+
+
+def test_mixed_sizes_are_told(here, images):
+    make_images(images / "more", 2, side=24)
+    assert_refused(call("extract", images, "--J", 2), "--size N")
+    assert call("extract", images, "--J", 2, "--size", 16, "-q").code == 0
+
+
+def test_images_too_small_for_J_are_told(here, images):
+    assert_refused(call("extract", images, "--J", 5), "16x16 are too small for J=5")
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_a_foreign_out_is_never_touched(tmp_path, images, overwrite):
+    folder, file = tmp_path / "folder", tmp_path / "file.zarr"
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("all of it")
+    file.write_text("mine")
+    before = list_files(tmp_path)
+    assert_refused(extract(images, folder, *overwrite), "not empty", "choose another --out")
+    assert_refused(extract(images, file, *overwrite), "is a file", "choose another --out")
+    assert list_files(tmp_path) == before
+    assert (file.read_text(), (folder / "thesis.tex").read_text()) == ("mine", "all of it")
+
+
+def test_a_newer_format_is_told(tmp_path, images):
+    out = tmp_path / "a.zarr"
+    extract(images, out)
+    document = json.loads((out / "zarr.json").read_text())
+    document["attributes"]["scatcache"]["format"] = 2
+    (out / "zarr.json").write_text(json.dumps(document))
+    for done in (extract(images, out), call("resume", out), call("info", out)):
+        assert_refused(done, "format 2", "newer scatcache")
+
+
+def test_resume_and_info_of_no_store_are_told(tmp_path):
+    for name in ("resume", "info", "verify"):
+        assert_refused(call(name, tmp_path), "is no scatcache store")
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_written(tmp_path, tmpfs, images):
+    folder = tmpfs("size=64k")
+    assert_refused(extract(images, folder / "a.zarr"), "free there: free some, choose another --out, or give --limit")
+    assert list(folder.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_is_told_and_the_same_command_goes_on(tmp_path, tmpfs, monkeypatch):
+    images = make_images(tmp_path / "images", 40, side=32)
+    extract(images, tmp_path / "straight.zarr")
+    folder = tmpfs("size=400k")
+    monkeypatch.setattr(job_run, "free_disk_bytes", lambda path: 10**12)
+    assert_refused(extract(images, folder / "a.zarr"), "No space left on device", "give the same command again")
+    assert [path for path in list_temporaries(folder) if path.is_file()] == []
+    tmpfs("size=20m")
+    assert extract(images, folder / "a.zarr").code == 0
+    assert find_differences(tmp_path / "straight.zarr", folder / "a.zarr") == []
+
+
+def test_a_read_only_file_system_is_told(tmp_path, tmpfs, images):
+    folder = tmpfs("ro")
+    assert_refused(extract(images, folder / "a.zarr"), "Read-only file system", str(folder))
+
+
+def test_a_read_only_folder_is_told(tmp_path, images):
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o500)
+    if os.access(folder, os.W_OK):
+        pytest.skip("needs a user whom file modes bind")
+    assert_refused(extract(images, folder / "a.zarr"), "Permission denied", str(folder))
+
+
+def test_cuda_that_is_absent_is_told(tmp_path, images, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert_refused(extract(images, tmp_path / "a.zarr", "--device", "cuda"), "CUDA")
+    assert not (tmp_path / "a.zarr").exists()
+
+
+def test_a_failing_disk_is_told_and_the_same_command_goes_on(tmp_path, images, monkeypatch):
+    read, waited = FolderSource.read, []
+
+    def fail(source, split, key):
+        if key == "class1/0005.png":
+            raise OSError(5, "Input/output error", key)
+        return read(source, split, key)
+
+    monkeypatch.setattr(FolderSource, "read", fail)
+    monkeypatch.setattr(shard_task.time, "sleep", waited.append)
+    assert_refused(extract(images, tmp_path / "a.zarr"), "class1/0005.png: Input/output error (4 tries)")
+    assert waited[:3] == [0.2, 1.0, 3.0]
+    monkeypatch.undo()
+    done = extract(images, tmp_path / "a.zarr", "--json")
+    assert (done.code, done.result["unreadable"]) == (0, [])
+
+
+def test_a_folder_of_mostly_unreadable_images_is_told_with_three_reasons(tmp_path, images):
+    cut(*sorted(images.rglob("*.png"))[:6])
+    for _ in range(2):
+        done = extract(images, tmp_path / "a.zarr")
+        assert_refused(done, "6 of the first 8 images are unreadable", "is this the right folder?")
+        assert len([line for line in done.err.splitlines() if line.startswith("  class")]) == 3
+    assert list_temporaries(tmp_path / "a.zarr") == []
+
+
+def test_on_error_fail_is_1(tmp_path, images):
+    cut(images / "class1" / "0001.png")
+    assert_refused(extract(images, tmp_path / "a.zarr", "--on-error", "fail"), "class1/0001.png", "--on-error fail")
+
+
+def test_a_failed_allocation_is_told(tmp_path, images, monkeypatch):
+    def fail(*arguments, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(scatcache, "extract", fail)
+    assert_refused(extract(images, tmp_path / "a.zarr"), "MemoryError")
+
+
+# Going on
+
+
+def test_resume_works_without_root_and_says_what_to_do_without_its_memory(tmp_path, images):
+    out = tmp_path / "a.zarr"
+    extract(images, out)
+    assert call("resume", out, "--json").result["splits"]["all"]["shards_kept"] == 4
+    shutil.rmtree(tmp_path / "a.zarr.job")
+    assert_refused(call("resume", out), "name their folder with --root")
+    assert call("resume", out, "--root", images).code == 0
+    images.rename(tmp_path / "moved")
+    assert call("resume", out).code == 1
+    assert call("resume", out, "--root", tmp_path / "moved").code == 0
+
+
+def test_split_adds_and_overwrite_starts_anew(tmp_path):
+    for split in ("train", "test"):
+        make_images(tmp_path / "images" / split, 4)
+    images, out = tmp_path / "images", tmp_path / "a.zarr"
+    assert list(extract(images, out, "--split", "test", "--json").result["splits"]) == ["test"]
+    assert list(call("resume", out, "--split", "train", "--json").result["splits"]) == ["train"]
+    done = call("extract", images, "--J", 2, "--out", out, "--overwrite", "--json")
+    assert done.code == 0 and done.result["splits"]["test"]["shards_kept"] == 0
+
+
+def test_an_unknown_split_of_a_folder_is_1(tmp_path, images):
+    assert_refused(extract(images, tmp_path / "a.zarr", "--split", "val"), "no split 'val': expected one of all")
+
+
+# Pipes and terminals
+
+
+def test_a_reader_that_leaves_is_no_traceback():
+    process = start("sources", stdout=subprocess.PIPE)
+    process.stdout.close()
+    assert "Traceback" not in process.stderr.read()
+    assert process.wait() in (0, 1)
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-", "<&-"])
+def test_closed_streams_stop_nothing(tmp_path, images, closed):
+    line = " ".join([*command("extract", images, "--J", "1", "--out", tmp_path / "a.zarr"), closed])
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert scatcache.info(tmp_path / "a.zarr").state == "complete"
+
+
+def read_terminal(arguments, *, until=None, then=None):
+    """(exit code, all that a command wrote to a terminal); calls then(process) once it wrote `until`."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "150"}
+    process = start(*arguments, stderr=theirs, env=environment)
+    os.close(theirs)
+    written = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # Linux's way to say that the other side is closed
+            break
+        if not part:
+            break
+        written += part
+        if then and until in written:
+            then, action = None, then
+            action(process)
+    os.close(ours)
+    process.communicate()
+    return process.returncode, written.decode()
+
+
+@pytest.mark.slow
+def test_a_terminal_gets_a_bar_that_is_cleared_at_the_end(tmp_path):
+    images = make_images(tmp_path / "images", 60, side=32)
+    arguments = ["extract", images, "--J", "2", "--shard-images", "1", "--out", tmp_path / "a.zarr"]
+    code, written = read_terminal(arguments)
+    assert code == 0
+    assert "images/s" in written and "%" in written
+    assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")
+    assert written.endswith("\x1b[2K")
+    code, quiet = read_terminal([*arguments, "-q"])
+    assert (code, quiet) == (0, "")
+
+
+@pytest.mark.slow
+def test_an_interrupted_bar_is_cleared_and_the_cursor_back(tmp_path):
+    images = make_images(tmp_path / "images", 400, side=32)
+    arguments = ["extract", images, "--J", "2", "--shard-images", "1", "--out", tmp_path / "a.zarr"]
+    code, written = read_terminal(
+        arguments, until=b"images/s", then=lambda process: process.send_signal(signal.SIGINT)
+    )
+    assert code == 130
+    assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")
+    assert written.splitlines()[-1].endswith("scatcache: interrupted: give the same command again, it goes on from here")
+
+
+def test_the_installed_command_is_this_one():
+    script = Path(sys.executable).with_name("scatcache")
+    if not script.exists():
+        pytest.skip("needs scatcache installed beside the interpreter")
+    done = subprocess.run([script, "--version"], capture_output=True, text=True, timeout=60)
+    assert done.stdout == call("--version").out
+
+
+def test_calling_here_leaves_no_thread_of_ours():
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]

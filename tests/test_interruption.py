@@ -1,0 +1,204 @@
+"""Kills and signals: whatever comes, the same command goes on and ends in the store of a run that nothing stopped."""
+
+import os
+import random
+import signal
+import sys
+import time
+
+import psutil
+import pytest
+
+import scatcache
+from tests.runs import (
+    command,
+    dask_cluster,
+    find_differences,
+    identify_finished,
+    is_shard_temporary,
+    kill_group,
+    list_group,
+    list_receipts,
+    list_temporaries,
+    make_images,
+    run,
+    start,
+    wait_for,
+)
+
+pytestmark = pytest.mark.slow
+LAST_LINE = {
+    signal.SIGINT: "scatcache: interrupted: give the same command again, it goes on from here",
+    signal.SIGTERM: "scatcache: terminated: give the same command again, it goes on from here",
+}
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A folder of 240 images, which make 120 shards: enough for a run to last some seconds."""
+    return make_images(tmp_path / "images", 240, side=32)
+
+
+def list_arguments(images, out):
+    return ["extract", images, "--J", "2", "--shard-images", "2", "--out", out]
+
+
+@pytest.fixture(params=["generated", "cifar10"])
+def arguments(request, tmp_path):
+    """A command line without --out whose run makes about a hundred shards."""
+    if request.param == "generated":
+        return list_arguments(request.getfixturevalue("images"), "")[:-2]
+    root = request.getfixturevalue("cifar10_root")
+    return ["extract", "cifar10", "--root", root, "--J", "2", "--limit", "1000", "--shard-images", "20"]
+
+
+def wait_for_receipt(store, process, known=frozenset()):
+    """Waits for a shard that this process finishes."""
+    wait_for(lambda: list_receipts(store) - known or process.poll() is not None)
+    assert process.poll() is None, process.stderr.read()
+
+
+def wait_for_nobody(leader, *, timeout_s):
+    """Waits until no process of the group is left; returns how long that took."""
+    started = time.monotonic()
+    wait_for(lambda: not list_group(leader), timeout_s=timeout_s)
+    return time.monotonic() - started
+
+
+def assert_goes_on(arguments, straight, killed):
+    """The same command ends the killed store as the straight one, keeping the files of finished shards."""
+    finished = identify_finished(killed)
+    done = run(*arguments, "--out", killed)
+    assert done.returncode == 0, done.stderr
+    assert find_differences(straight, killed) == []
+    found = identify_finished(killed)
+    assert {path: found[path] for path in finished} == finished
+    assert list_temporaries(killed) == []
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, arguments):
+    dice, straight, killed = random.Random(0), tmp_path / "straight.zarr", tmp_path / "killed.zarr"
+    n_while_writing = 0
+    for _ in range(2):
+        known = list_receipts(killed)
+        process = start(*arguments, "--out", killed)
+        wait_for_receipt(killed, process, known)
+        time.sleep(dice.uniform(0, 0.3))
+        wait_for(lambda: any(map(is_shard_temporary, list_temporaries(killed))), pause_s=0.001)
+        kill_group(process)
+        n_while_writing += any(map(is_shard_temporary, list_temporaries(killed)))
+    assert n_while_writing
+    assert run(*arguments, "--out", straight).returncode == 0
+    assert len(list_receipts(killed)) < len(list_receipts(straight))
+    assert_goes_on(arguments, straight, killed)
+
+
+@pytest.mark.parametrize("moment", ["job folder", "root metadata", "split", "first shard"])
+def test_a_run_killed_before_its_first_receipt_goes_on(tmp_path, moment):
+    images = make_images(tmp_path / "images", 6)
+    arguments, killed = list_arguments(images, "")[:-2], tmp_path / "killed.zarr"
+    signs = {
+        "job folder": tmp_path / "killed.zarr.job",
+        "root metadata": killed / "zarr.json",
+        "split": killed / "all" / "zarr.json",
+        "first shard": None,
+    }
+    process = start(*arguments, "--out", killed)
+    sign = signs[moment]
+    wait_for(lambda: sign.exists() if sign else list_temporaries(killed / "all"), pause_s=0)
+    kill_group(process)
+    assert run(*arguments, "--out", tmp_path / "straight.zarr").returncode == 0
+    assert_goes_on(arguments, tmp_path / "straight.zarr", killed)
+
+
+def test_workers_follow_a_killed_main_process(tmp_path, images):
+    arguments, killed = list_arguments(images, "")[:-2], tmp_path / "killed.zarr"
+    process = start(*arguments, "--processes", "--workers", "2", "--out", killed)
+    wait_for_receipt(killed, process)
+    assert len(list_group(process.pid)) >= 3
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert wait_for_nobody(process.pid, timeout_s=5) < 5
+    process.communicate()
+    assert run(*arguments, "--out", tmp_path / "straight.zarr").returncode == 0
+    assert_goes_on(arguments, tmp_path / "straight.zarr", killed)
+
+
+def find_busy_workers(leader):
+    """Worker processes, not the resource tracker."""
+    return [
+        process
+        for process in psutil.Process(leader).children(recursive=True)
+        if "resource_tracker" not in " ".join(process.cmdline())
+    ]
+
+
+def test_a_killed_worker_process_costs_nothing(tmp_path, images):
+    out = tmp_path / "a.zarr"
+    process = start(*list_arguments(images, out), "--processes", "--workers", "2")
+    wait_for_receipt(out, process)
+    find_busy_workers(process.pid)[0].kill()
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors and "distributed" not in errors
+    assert scatcache.info(out).splits["all"].ok == 240
+    assert list_temporaries(out) == []
+
+
+def test_a_killed_worker_of_a_scheduler_costs_nothing(tmp_path, images):
+    out = tmp_path / "a.zarr"
+    with dask_cluster(tmp_path) as (address, workers):
+        process = start(*list_arguments(images, out), "--scheduler", address)
+        wait_for_receipt(out, process)
+        find_busy_workers(workers.pid)[0].kill()
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert scatcache.info(out).splits["all"].ok == 240
+
+
+def test_a_scheduler_that_dies_ends_the_run_resumably(tmp_path, images):
+    arguments, out = list_arguments(images, "")[:-2], tmp_path / "a.zarr"
+    with dask_cluster(tmp_path) as (address, _):
+        process = start(*arguments, "--out", out, "--scheduler", address)
+        wait_for_receipt(out, process)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1].startswith("scatcache: error: ") and "scheduler" in errors.splitlines()[-1]
+    assert run(*arguments, "--out", tmp_path / "straight.zarr").returncode == 0
+    assert_goes_on(arguments, tmp_path / "straight.zarr", out)
+
+
+# Signals
+
+# What a command does, slowed down in one place so that the signal finds it there.
+SLOW_LISTING = """
+import time
+from scatcache.images.folder import FolderSource
+def list_rows(source, split):
+    open({sign!r}, "x").close()
+    time.sleep(60)
+FolderSource.list_rows = list_rows
+from scatcache.commands import main
+main()
+"""
+
+
+def start_until(moment, tmp_path, images, *more):
+    """Starts an extraction and returns it once it imports torch, lists its images or computes."""
+    line = [*list_arguments(images, tmp_path / "a.zarr"), *more]
+    if moment == "listing":
+        sign = tmp_path / "listing"
+        code = SLOW_LISTING.format(sign=str(sign))
+        process = start(*line, executable=sys.executable)
+        kill_group(process)
+        process = start_code(code, line)
+        wait_for(sign.exists)
+        return process
+    process = start(*line)
+    if moment == "import":
+        maps = f"/proc/{process.pid}/maps"
+        wait_for(lambda: "libtorch_cpu" in open(maps).read(), pause_s=0)
+    else:
+        wait_for_receipt(tmp_path / "a.zarr", process)
+    return process

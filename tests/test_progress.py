@@ -1,0 +1,124 @@
+import io
+import sys
+
+import pytest
+
+from scatcache import progress
+from scatcache.job.events import JobFinished, JobPlanned, ShardFinished
+from scatcache.progress import LINE_EVERY_S, Tally, announce, watch_job
+from scatcache.store.receipts import Receipt
+
+
+def plan(**changes):
+    fields = {
+        "store": "/data/photos-J2.zarr",
+        "n_images": 1000,
+        "output_shapes": {"train": (243, 8, 8), "test": (243, 8, 8)},
+        "bytes": 3 * 10**9,
+        "free_bytes": 5 * 10**9,
+        "n_shards": 10,
+        "n_done": 0,
+        "n_images_done": 0,
+        "device": "cpu",
+        "backend": "torch",
+        "reason": "no CUDA device",
+        "n_workers": 2,
+        "warnings": (),
+    }
+    return JobPlanned(**fields | changes)
+
+
+def finish(n_rows=100, n_ok=100, file_bytes=2 * 10**6):
+    return ShardFinished(
+        Receipt("train", 0, "", "", n_rows, n_ok, file_bytes, "", 0, (), (), (), (), {"name": "torch"}, {})
+    )
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that is set by hand."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_tally_counts_what_this_run_did_and_tells_what_is_left(clock):
+    tally = Tally(plan(n_images_done=200, n_done=2))
+    assert "200/1,000 images, 0.0 images/s" in tally.describe() and "no rate yet" in tally.describe()
+    clock[0] = 5.0
+    tally.add(finish(n_rows=100, n_ok=97))
+    assert tally.describe() == "300/1,000 images, 20.0 images/s, 2.0 MB written, 35 s left, 3 unreadable"
+
+
+def test_the_plan_names_all_that_matters_before_the_work():
+    text = announce(plan(n_done=3))
+    for part in (
+        "1,000 images -> /data/photos-J2.zarr",
+        "train 243x8x8, test 243x8x8",
+        "at most 3.00 GB, 5.00 GB free",
+        "10 shards, 3 of them done",
+        "2 at once on cpu with torch (no CUDA device)",
+    ):
+        assert part in text
+
+
+def test_without_a_terminal_there_is_a_line_at_most_every_ten_seconds(capsys, clock):
+    with watch_job(quiet=False) as on_event:
+        on_event(plan(n_images=10_000))
+        n_lines = len(capsys.readouterr().err.splitlines())
+        for second in range(1, 100):
+            clock[0] = float(second)
+            on_event(finish())
+        on_event(JobFinished("store"))
+    out, err = capsys.readouterr()
+    assert (n_lines, out, len(err.splitlines())) == (3, "", 9)
+    assert "\x1b" not in err and "\r" not in err
+    assert LINE_EVERY_S == 10.0
+
+
+def test_warnings_of_the_source_and_of_the_space_are_told(capsys):
+    with watch_job(quiet=False) as on_event:
+        on_event(plan(warnings=("not the official CIFAR-10",), free_bytes=2 * 10**9))
+    err = capsys.readouterr().err
+    assert "warning: not the official CIFAR-10\n" in err
+    assert "warning: fits only if the coefficients compress" in err
+
+
+def test_what_is_done_needs_no_more_space(capsys):
+    with watch_job(quiet=False) as on_event:
+        on_event(plan(n_images_done=900, free_bytes=10**9))
+    assert "fits only" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal, lambda: None])
+def test_quiet_draws_nothing(monkeypatch, stream):
+    monkeypatch.setattr(sys, "stderr", stream())
+    with watch_job(quiet=True) as on_event:
+        for event in (plan(), finish(), JobFinished("store")):
+            on_event(event)
+    assert sys.stderr is None or sys.stderr.getvalue() == ""
+
+
+def test_a_closed_stderr_stops_nothing(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    with watch_job(quiet=False) as on_event:
+        for event in (plan(), finish(), JobFinished("store")):
+            on_event(event)
+
+
+def test_a_bar_is_drawn_on_a_terminal_and_cleared(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    with watch_job(quiet=False) as on_event:
+        on_event(plan())
+        on_event(finish())
+    drawn = sys.stderr.getvalue()
+    assert "100/1,000 images" in drawn
+    assert drawn.endswith("\x1b[2K"), "the last thing written clears the bar's line"
+    assert drawn.rindex("\x1b[?25h") > drawn.rindex("\x1b[?25l"), "the cursor is back"
