@@ -134,11 +134,11 @@ def plan(source: str, split: tuple[str, ...], as_json: bool, **options: Any) -> 
     check_out(options["out"])
     check_settings(options["J"], options["encoding"], options["out"])
     report = scatcache.plan(source, split=split or None, **options)
+    for warning in report.warnings:
+        click.echo(f"warning: {warning}", err=True)
     if as_json:
         click.echo(json.dumps(report.to_dict()))
         return 0
-    for warning in report.warnings:
-        click.echo(f"warning: {warning}", err=True)
     lines = [(name, f"{entry.images:,} images of {show_shape(entry.image_shape)} -> {show_shape(entry.output_shape)}, "
               f"{entry.shards} shards of {entry.shard_images} images, at most {show_bytes(entry.bytes)}")
              for name, entry in report.splits.items()]  # fmt: skip
@@ -160,7 +160,8 @@ def info(store: str, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(report.to_dict()))
         return 0
-    spec = ", ".join(f"{name}={value}" for name, value in report.spec.items())
+    spec = ", ".join(f"{name}={value}" for name, value in report.spec.to_dict().items())
+    spec = f"{spec}: {report.spec.n_paths} paths, {report.spec.n_channels} channels"
     lines = [("store", report.store), ("state", report.state), ("source", report.source), ("transform", spec),
              ("encoding", report.encoding), ("on disk", show_bytes(report.bytes))]  # fmt: skip
     for name, split in report.splits.items():

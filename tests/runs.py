@@ -35,10 +35,11 @@ def run(*arguments: object, timeout_s: float = 120, **options: Any) -> subproces
     )
 
 
-def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """Starts the command as the leader of a process group of its own."""
+def start(*arguments: object, code: str | None = None, **options: Any) -> subprocess.Popen[str]:
+    """Starts the command, or a program that ends in it, as the leader of a process group of its own."""
+    line = command(*arguments) if code is None else [sys.executable, "-c", code, *map(str, arguments)]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options}
-    return subprocess.Popen(command(*arguments), text=True, start_new_session=True, **streams)
+    return subprocess.Popen(line, text=True, start_new_session=True, **streams)
 
 
 def wait_for(condition: Callable[[], Any], *, timeout_s: float = 60, pause_s: float = 0.005) -> Any:

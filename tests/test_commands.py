@@ -2,11 +2,11 @@ import gzip
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -143,9 +143,10 @@ def test_quiet_is_silent_on_stderr(tmp_path, images):
     assert extract(images, tmp_path / "a.zarr", "-q").err == ""
 
 
-def test_verbose_logs_of_ours(tmp_path, images):
-    done = run("extract", images, "--J", "1", "--out", tmp_path / "a.zarr", "-v")
-    assert done.returncode == 0 and "Traceback" not in done.stderr
+def test_verbose_logs_the_job_and_its_shards(tmp_path, images):
+    done = run("extract", images, "--J", "1", "--shard-images", "2", "--out", tmp_path / "a.zarr", "-v")
+    logged = [line for line in done.stderr.splitlines() if " scatcache.job.run: " in line]
+    assert done.returncode == 0 and len(logged) == 1 + 4 + 1
 
 
 def test_unreadable_images_are_listed_up_to_ten(tmp_path):
@@ -215,7 +216,7 @@ def test_bytes_are_shown_in_decimal_units(n_bytes, text):
 def test_a_wrong_command_line_is_2_and_writes_nothing(here, arguments, message):
     done = call(*arguments)
     assert (done.code, done.out) == (2, "")
-    assert __import__("re").search(message, done.err), done.err
+    assert re.search(message, done.err), done.err
     assert list(here.iterdir()) == []
 
 
@@ -516,7 +517,3 @@ def test_the_installed_command_is_this_one():
         pytest.skip("needs scatcache installed beside the interpreter")
     done = subprocess.run([script, "--version"], capture_output=True, text=True, timeout=60)
     assert done.stdout == call("--version").out
-
-
-def test_calling_here_leaves_no_thread_of_ours():
-    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]

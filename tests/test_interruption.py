@@ -3,15 +3,14 @@
 import os
 import random
 import signal
-import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
 import scatcache
 from tests.runs import (
-    command,
     dask_cluster,
     find_differences,
     identify_finished,
@@ -171,13 +170,15 @@ def test_a_scheduler_that_dies_ends_the_run_resumably(tmp_path, images):
 
 # Signals
 
-# What a command does, slowed down in one place so that the signal finds it there.
+# A command that says that it lists its images, and is at it for long.
 SLOW_LISTING = """
 import time
 from scatcache.images.folder import FolderSource
+
 def list_rows(source, split):
     open({sign!r}, "x").close()
     time.sleep(60)
+
 FolderSource.list_rows = list_rows
 from scatcache.commands import main
 main()
@@ -186,19 +187,107 @@ main()
 
 def start_until(moment, tmp_path, images, *more):
     """Starts an extraction and returns it once it imports torch, lists its images or computes."""
-    line = [*list_arguments(images, tmp_path / "a.zarr"), *more]
+    arguments = [*list_arguments(images, tmp_path / "a.zarr"), *more]
     if moment == "listing":
         sign = tmp_path / "listing"
-        code = SLOW_LISTING.format(sign=str(sign))
-        process = start(*line, executable=sys.executable)
-        kill_group(process)
-        process = start_code(code, line)
+        process = start(*arguments, code=SLOW_LISTING.format(sign=str(sign)))
         wait_for(sign.exists)
         return process
-    process = start(*line)
+    process = start(*arguments)
     if moment == "import":
-        maps = f"/proc/{process.pid}/maps"
-        wait_for(lambda: "libtorch_cpu" in open(maps).read(), pause_s=0)
+        maps = Path(f"/proc/{process.pid}/maps")
+        wait_for(lambda: "libtorch_cpu" in maps.read_text(), pause_s=0)
     else:
         wait_for_receipt(tmp_path / "a.zarr", process)
     return process
+
+
+def send(signum, target, process):
+    if target == "group":
+        os.killpg(process.pid, signum)
+    else:
+        os.kill(process.pid, signum)
+
+
+def assert_left(process, signum, *, since):
+    """Gone in 2 s with the signal's exit code, one line of ours at the end, and nobody of the group left."""
+    _, errors = process.communicate(timeout=30)
+    assert time.monotonic() - since < 2
+    assert process.returncode == 128 + signum
+    assert "Traceback" not in errors and "Exception ignored" not in errors
+    assert errors.splitlines()[-1] == LAST_LINE[signum]
+    assert errors.count("scatcache: ") == 1
+    wait_for_nobody(process.pid, timeout_s=0.5)
+
+
+@pytest.mark.parametrize(
+    ("moment", "signum", "target", "more"),
+    [
+        ("import", signal.SIGINT, "group", []),
+        ("import", signal.SIGTERM, "main", ["--processes"]),
+        ("listing", signal.SIGINT, "main", []),
+        ("listing", signal.SIGTERM, "group", []),
+        ("computing", signal.SIGINT, "group", []),
+        ("computing", signal.SIGTERM, "main", []),
+        ("computing", signal.SIGINT, "group", ["--processes"]),
+        ("computing", signal.SIGTERM, "main", ["--processes"]),
+        ("computing", signal.SIGINT, "main", ["--processes"]),
+        ("computing", signal.SIGTERM, "group", ["--processes"]),
+    ],
+)
+def test_a_signal_ends_the_command_at_once_and_quietly(tmp_path, images, moment, signum, target, more):
+    process = start_until(moment, tmp_path, images, *more)
+    since = time.monotonic()
+    send(signum, target, process)
+    assert_left(process, signum, since=since)
+    if moment != "computing":
+        assert not (tmp_path / "a.zarr").exists()
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path, images):
+    process = start_until("computing", tmp_path, images)
+    send(signal.SIGINT, "group", process)
+    process.communicate(timeout=30)
+    assert run(*list_arguments(images, tmp_path / "straight.zarr")).returncode == 0
+    assert_goes_on(list_arguments(images, "")[:-2], tmp_path / "straight.zarr", tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("more", [[], ["--processes"]], ids=["threads", "processes"])
+def test_hammering_on_the_keys_neither_hangs_nor_repeats(tmp_path, images, more):
+    process = start_until("computing", tmp_path, images, *more)
+    since = time.monotonic()
+    while process.poll() is None and time.monotonic() - since < 10:
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.01)
+    assert_left(process, signal.SIGINT, since=since)
+
+
+# A command whose unwinding goes wrong: it hangs, as a lost network file system makes it, or fails.
+UNWINDING = """
+import time
+from scatcache.job import run
+
+def hang(job):
+    open({sign!r}, "x").close()
+    try:
+        time.sleep(60)
+    finally:
+        {last}
+
+run.JobRun.execute = hang
+from scatcache.commands import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("last", "n_signals"), [("time.sleep(60)", 1), ("time.sleep(60)", 2), ("raise RuntimeError", 1)])
+def test_an_unwinding_that_goes_wrong_is_cut_off(tmp_path, images, last, n_signals):
+    sign = tmp_path / "unwinding"
+    code = UNWINDING.format(sign=str(sign), last=last)
+    process = start(*list_arguments(images, tmp_path / "a.zarr"), code=code)
+    wait_for(sign.exists)
+    since = time.monotonic()
+    for _ in range(n_signals):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+    assert_left(process, signal.SIGTERM, since=since)

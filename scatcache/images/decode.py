@@ -125,9 +125,9 @@ def _is_grey_16_bit(image: Image.Image) -> bool:
 def _resize_and_crop(image: Image.Image, size: int) -> Image.Image:
     """The central crop of the scaled image, as torchvision's Resize and CenterCrop make it.
 
-    The whole image is scaled and cropped, pixel for pixel as they do: a resize of the crop's region alone rounds its box
-    to float32, which turned up to a quarter of a photograph's pixels by one grey level. Only where the scaled image would
-    be huge (1 x 65000 pixels would become 256 x 16,640,000) is the region resized alone.
+    The whole image is scaled and cropped, pixel for pixel as they do: a resize of the crop's region alone rounds its
+    box to float32, which turned up to a quarter of a photograph's pixels by one grey level. Only where the scaled image
+    would be huge (1 x 65000 pixels would become 256 x 16,640,000) is the region resized alone.
     """
     width, height = image.size
     short = round(256 * size / 224)

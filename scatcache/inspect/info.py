@@ -6,6 +6,7 @@ from typing import Any
 
 from scatcache.errors import StoreDamaged
 from scatcache.job.resources import folder_bytes
+from scatcache.spec import ScatteringSpec
 from scatcache.store.folder import StoreFolder
 from scatcache.store.manifest import FORMAT, Manifest
 from scatcache.store.reader import SplitReader
@@ -33,13 +34,13 @@ class StoreInfo:
     format: int
     state: str
     source: str
-    spec: dict[str, Any]
+    spec: ScatteringSpec
     encoding: str
     bytes: int
     splits: dict[str, SplitInfo]
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "source"}
 
 
 def info(store: str | os.PathLike[str]) -> StoreInfo:
@@ -55,7 +56,7 @@ def info(store: str | os.PathLike[str]) -> StoreInfo:
         format=FORMAT,
         state="complete" if finished else "incomplete",
         source=manifest.source,
-        spec={**manifest.spec.to_dict(), "n_paths": manifest.spec.n_paths, "n_channels": manifest.spec.n_channels},
+        spec=manifest.spec,
         encoding=manifest.encoding,
         bytes=folder_bytes(folder.path),
         splits=splits,

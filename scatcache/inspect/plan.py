@@ -43,7 +43,7 @@ class JobPlan:
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name not in ("store", "warnings")}
 
 
 def plan(

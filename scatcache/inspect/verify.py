@@ -50,7 +50,7 @@ class VerifyReport:
     recomputed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {"ok": self.ok, "checked": self.checked, "failures": [asdict(failure) for failure in self.failures]}
 
 
 def verify(

@@ -14,8 +14,6 @@ from scatcache.errors import ScatcacheError
 if TYPE_CHECKING:
     from distributed import Client, SpecCluster
 
-logger = logging.getLogger(__name__)
-
 # Tasks in flight per worker: one running, one waiting, so that no worker ever waits for the client.
 TASKS_PER_WORKER = 2
 # A task whose worker died is rerun by Dask; one that raised OSError is rerun this often.

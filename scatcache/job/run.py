@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import math
 import os
 import socket
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from scatcache.errors import ScatcacheError, SourceError
+from scatcache.errors import ScatcacheError, SourceError, StoreDamaged
 from scatcache.job.events import Event, JobFinished, JobPlanned, ShardFinished
 from scatcache.job.executors import open_cluster, run_tasks
 from scatcache.job.options import RunOptions
@@ -23,6 +24,8 @@ from scatcache.job.shard_task import ShardJob, compute_shard, stop_job
 from scatcache.scattering.paths import channel_table
 from scatcache.store.encodings import find_encoding
 from scatcache.store.receipts import Receipt, summarize
+
+logger = logging.getLogger(__name__)
 
 # A split whose first rows are mostly unreadable is the wrong folder, not a folder with some bad files.
 N_ROWS_ON_TRIAL = 1000
@@ -47,6 +50,11 @@ class JobRun:
     def execute(self) -> None:
         """Everything but the report."""
         prepared, folder, manifest = self.prepared, self.prepared.folder, self.prepared.manifest
+        if folder.read_root() is not None and (lost := folder.lost_splits(manifest)):
+            raise StoreDamaged(
+                f"{folder.path}: split {lost[0]}: its zarr.json is missing: put it back, or delete the folder "
+                f"{folder.path / lost[0]} and give the same command again"
+            )
         self.computed = dict.fromkeys(prepared.splits, 0)
         tasks = self._find_missing()
         n_workers, gpus = self._choose_workers()
@@ -194,6 +202,7 @@ class JobRun:
 
     def _log(self, **fields: Any) -> None:
         line = json.dumps({"time": time.time(), **fields})
+        logger.info("%s", line)
         with contextlib.suppress(OSError), open(self.prepared.folder.job / "log.jsonl", "a") as file:
             file.write(line + "\n")
 

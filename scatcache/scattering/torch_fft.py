@@ -150,8 +150,8 @@ def scale_pixels(images: Tensor) -> Tensor:
 def _spectrum(maps: Tensor) -> Tensor:
     """The 2-D DFT of real maps (..., P, Q), Q even: interleaved reals (..., P, 2 Q).
 
-    The mean is left out and put back as X[0, 0] = P Q mean: rounding then scales with the maps' contrast, not with their
-    brightness, which wavelets remove (measured on a flat CIFAR-10 image, order 2: 1.7e-6 with the mean in).
+    The mean is left out and put back as X[0, 0] = P Q mean: rounding then scales with the maps' contrast, not with
+    their brightness, which wavelets remove (measured on a flat CIFAR-10 image, order 2: 1.7e-6 with the mean in).
     """
     mean = maps.detach().mean((-2, -1), keepdim=True)
     maps = maps - mean

@@ -1,6 +1,8 @@
 """One writer at a time, by a lock that the kernel drops with its holder, however the holder dies."""
 
+import errno
 import fcntl
+import logging
 import os
 import struct
 from pathlib import Path
@@ -9,6 +11,10 @@ from typing import Self
 
 from scatcache.errors import StoreLocked
 
+logger = logging.getLogger(__name__)
+
+# Some network file systems have no locks.
+_UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 # struct flock of the 64-bit Linux ABI: type, whence, start, length, pid; length 0 is "to the end of the file".
 _FLOCK = "hhqqi4x"
 
@@ -18,7 +24,7 @@ class WriterLock:
 
     An open-file-description lock (fcntl(2)) where there are such, else flock(2): neither is inherited by spawned
     processes, both end with the last descriptor. Correctness does not rest on it: writers of equal tasks write equal
-    bytes under unique temporary names.
+    bytes under unique temporary names. Where the file system has no locks, that is logged and the run goes on.
     """
 
     def __init__(self, path: Path):
@@ -31,11 +37,14 @@ class WriterLock:
         try:
             _lock(descriptor)
         except OSError as error:
-            os.close(descriptor)
-            if not isinstance(error, BlockingIOError | PermissionError):
-                raise
             store = str(self.path.parent).removesuffix(".job")
-            raise StoreLocked(f"{store}: another process is writing it: wait for it to end, or stop it") from error
+            if isinstance(error, BlockingIOError | PermissionError):
+                os.close(descriptor)
+                raise StoreLocked(f"{store}: another process is writing it: wait for it to end, or stop it") from error
+            if error.errno not in _UNSUPPORTED:
+                os.close(descriptor)
+                raise
+            logger.warning("%s: no lock to be had here (%s): see to it that one command writes it", store, error)
         self._descriptor = descriptor
         return self
 

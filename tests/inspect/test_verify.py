@@ -39,7 +39,7 @@ def paths_of(report):
 
 def test_sound_store_is_ok_with_its_unreadable_rows(encoded):
     report = scatcache.verify(encoded)
-    assert report.to_dict() == {"ok": True, "checked": 5, "failures": (), "recomputed": 0}
+    assert report.to_dict() == {"ok": True, "checked": 5, "failures": []}
 
 
 def test_every_split_is_checked(splits):
