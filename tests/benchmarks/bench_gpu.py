@@ -1,0 +1,83 @@
+"""The torch transform and Kymatio's torch frontend on one CUDA device, alternately in one run.
+
+    python -m tests.benchmarks.bench_gpu [--out docs/benchmarks/gpu.json]
+
+128 RGB images a call, float32, CUDA events, median of the rounds; inputs rotate among several sets, so that no cache
+holds them. Kymatio takes large images in parts of 32, for it holds every map of a batch at once.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+import scatcache
+from tests.benchmarks.machine import describe_machine
+
+N_IMAGES, N_SETS, N_ROUNDS = 128, 3, 15
+CASES = [(J, size) for J in (2, 3) for size in (32, 128, 224, 256)]
+
+
+def time_call(call: Callable[[], object]) -> float:
+    """Milliseconds of one call on the current stream."""
+    start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    call()
+    stop.record()
+    stop.synchronize()
+    return start.elapsed_time(stop)
+
+
+def make_calls(J: int, size: int) -> dict[str, Callable[[torch.Tensor], object]]:
+    """What is compared; Kymatio is left out where it is not installed."""
+    ours = scatcache.Scattering2D(J, (size, size)).cuda()
+    calls: dict[str, Callable[[torch.Tensor], object]] = {"torch_fft": ours}
+    try:
+        from kymatio.scattering2d.frontend.torch_frontend import ScatteringTorch2D
+    except ImportError:
+        return calls
+    theirs = ScatteringTorch2D(J, (size, size)).cuda()
+    part = 32 if size > 32 else N_IMAGES
+    calls["kymatio"] = lambda x: [theirs(piece.contiguous()) for piece in x.split(part)]
+    return calls
+
+
+def measure(J: int, size: int) -> dict[str, float]:
+    """Median milliseconds by name, after one untimed round."""
+    calls = make_calls(J, size)
+    inputs = [torch.rand(N_IMAGES, 3, size, size, device="cuda") for _ in range(N_SETS)]
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    with torch.inference_mode():
+        for position in range(N_ROUNDS + 1):
+            x = inputs[position % N_SETS]
+            for name, call in calls.items():
+                elapsed_ms = time_call(lambda call=call, x=x: call(x))
+                if position:
+                    times[name].append(elapsed_ms)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/gpu.json"))
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("bench_gpu: torch finds no CUDA device on this machine", file=sys.stderr)
+        return 2
+    results = [{"J": J, "size": size, "ms": measure(J, size)} for J, size in CASES]
+    report = {"machine": describe_machine(), "images": N_IMAGES, "results": results}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"{N_IMAGES} RGB images, float32, median of {N_ROUNDS}, milliseconds")
+    for result in results:
+        row = "  ".join(f"{name} {ms:9.3f}" for name, ms in result["ms"].items())
+        print(f"J={result['J']} {result['size']:3d} px  {row}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
