@@ -65,7 +65,7 @@ venv:
 	if [ "$$(cat $(VENV)/.stamp 2>/dev/null)" = "$$made_from" ]; then exit 0; fi; \
 	echo "building $(VENV) with $(PYTHON)$${TORCH:+ and $$TORCH}"; \
 	if [ -e $(VENV)/.stamp ]; then rm $(VENV)/.stamp; else $(PYTHON) -m venv --clear $(VENV); fi; \
-	rm -f $(VENV)/.torch; if [ -n "$$TORCH" ]; then printf '%s\n' "$$TORCH" >$(VENV)/.torch; fi; \
+	rm -f $(VENV)/.torch; \
 	pip="$(VENV)/bin/python -m pip --disable-pip-version-check"; pins=constraints.txt; \
 	$$pip install --quiet -c constraints.txt setuptools; \
 	if [ -n "$$TORCH" ]; then \
@@ -73,4 +73,5 @@ venv:
 		$$pip install $$TORCH; \
 	fi; \
 	$$pip install --no-build-isolation -c $$pins -e '.[dev,photos]'; \
+	if [ -n "$$TORCH" ]; then printf '%s\n' "$$TORCH" >$(VENV)/.torch; fi; \
 	printf '%s\n' "$$made_from" >$(VENV)/.stamp

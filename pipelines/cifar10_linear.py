@@ -7,9 +7,7 @@ import scatcache
 
 torch.manual_seed(0)
 train, test = (scatcache.open_cache("cifar10-J2.zarr", split=split) for split in ("train", "test"))
-mean, std = (
-    torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (train.channel_mean, train.channel_std)
-)
+mean, std = (torch.tensor(x).float()[:, None, None] for x in (train.channel_mean, train.channel_std))
 model = nn.Linear(train.spec.n_channels * 8 * 8, 10)
 nn.init.zeros_(model.weight)
 n_epochs, loader = 5, train.loader(batch_size=128, shuffle=True)

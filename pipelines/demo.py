@@ -19,10 +19,9 @@ N_EPOCHS = 15
 def main() -> None:
     report = scatcache.extract("photos", out=STORE, J=2)
     print(f"extracted {report.splits['all'].rows} images into {report.store} ({report.bytes / 1e6:.1f} MB)")
-    print(
-        f"  {report.splits['all'].shards_computed} shards computed, {report.splits['all'].shards_kept} kept, ", end=""
-    )
-    print(f"{report.elapsed_s:.1f} s, {report.images_per_s:.1f} images/s, backend {report.backend}")
+    split = report.splits["all"]
+    print(f"  {split.shards_computed} shards computed, {split.shards_kept} kept, ", end="")
+    print(f"{report.elapsed_s:.1f} s" + (f", {report.images_per_s:.1f} images/s" if split.shards_computed else ""))
 
     cache = scatcache.open_cache(STORE)
     print(f"opened {cache}")
@@ -36,6 +35,7 @@ def main() -> None:
         print(f"  {100 * measure_accuracy(model, cache, rows):5.1f}% of the {name} crops named right, of {len(rows)}")
     commonest = np.bincount(cache.labels[held_out]).max() / len(held_out)
     print(f"  {100 * commonest:5.1f}% by always naming the commonest photograph")
+    print("`. .venv/bin/activate` puts the command scatcache on your PATH; `scatcache --help` goes on from here")
 
 
 def average(S: torch.Tensor, cache: scatcache.Cache) -> torch.Tensor:

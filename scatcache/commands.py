@@ -1,5 +1,6 @@
 """The command line: parse, call one public function of the same name, show the result, choose the exit code."""
 
+import difflib
 import json
 import logging
 import os
@@ -19,6 +20,7 @@ import psutil
 
 import scatcache
 from scatcache.errors import ScatcacheError, SettingsDiffer, StoreLocked
+from scatcache.progress import count, show_bytes, watch_job
 
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREADABLE, EXIT_VERIFY, EXIT_SETTINGS, EXIT_LOCKED = 1, 2, 3, 4, 5, 6
 # An interrupted command is gone within 2 s; what is still unwinding after this is cut off.
@@ -160,10 +162,9 @@ def info(store: str, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(report.to_dict()))
         return 0
-    spec = ", ".join(f"{name}={value}" for name, value in report.spec.to_dict().items())
-    spec = f"{spec}: {report.spec.n_paths} paths, {report.spec.n_channels} channels"
-    lines = [("store", report.store), ("state", report.state), ("source", report.source), ("transform", spec),
-             ("encoding", report.encoding), ("on disk", show_bytes(report.bytes))]  # fmt: skip
+    channels = f"{report.spec.n_paths} paths, {report.spec.n_channels} channels"
+    lines = [("store", report.store), ("state", report.state), ("source", report.source),
+             ("settings", f"{report.settings}: {channels}"), ("on disk", show_bytes(report.bytes))]  # fmt: skip
     for name, split in report.splits.items():
         done = f"{split.shards_done} of {split.shards} shards"
         counts = f"{split.rows:,} rows, {split.ok:,} ok, {split.unreadable:,} unreadable"
@@ -186,8 +187,11 @@ def verify(store: str, recompute: float, root: Path | None, as_json: bool) -> in
     else:
         for failure in report.failures:
             click.echo(f"{failure.path}: {failure.reason}")
-        again = f", {report.recomputed} rows recomputed" if report.recomputed else ""
-        click.echo(f"{report.checked} shards checked{again}: {'ok' if report.ok else f'{len(report.failures)} failures'}")
+        again = f", {count(report.recomputed, 'row')} recomputed" if report.recomputed else ""
+        verdict = "ok" if report.ok else count(len(report.failures), "failure")
+        click.echo(f"{count(report.checked, 'shard')} checked{again}: {verdict}")
+        if any(failure.shard is not None for failure in report.failures):
+            click.echo(f"to mend a shard, delete the file named and give `scatcache resume {store}`", err=True)
     return 0 if report.ok else EXIT_VERIFY
 
 
@@ -230,8 +234,9 @@ def check_source(source: str, splits: tuple[str, ...]) -> None:
     from scatcache.images.sources import SOURCES, SPLITS, is_known_source, source_exists
 
     if not source_exists(source):
-        names = ", ".join(SOURCES)
-        raise click.UsageError(f"unknown source {source!r}: expected one of {names}, or a folder")
+        near = difflib.get_close_matches(source.lower(), SOURCES, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ", which must exist" if os.sep in source else ""
+        raise click.UsageError(f"unknown source {source!r}: expected one of {', '.join(SOURCES)}, or a folder{hint}")
     known = SPLITS[source] if is_known_source(source) else splits
     for split in splits:
         if split not in known:
@@ -283,15 +288,6 @@ def show_lines(lines: list[tuple[str, str]]) -> None:
         click.echo(f"{name:<{width}}  {text}")
 
 
-def show_bytes(n_bytes: float) -> str:
-    """Bytes in the decimal unit that suits them."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.2f} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.2f} TB"
-
-
 def show_shape(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
@@ -299,10 +295,11 @@ def show_shape(shape: tuple[int, ...]) -> str:
 @contextmanager
 def watch(quiet: bool, verbose: bool) -> Iterator[Callable[[Any], None]]:
     """Progress on stderr: a bar on a terminal, elsewhere a plain line at most every 10 s."""
-    from scatcache.progress import watch_job
-
     if verbose:
-        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
+        # Ours alone: Dask's say much and help nobody here.
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+        logging.getLogger("scatcache").addHandler(handler)
         logging.getLogger("scatcache").setLevel(logging.DEBUG)
     with watch_job(quiet=quiet) as on_event:
         yield on_event
@@ -398,7 +395,7 @@ def leave(code: int) -> NoReturn:
 
 
 def find_workers() -> list[psutil.Process]:
-    """Our child processes but multiprocessing's resource tracker, which our other threads would start again, noisily."""
+    """Our child processes but multiprocessing's resource tracker, which our other threads would noisily restart."""
     workers = []
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):

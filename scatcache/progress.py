@@ -35,13 +35,32 @@ class Tally:
         return self.images / max(time.monotonic() - self.started, 1e-9)
 
     def describe(self) -> str:
-        """Done of all, rate, bytes written, time left, unreadable ones."""
+        """Done of all, rate, bytes written, time left, unreadable ones; it leaves room for a bar in 80 columns."""
         rate = self.images_per_s
-        left = f"{(self.planned.n_images - self.images_done) / rate:,.0f} s left" if rate else "no rate yet"
+        left = show_time((self.planned.n_images - self.images_done) / rate) if rate else "?"
         return (
-            f"{self.images_done:,}/{self.planned.n_images:,} images, {rate:,.1f} images/s, "
-            f"{self.bytes / 1e6:,.1f} MB written, {left}, {self.unreadable:,} unreadable"
+            f"{self.images_done:,}/{self.planned.n_images:,}, {rate:,.1f} images/s, {show_bytes(self.bytes)}, "
+            f"{left} left, {self.unreadable:,} unreadable"
         )
+
+
+def show_time(seconds: float) -> str:
+    """h:mm:ss."""
+    return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"
+
+
+def show_bytes(n_bytes: float) -> str:
+    """Bytes in the decimal unit that suits them."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.2f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.2f} TB"
+
+
+def count(n: int, noun: str) -> str:
+    """ "1 image", "2 images"."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def announce(planned: JobPlanned) -> str:
@@ -49,10 +68,11 @@ def announce(planned: JobPlanned) -> str:
     shapes = ", ".join(f"{split} {'x'.join(map(str, shape))}" for split, shape in planned.output_shapes.items())
     kept = f", {planned.n_done:,} of them done" if planned.n_done else ""
     return (
-        f"{planned.n_images:,} images -> {planned.store}\n"
-        f"coefficients: {shapes}; at most {planned.bytes / 1e9:.2f} GB, {planned.free_bytes / 1e9:.2f} GB free\n"
-        f"{planned.n_shards:,} shards{kept}; {planned.n_workers} at once on {planned.device} with {planned.backend} "
-        f"({planned.reason})"
+        f"{count(planned.n_images, 'image')} -> {planned.store}\n"
+        f"settings: {planned.settings}\n"
+        f"coefficients: {shapes}; at most {show_bytes(planned.bytes)}, {show_bytes(planned.free_bytes)} free\n"
+        f"{count(planned.n_shards, 'shard')}{kept}; {planned.n_workers} at once on {planned.device} with "
+        f"{planned.backend} ({planned.reason})"
     )
 
 
@@ -97,8 +117,11 @@ def _draw_bar() -> Iterator[Callable[[Event], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = (BarColumn(bar_width=20), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}"))
-    progress = Progress(*columns, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    # The terminal echoes ^C at the end of the line: were there no room, the bar would wrap and stay behind.
+    console.width = max(20, console.width - 3)
+    columns = (TextColumn("{task.percentage:>3.0f}%"), BarColumn(bar_width=None), TextColumn("{task.description}"))
+    progress = Progress(*columns, console=console, transient=True, expand=True)
     state: dict[str, Any] = {"tally": None, "task": None}
 
     def on_event(event: Event) -> None:

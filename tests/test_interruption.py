@@ -32,23 +32,22 @@ LAST_LINE = {
 }
 
 
-@pytest.fixture
-def images(tmp_path):
-    """A folder of 240 images, which make 120 shards: enough for a run to last some seconds."""
-    return make_images(tmp_path / "images", 240, side=32)
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """A folder of 120 images, which make 60 shards: enough for a run to last some seconds."""
+    return make_images(tmp_path_factory.mktemp("many") / "images", 120, side=32)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory, images):
+    """The store that nothing stopped."""
+    out = tmp_path_factory.mktemp("straight") / "straight.zarr"
+    assert run(*list_arguments(images, out)).returncode == 0
+    return out
 
 
 def list_arguments(images, out):
     return ["extract", images, "--J", "2", "--shard-images", "2", "--out", out]
-
-
-@pytest.fixture(params=["generated", "cifar10"])
-def arguments(request, tmp_path):
-    """A command line without --out whose run makes about a hundred shards."""
-    if request.param == "generated":
-        return list_arguments(request.getfixturevalue("images"), "")[:-2]
-    root = request.getfixturevalue("cifar10_root")
-    return ["extract", "cifar10", "--root", root, "--J", "2", "--limit", "1000", "--shard-images", "20"]
 
 
 def wait_for_receipt(store, process, known=frozenset()):
@@ -67,7 +66,7 @@ def wait_for_nobody(leader, *, timeout_s):
 def assert_goes_on(arguments, straight, killed):
     """The same command ends the killed store as the straight one, keeping the files of finished shards."""
     finished = identify_finished(killed)
-    done = run(*arguments, "--out", killed)
+    done = run(*arguments)
     assert done.returncode == 0, done.stderr
     assert find_differences(straight, killed) == []
     found = identify_finished(killed)
@@ -75,52 +74,79 @@ def assert_goes_on(arguments, straight, killed):
     assert list_temporaries(killed) == []
 
 
-def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, arguments):
-    dice, straight, killed = random.Random(0), tmp_path / "straight.zarr", tmp_path / "killed.zarr"
-    n_while_writing = 0
+# The command over slow disks, so that no machine is too fast for the kill.
+SLOW_READING = """
+import time
+from scatcache.images.cifar10 import Cifar10Source
+from scatcache.images.folder import FolderSource
+
+def slow_down(kind, pause_s):
+    read = kind.read
+    kind.read = lambda source, split, key: (time.sleep(pause_s), read(source, split, key))[1]
+
+slow_down(FolderSource, 0.03)
+slow_down(Cifar10Source, 0.003)
+from scatcache.commands import main
+main()
+"""
+
+
+def kill_twice(arguments, killed):
+    """Two kills of the whole group after a run's first receipt, while a shard is being written."""
+    dice = random.Random(0)
     for _ in range(2):
         known = list_receipts(killed)
-        process = start(*arguments, "--out", killed)
+        process = start(*arguments, "--workers", "2", code=SLOW_READING)
         wait_for_receipt(killed, process, known)
-        time.sleep(dice.uniform(0, 0.3))
+        time.sleep(dice.uniform(0, 0.2))
         wait_for(lambda: any(map(is_shard_temporary, list_temporaries(killed))), pause_s=0.001)
         kill_group(process)
-        n_while_writing += any(map(is_shard_temporary, list_temporaries(killed)))
-    assert n_while_writing
-    assert run(*arguments, "--out", straight).returncode == 0
-    assert len(list_receipts(killed)) < len(list_receipts(straight))
+        assert any(map(is_shard_temporary, list_temporaries(killed)))
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, images, straight):
+    killed = tmp_path / "killed.zarr"
+    arguments = list_arguments(images, killed)
+    kill_twice(arguments, killed)
+    assert 2 <= len(list_receipts(killed)) < len(list_receipts(straight))
     assert_goes_on(arguments, straight, killed)
 
 
-@pytest.mark.parametrize("moment", ["job folder", "root metadata", "split", "first shard"])
-def test_a_run_killed_before_its_first_receipt_goes_on(tmp_path, moment):
-    images = make_images(tmp_path / "images", 6)
-    arguments, killed = list_arguments(images, "")[:-2], tmp_path / "killed.zarr"
+def test_a_killed_run_on_cifar10_goes_on_to_the_same_bytes(tmp_path, cifar10_root):
+    straight, killed = tmp_path / "straight.zarr", tmp_path / "killed.zarr"
+    arguments = ["extract", "cifar10", "--split", "test", "--root", cifar10_root, "--J", "2"]
+    arguments += ["--limit", "640", "--shard-images", "10"]
+    kill_twice([*arguments, "--out", killed], killed)
+    assert run(*arguments, "--out", straight).returncode == 0
+    assert 2 <= len(list_receipts(killed)) < len(list_receipts(straight))
+    assert_goes_on([*arguments, "--out", killed], straight, killed)
+
+
+@pytest.mark.parametrize("moment", ["job folder", "split", "first shard"])
+def test_a_run_killed_before_its_first_receipt_goes_on(tmp_path, images, straight, moment):
+    killed = tmp_path / "killed.zarr"
     signs = {
-        "job folder": tmp_path / "killed.zarr.job",
-        "root metadata": killed / "zarr.json",
-        "split": killed / "all" / "zarr.json",
-        "first shard": None,
+        "job folder": (tmp_path / "killed.zarr.job").exists,
+        "split": (killed / "all" / "zarr.json").exists,
+        "first shard": lambda: list_temporaries(killed / "all" / "coefficients"),
     }
-    process = start(*arguments, "--out", killed)
-    sign = signs[moment]
-    wait_for(lambda: sign.exists() if sign else list_temporaries(killed / "all"), pause_s=0)
+    process = start(*list_arguments(images, killed))
+    wait_for(signs[moment], pause_s=0)
     kill_group(process)
-    assert run(*arguments, "--out", tmp_path / "straight.zarr").returncode == 0
-    assert_goes_on(arguments, tmp_path / "straight.zarr", killed)
+    assert len(list_receipts(killed)) < 3
+    assert_goes_on(list_arguments(images, killed), straight, killed)
 
 
-def test_workers_follow_a_killed_main_process(tmp_path, images):
-    arguments, killed = list_arguments(images, "")[:-2], tmp_path / "killed.zarr"
-    process = start(*arguments, "--processes", "--workers", "2", "--out", killed)
+def test_workers_follow_a_killed_main_process(tmp_path, images, straight):
+    killed = tmp_path / "killed.zarr"
+    process = start(*list_arguments(images, killed), "--processes", "--workers", "2")
     wait_for_receipt(killed, process)
     assert len(list_group(process.pid)) >= 3
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert wait_for_nobody(process.pid, timeout_s=5) < 5
     process.communicate()
-    assert run(*arguments, "--out", tmp_path / "straight.zarr").returncode == 0
-    assert_goes_on(arguments, tmp_path / "straight.zarr", killed)
+    assert_goes_on(list_arguments(images, killed), straight, killed)
 
 
 def find_busy_workers(leader):
@@ -140,7 +166,7 @@ def test_a_killed_worker_process_costs_nothing(tmp_path, images):
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert "Traceback" not in errors and "distributed" not in errors
-    assert scatcache.info(out).splits["all"].ok == 240
+    assert scatcache.info(out).splits["all"].ok == 120
     assert list_temporaries(out) == []
 
 
@@ -152,20 +178,19 @@ def test_a_killed_worker_of_a_scheduler_costs_nothing(tmp_path, images):
         find_busy_workers(workers.pid)[0].kill()
         _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    assert scatcache.info(out).splits["all"].ok == 240
+    assert scatcache.info(out).splits["all"].ok == 120
 
 
-def test_a_scheduler_that_dies_ends_the_run_resumably(tmp_path, images):
-    arguments, out = list_arguments(images, "")[:-2], tmp_path / "a.zarr"
+def test_a_scheduler_that_dies_ends_the_run_resumably(tmp_path, images, straight):
+    out = tmp_path / "a.zarr"
     with dask_cluster(tmp_path) as (address, _):
-        process = start(*arguments, "--out", out, "--scheduler", address)
+        process = start(*list_arguments(images, out), "--scheduler", address)
         wait_for_receipt(out, process)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "Traceback" not in errors
     assert errors.splitlines()[-1].startswith("scatcache: error: ") and "scheduler" in errors.splitlines()[-1]
-    assert run(*arguments, "--out", tmp_path / "straight.zarr").returncode == 0
-    assert_goes_on(arguments, tmp_path / "straight.zarr", out)
+    assert_goes_on(list_arguments(images, out), straight, out)
 
 
 # Signals
@@ -244,12 +269,11 @@ def test_a_signal_ends_the_command_at_once_and_quietly(tmp_path, images, moment,
         assert not (tmp_path / "a.zarr").exists()
 
 
-def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path, images):
+def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path, images, straight):
     process = start_until("computing", tmp_path, images)
     send(signal.SIGINT, "group", process)
     process.communicate(timeout=30)
-    assert run(*list_arguments(images, tmp_path / "straight.zarr")).returncode == 0
-    assert_goes_on(list_arguments(images, "")[:-2], tmp_path / "straight.zarr", tmp_path / "a.zarr")
+    assert_goes_on(list_arguments(images, tmp_path / "a.zarr"), straight, tmp_path / "a.zarr")
 
 
 @pytest.mark.parametrize("more", [[], ["--processes"]], ids=["threads", "processes"])
@@ -280,7 +304,9 @@ main()
 """
 
 
-@pytest.mark.parametrize(("last", "n_signals"), [("time.sleep(60)", 1), ("time.sleep(60)", 2), ("raise RuntimeError", 1)])
+@pytest.mark.parametrize(
+    ("last", "n_signals"), [("time.sleep(60)", 1), ("time.sleep(60)", 2), ("raise RuntimeError", 1)]
+)
 def test_an_unwinding_that_goes_wrong_is_cut_off(tmp_path, images, last, n_signals):
     sign = tmp_path / "unwinding"
     code = UNWINDING.format(sign=str(sign), last=last)

@@ -12,6 +12,7 @@ from scatcache.store.receipts import Receipt
 def plan(**changes):
     fields = {
         "store": "/data/photos-J2.zarr",
+        "settings": "J=2, limit=500",
         "n_images": 1000,
         "output_shapes": {"train": (243, 8, 8), "test": (243, 8, 8)},
         "bytes": 3 * 10**9,
@@ -49,16 +50,17 @@ class Terminal(io.StringIO):
 
 def test_a_tally_counts_what_this_run_did_and_tells_what_is_left(clock):
     tally = Tally(plan(n_images_done=200, n_done=2))
-    assert "200/1,000 images, 0.0 images/s" in tally.describe() and "no rate yet" in tally.describe()
+    assert tally.describe() == "200/1,000, 0.0 images/s, 0 B, ? left, 0 unreadable"
     clock[0] = 5.0
     tally.add(finish(n_rows=100, n_ok=97))
-    assert tally.describe() == "300/1,000 images, 20.0 images/s, 2.0 MB written, 35 s left, 3 unreadable"
+    assert tally.describe() == "300/1,000, 20.0 images/s, 2.00 MB, 0:00:35 left, 3 unreadable"
 
 
 def test_the_plan_names_all_that_matters_before_the_work():
     text = announce(plan(n_done=3))
     for part in (
         "1,000 images -> /data/photos-J2.zarr",
+        "settings: J=2, limit=500",
         "train 243x8x8, test 243x8x8",
         "at most 3.00 GB, 5.00 GB free",
         "10 shards, 3 of them done",
@@ -76,7 +78,7 @@ def test_without_a_terminal_there_is_a_line_at_most_every_ten_seconds(capsys, cl
             on_event(finish())
         on_event(JobFinished("store"))
     out, err = capsys.readouterr()
-    assert (n_lines, out, len(err.splitlines())) == (3, "", 9)
+    assert (n_lines, out, len(err.splitlines())) == (4, "", 9)
     assert "\x1b" not in err and "\r" not in err
     assert LINE_EVERY_S == 10.0
 
@@ -119,6 +121,6 @@ def test_a_bar_is_drawn_on_a_terminal_and_cleared(monkeypatch):
         on_event(plan())
         on_event(finish())
     drawn = sys.stderr.getvalue()
-    assert "100/1,000 images" in drawn
+    assert "100/1,000, " in drawn
     assert drawn.endswith("\x1b[2K"), "the last thing written clears the bar's line"
     assert drawn.rindex("\x1b[?25h") > drawn.rindex("\x1b[?25l"), "the cursor is back"

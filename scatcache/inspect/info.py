@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from scatcache.errors import StoreDamaged
@@ -14,8 +15,8 @@ from scatcache.store.reader import SplitReader
 
 @dataclass(frozen=True)
 class SplitInfo:
-    """rows of the split; ok, unreadable: among the finished shards; image_shape: (height, width) in pixels; classes:
-    how many."""
+    """rows of the split; ok, unreadable: by the receipts; shards_done: those whose file has the receipt's size;
+    image_shape: (height, width) in pixels; classes: how many."""
 
     rows: int
     ok: int
@@ -35,12 +36,13 @@ class StoreInfo:
     state: str
     source: str
     spec: ScatteringSpec
+    settings: str
     encoding: str
     bytes: int
     splits: dict[str, SplitInfo]
 
     def to_dict(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if name != "source"}
+        return {name: value for name, value in asdict(self).items() if name not in ("source", "settings")}
 
 
 def info(store: str | os.PathLike[str]) -> StoreInfo:
@@ -50,13 +52,16 @@ def info(store: str | os.PathLike[str]) -> StoreInfo:
     splits = {split: _describe(folder, manifest, split) for split in folder.splits(manifest)}
     if lost := folder.lost_splits(manifest):
         raise StoreDamaged(f"{store}: split {lost[0]}: its zarr.json is missing: see `scatcache verify`")
-    finished = splits and all(folder.read_summary(split) is not None for split in splits)
+    finished = splits and all(
+        folder.read_summary(split) is not None and entry.shards_done == entry.shards for split, entry in splits.items()
+    )
     return StoreInfo(
         store=str(folder.path),
         format=FORMAT,
         state="complete" if finished else "incomplete",
         source=manifest.source,
         spec=manifest.spec,
+        settings=manifest.describe(),
         encoding=manifest.encoding,
         bytes=folder_bytes(folder.path),
         splits=splits,
@@ -68,11 +73,13 @@ def _describe(folder: StoreFolder, manifest: Manifest, split: str) -> SplitInfo:
     assert layout.image_shape is not None
     reader = SplitReader(folder, manifest, split, allow_partial=True)
     if reader.summary is not None:
-        done, ok, rows = layout.n_shards, reader.summary.n_ok, reader.summary.n_rows
+        ok, rows = reader.summary.n_ok, reader.summary.n_rows
+        sizes = dict(enumerate(shard.file_bytes for shard in reader.summary.shards))
     else:
         receipts = [reader.receipt(shard) for shard in reader.finished_shards()]
-        done, ok = len(receipts), sum(receipt.n_ok for receipt in receipts)
-        rows = sum(receipt.n_rows for receipt in receipts)
+        ok, rows = sum(receipt.n_ok for receipt in receipts), sum(receipt.n_rows for receipt in receipts)
+        sizes = {receipt.shard: receipt.file_bytes for receipt in receipts}
+    done = sum(_has_size(folder.shard(split, shard), file_bytes) for shard, file_bytes in sizes.items())
     return SplitInfo(
         rows=layout.n_rows,
         ok=ok,
@@ -82,3 +89,10 @@ def _describe(folder: StoreFolder, manifest: Manifest, split: str) -> SplitInfo:
         image_shape=layout.image_shape,
         classes=len(manifest.classes),
     )
+
+
+def _has_size(path: Path, file_bytes: int) -> bool:
+    try:
+        return path.stat().st_size == file_bytes
+    except FileNotFoundError:
+        return False

@@ -68,7 +68,7 @@ def verify(
     try:
         manifest = folder.read_manifest()
     except StoreDamaged as error:
-        return VerifyReport(False, 0, (Failure(None, None, "zarr.json", str(error)),))
+        return VerifyReport(False, 0, (Failure(None, None, "zarr.json", _say(error, folder)),))
     root_failures = list(_check_root(folder, manifest))
     failures = list(root_failures)
     checked = recomputed = 0
@@ -107,7 +107,7 @@ def _check_split(folder: StoreFolder, manifest: Manifest, split: str) -> tuple[l
         known = {_summary_path(split), *(f"{split}/{name}/c.0" for name in ROW_ARRAYS)}
         if not known & {failure.path for failure in failures}:
             # The row arrays are sound, each for itself, and together not those of the receipts.
-            failures.append(Failure(split, None, split, str(error)))
+            failures.append(Failure(split, None, split, _say(error, folder)))
         return failures, 0
     layout = manifest.splits[split]
     finished = reader.finished_shards()
@@ -120,7 +120,7 @@ def _check_split(folder: StoreFolder, manifest: Manifest, split: str) -> tuple[l
             receipt = reader.receipt(shard)
         except (StoreDamaged, StoreIncomplete) as error:
             path = f"{split}/coefficients/receipts/{receipt_name(shard)}"
-            failures.append(Failure(split, shard, path, str(error)))
+            failures.append(Failure(split, shard, path, _say(error, folder)))
             continue
         receipts.append(receipt)
         failures += _check_shard(folder, manifest, reader, receipt)
@@ -128,6 +128,11 @@ def _check_split(folder: StoreFolder, manifest: Manifest, split: str) -> tuple[l
     if whole and summarize(receipts) != reader.summary:
         failures.append(Failure(split, None, _summary_path(split), "it is not the sum of the receipts"))
     return failures, len(finished)
+
+
+def _say(error: Exception, folder: StoreFolder) -> str:
+    """What the reader said, without the store's path and the advice to run what is running."""
+    return str(error).removeprefix(f"{folder.path}: ").removesuffix(": see `scatcache verify`")
 
 
 def _summary_path(split: str) -> str:
@@ -144,7 +149,7 @@ def _check_small_files(folder: StoreFolder, manifest: Manifest, split: str) -> I
     try:
         summary = folder.read_summary(split)
     except StoreDamaged as error:
-        yield Failure(split, None, _summary_path(split), str(error))
+        yield Failure(split, None, _summary_path(split), _say(error, folder))
     else:
         if summary is not None and summary.manifest != manifest.digest:
             reason = "it belongs to another store, or zarr.json was edited"
@@ -153,7 +158,7 @@ def _check_small_files(folder: StoreFolder, manifest: Manifest, split: str) -> I
         try:
             folder.read_row_array(manifest, split, name)
         except StoreDamaged as error:
-            yield Failure(split, None, f"{split}/{name}/c.0", str(error))
+            yield Failure(split, None, f"{split}/{name}/c.0", _say(error, folder))
     for path, data in expected.items():
         try:
             if (folder.path / path).read_bytes() != data:
@@ -191,7 +196,7 @@ def _locate_damage(reader: SplitReader, span: range) -> str:
         try:
             reader.read(np.array([row]))
         except StoreDamaged as error:
-            return str(error)
+            return _say(error, reader.folder)
     return "its bytes are not those of the receipt (none of the rows is touched)"
 
 

@@ -1,16 +1,20 @@
 """What a running job tells whoever watches it; commands.py draws, the library never prints."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from scatcache.store.receipts import Receipt
+if TYPE_CHECKING:
+    from scatcache.store.receipts import Receipt
 
 
 @dataclass(frozen=True)
 class JobPlanned:
-    """Before any work. output_shapes: (n_channels, h, w) by split; bytes: upper bound of what the splits take;
-    n_images, n_shards: of the splits asked for; n_done: shards that are kept; n_workers: shards computed at once."""
+    """Before any work. settings: the store's, in words; output_shapes: (n_channels, h, w) by split; bytes: upper bound
+    of what the splits take; n_images, n_shards: of the splits asked for; n_done: shards that are kept; n_workers:
+    shards computed at once."""
 
     store: str
+    settings: str
     n_images: int
     output_shapes: dict[str, tuple[int, int, int]]
     bytes: int
@@ -29,7 +33,7 @@ class JobPlanned:
 class ShardFinished:
     """One more shard is on disk."""
 
-    receipt: Receipt
+    receipt: "Receipt"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ def open_cluster(
         opened = _start_processes([{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus] or [{}] * n_workers)
     else:
         opened = _start_threads(n_workers)
-    with opened as cluster:
+    with _silence_dask(), opened as cluster:
         try:
             yield cluster
         except BaseException:
@@ -58,7 +59,7 @@ def open_cluster(
 @contextlib.contextmanager
 def _connect(address: str) -> Iterator[Cluster]:
     from distributed import Client
-    from distributed.comm import parse_address, parse_host_port
+    from distributed.comm.addressing import parse_address, parse_host_port
     from distributed.comm.registry import get_backend
 
     try:
@@ -96,9 +97,7 @@ def _start_processes(environments: list[dict[str, str]]) -> Iterator[Cluster]:
 
     # One thread for each library: the workers already fill the cores.
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    options = [
-        {"nthreads": 1, "host": "127.0.0.1", "env": {**threads, **environment}} for environment in environments
-    ]
+    options = [{"nthreads": 1, "host": "127.0.0.1", "env": {**threads, **environment}} for environment in environments]
     with _start({"host": "127.0.0.1"}, Nanny, options) as (cluster, client):
 
         def kill() -> None:
@@ -122,7 +121,6 @@ def _start(
     http = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
     common = {**http, "memory_limit": 0, "silence_logs": logging.CRITICAL}
     with contextlib.ExitStack() as held:
-        held.enter_context(_silence_dask())
         try:
             cluster = held.enter_context(
                 SpecCluster(
@@ -203,6 +201,11 @@ def _take_result(future: Any) -> Any:
 
     try:
         outcome = future.result()
+    except CancelledError as error:
+        raise ScatcacheError(
+            "the connection to the Dask scheduler was lost: start it again, then give the same command again: it goes "
+            "on from here"
+        ) from error
     except KilledWorker as error:
         raise ScatcacheError(
             f"the workers that took a shard died {error.allowed_failures + 1} times (out of memory?): give the same "

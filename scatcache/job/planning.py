@@ -1,4 +1,4 @@
-"""The plan of an extraction, computed from listings and settings alone: no clock, no disk, no randomness but the seed."""
+"""The plan of an extraction, computed from listings and settings alone: no clock, no disk, no chance but the seed."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence

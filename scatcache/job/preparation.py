@@ -1,6 +1,5 @@
 """From what was asked to what will be done: the source listed, the manifest made and compared, nothing written."""
 
-import contextlib
 import json
 import os
 from dataclasses import dataclass
@@ -80,7 +79,9 @@ def check_out(out: str | os.PathLike[str]) -> StoreFolder:
         return folder
     if not folder.path.is_dir():
         raise ScatcacheError(f"{out} is a file, not a scatcache store: choose another --out")
-    if any(not (name.startswith(".zarr.json.") and name.endswith(TEMPORARY_SUFFIX)) for name in os.listdir(folder.path)):
+    if any(
+        not (name.startswith(".zarr.json.") and name.endswith(TEMPORARY_SUFFIX)) for name in os.listdir(folder.path)
+    ):
         raise ScatcacheError(f"{out} is a folder that is not empty and no scatcache store: choose another --out")
     return folder
 
@@ -104,9 +105,7 @@ def prepare(
     manifest = make_manifest(source, listings, settings=settings, stored=stored, splits=chosen)
     if stored is not None:
         compare(folder, stored, manifest, listings)
-    rows = {
-        split: order_rows(listings[split].rows, seed=manifest.seed, limit=manifest.limit) for split in chosen
-    }
+    rows = {split: order_rows(listings[split].rows, seed=manifest.seed, limit=manifest.limit) for split in chosen}
     device, backend, reason = choose_backend(device, backend)
     return Prepared(folder, manifest, source, chosen, rows, stored is None, device, backend, reason)
 
@@ -211,15 +210,17 @@ def compare(folder: StoreFolder, stored: Manifest, wanted: Manifest, listings: d
     if not differing:
         return
     # The listing decides how many rows and shards there are: naming it says the rest.
-    changed = {name for name in listings if name not in stored.splits or stored.splits[name].listing != listings[name].hash}
+    changed = {
+        name for name in listings if name not in stored.splits or stored.splits[name].listing != listings[name].hash
+    }
     listing_lines = [
         f"splits.{name}.listing: the keys, labels or sizes of split {name} are not those of the first run "
         f"({stored.splits[name].n_listed if name in stored.splits else 'no'} rows then, {len(listings[name].rows)} now)"
         for name in sorted(changed)
     ]
-    others = [
-        (field, then, now) for field, then, now in differing if field.split(".")[0] != "splits" and field != "classes"
-    ]
+    # What follows from other fields says nothing more.
+    derived = ["splits", "classes"] + ["filter_bank"] * (stored.spec != wanted.spec)
+    others = [entry for entry in differing if entry[0].split(".")[0] not in derived]
     if not (listing_lines or others):
         others = differing
     lines = [f"{field}: the store has {_show(then)}, asked for now {_show(now)}" for field, then, now in others]
@@ -267,9 +268,7 @@ def recall(folder: StoreFolder) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
-def open_stored_source(
-    folder: StoreFolder, manifest: Manifest, *, root: Path | None
-) -> Source:
+def open_stored_source(folder: StoreFolder, manifest: Manifest, *, root: Path | None) -> Source:
     """The source a store was made from, found under root, or where the last run found it.
 
     Raises SourceError where neither is known.

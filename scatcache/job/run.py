@@ -84,9 +84,7 @@ class JobRun:
             known = self.receipts[split] = {}
             layout = prepared.manifest.splits[split]
             for task in plan_tasks(layout, split, prepared.rows[split]):
-                done = prepared.folder.find_done(
-                    prepared.manifest, split, task.shard, rows_digest=task.rows_digest
-                )
+                done = prepared.folder.find_done(prepared.manifest, split, task.shard, rows_digest=task.rows_digest)
                 if done is None:
                     missing.append(task)
                 else:
@@ -97,8 +95,9 @@ class JobRun:
         """(workers, the GPUs that get a process each)."""
         options = self.options
         if self.prepared.device == "cuda" and options.scheduler is None:
-            gpus = find_gpus()
-            return len(gpus[: options.workers]), gpus[: options.workers]
+            gpus = find_gpus()[: options.workers]
+            # One GPU needs no second process, and a script without a main guard works then.
+            return len(gpus), gpus if len(gpus) > 1 or options.processes else ()
         if options.workers is not None:
             return options.workers, ()
         each = PROCESS_BYTES if options.processes else WORKER_BYTES
@@ -118,6 +117,7 @@ class JobRun:
         kept = [receipt for receipts in self.receipts.values() for receipt in receipts.values()]
         return JobPlanned(
             store=str(prepared.folder.path),
+            settings=manifest.describe(),
             n_images=sum(manifest.splits[split].n_rows for split in prepared.splits),
             output_shapes=self._find_output_shapes(),
             bytes=prepared.bound_bytes,
@@ -156,7 +156,9 @@ class JobRun:
 
     def _compute(self, tasks: list[ShardTask], n_workers: int, gpus: tuple[str, ...]) -> None:
         options, prepared = self.options, self.prepared
-        per_process = 1 if options.processes or gpus else n_workers
+        # A GPU takes all that the cores decode; a core that transforms decodes for itself.
+        per_worker = max(1, count_cores() // n_workers) if prepared.device == "cuda" else 1
+        n_here = 1 if options.processes or gpus else n_workers
         job = ShardJob(
             job_id=uuid.uuid4().hex,
             store=str(prepared.folder.path),
@@ -164,12 +166,10 @@ class JobRun:
             source=prepared.source,
             device=prepared.device,
             backend=prepared.backend,
-            decode_threads=options.decode_threads or max(per_process, count_cores() // max(1, len(gpus)) if gpus else 1),
+            decode_threads=options.decode_threads or per_worker * n_here,
             on_error=options.on_error,
         )
-        cluster = open_cluster(
-            n_workers=n_workers, processes=options.processes, gpus=gpus, scheduler=options.scheduler
-        )
+        cluster = open_cluster(n_workers=n_workers, processes=options.processes, gpus=gpus, scheduler=options.scheduler)
         with _keep_torch_threads(), cluster as opened:
             try:
                 for receipt in run_tasks(opened, compute_shard, job, tasks):

@@ -170,9 +170,7 @@ def _row_shape(job: ShardJob, split: str) -> tuple[int, int, int]:
     return job.manifest.spec.output_shape(*image_shape)
 
 
-def _decode_batches(
-    job: ShardJob, task: ShardTask, batch_images: int
-) -> Iterator[tuple[np.ndarray, list[str | None]]]:
+def _decode_batches(job: ShardJob, task: ShardTask, batch_images: int) -> Iterator[tuple[np.ndarray, list[str | None]]]:
     """(uint8 (n, H, W, 3), reason per image) batch by batch, decoded ahead in the process's decoding threads."""
     pool = _find_pool(job.decode_threads)
     batches = [task.keys[start : start + batch_images] for start in range(0, len(task.keys), batch_images)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from scatcache.errors import BackendUnavailable
 from scatcache.load.sampler import count_batches, count_rows, deal_rows, seed_step
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ class CacheLoader:
         self.rank, self.world_size = find_rank(rank, world_size)
         self.augment = augment
         self.device = torch.device(device)
+        if self.device.type == "cuda" and not torch.cuda.is_available():
+            found = f"torch {torch.__version__} sees no CUDA device"
+            raise BackendUnavailable(f"device is {device}: {found}: give device='cpu'")
         self.dtype = torch.float32 if dtype is None else dtype
         self._channels = find_channels(channels, cache.spec.n_channels)
         # In the order given, which is the order without shuffle.

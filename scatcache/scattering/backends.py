@@ -30,6 +30,10 @@ def build_backend(backend: str, spec: ScatteringSpec, shape: tuple[int, int]) ->
     return _BACKENDS[resolve_backend(backend)](spec, shape)
 
 
+def _advise_on_cuda() -> str:
+    return "check the driver with nvidia-smi" if torch.version.cuda else "install a CUDA build of torch"
+
+
 def resolve_device(device: str | torch.device) -> torch.device:
     """The device of a name such as "cpu", "cuda" or "cuda:1".
 
@@ -45,6 +49,6 @@ def resolve_device(device: str | torch.device) -> torch.device:
     if resolved.type == "cuda" and (resolved.index or 0) >= n_devices:
         raise BackendUnavailable(
             f"device {resolved} was asked for, and torch {torch.__version__} sees {n_devices} CUDA devices: "
-            f"choose the device cpu, or install a CUDA build of torch and check nvidia-smi"
+            f"choose the device cpu, or {_advise_on_cuda()}"
         )
     return resolved

@@ -81,6 +81,13 @@ class Manifest:
             raise StoreDamaged("the manifest in zarr.json holds values that this version never writes: restore it")
         return manifest
 
+    def describe(self) -> str:
+        """The settings in one line, those of them that have no default only where they are set."""
+        spec, unset = self.spec, {"size": self.size, "limit": self.limit, "shard_images": self.shard_images}
+        given = {"encoding": self.encoding, "seed": self.seed, **unset}
+        words = {**spec.to_dict(), **{name: value for name, value in given.items() if value is not None}}
+        return ", ".join(f"{name}={value}" for name, value in words.items())
+
     @property
     def digest(self) -> str:
         """Hash of every field; each receipt carries it, so that a foreign shard or an edited manifest shows."""

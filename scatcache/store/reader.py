@@ -286,5 +286,6 @@ def open_split(path: str | os.PathLike[str], split: str | None = None, *, allow_
             raise StoreIncomplete(f"{path} holds the splits {listed}: name one with split=")
         split = present[0]
     if split not in present:
-        raise StoreIncomplete(f"{path} holds no split {split!r} but {listed}: extract it with --split {split}")
+        advice = f"extract it with --split {split}" if split in manifest.splits else "the source has no such split"
+        raise StoreIncomplete(f"{path} holds no split {split!r} but {listed}: {advice}")
     return SplitReader(folder, manifest, split, allow_partial=allow_partial)

@@ -34,8 +34,11 @@ WORKERS_GONE_S = 5.0
 
 @dataclass
 class Drill:
-    """One store, killed and resumed. first_receipt_s, max_delay_s: after a run's start its first receipt comes, after
-    that its kill at the latest, so that the shards outlast the kills; finished: (inode, mtime) of the files of shards known to be finished."""
+    """One store, killed and resumed.
+
+    first_receipt_s: how long after a run's start its first receipt comes; max_delay_s: how long after that its kill
+    may come, so that the shards outlast the kills; finished: (inode, mtime) of the files of finished shards.
+    """
 
     store: Path
     arguments: list[str]

@@ -1,6 +1,6 @@
 """Peak memory of a command and all its processes, as proportional set size (PSS, /proc/PID/smaps_rollup), and its time.
 
-    python -m tests.benchmarks.peak_memory scatcache extract photos --J 2
+python -m tests.benchmarks.peak_memory scatcache extract photos --J 2
 """
 
 import contextlib

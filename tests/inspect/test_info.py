@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,11 @@ def test_describing_changes_nothing(sound):
     before = listing()
     scatcache.info(sound)
     assert listing() == before
+
+
+def test_a_shard_file_that_is_gone_is_not_done(sound, tmp_path):
+    store = tmp_path / "s.zarr"
+    shutil.copytree(sound, store)
+    (store / "all" / "coefficients" / "c.1.0.0.0").unlink()
+    info = scatcache.info(store)
+    assert (info.state, info.splits["all"].shards_done) == ("incomplete", 4)

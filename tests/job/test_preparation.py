@@ -32,9 +32,7 @@ def folder(tmp_path):
 def prepare_folder(images, folder, *, stored=None, splits=None, **typed):
     source = open_source(str(images))
     settings = Settings(**({"J": 2} if stored is None else {}) | typed)
-    return prepare(
-        source, folder, settings=settings, stored=stored, splits=splits, device="cpu", backend="auto"
-    )
+    return prepare(source, folder, settings=settings, stored=stored, splits=splits, device="cpu", backend="auto")
 
 
 @pytest.mark.parametrize(
@@ -101,7 +99,7 @@ def test_splits_come_in_the_sources_order(tmp_path):
     source = open_source(str(tmp_path / "images"))
     assert check_splits(source, None) == ("train", "test")
     assert check_splits(source, ("unlabeled", "test", "train")) == ("train", "test", "unlabeled")
-    with pytest.raises(SourceError, match="'val'.*train, test, unlabeled"):
+    with pytest.raises(SourceError, match=r"'val'.*train, test, unlabeled"):
         check_splits(source, ("train", "val"))
 
 
@@ -137,7 +135,9 @@ def test_typing_the_stored_settings_again_changes_nothing(tmp_path, folder):
 def test_a_changed_setting_is_named(tmp_path, folder, typed, field):
     images = make_images(tmp_path / "images", 5)
     stored = prepare_folder(images, folder).manifest
-    with pytest.raises(SettingsDiffer, match=f"(?s){field}: the store has .*choose another --out, or --overwrite") as caught:
+    with pytest.raises(
+        SettingsDiffer, match=f"(?s){field}: the store has .*choose another --out, or --overwrite"
+    ) as caught:
         prepare_folder(images, folder, stored=stored, **typed)
     assert field in caught.value.fields
 
@@ -164,7 +164,7 @@ def test_a_changed_listing_is_named(tmp_path, folder, change):
     images = make_images(tmp_path / "images", 5)
     stored = prepare_folder(images, folder).manifest
     change(images)
-    with pytest.raises(SettingsDiffer, match="splits.all.listing: .*5 rows then, [45] now") as caught:
+    with pytest.raises(SettingsDiffer, match=r"splits.all.listing: .*5 rows then, [45] now") as caught:
         prepare_folder(images, folder, stored=stored)
     assert "splits.all.listing" in caught.value.fields
 
@@ -272,9 +272,7 @@ def test_a_folder_named_like_a_source_is_read_as_a_folder(tmp_path, folder, monk
 def test_a_named_source_is_opened_by_its_name(folder):
     photos = open_source("photos")
     settings = Settings(J=2)
-    prepared = prepare(
-        photos, folder, settings=settings, stored=None, splits=None, device="cpu", backend="auto"
-    )
+    prepared = prepare(photos, folder, settings=settings, stored=None, splits=None, device="cpu", backend="auto")
     assert open_stored_source(folder, prepared.manifest, root=None) == photos
     assert replace(prepared.manifest, source="folder").to_dict() != prepared.manifest.to_dict()
 
@@ -283,5 +281,5 @@ def test_a_newer_format_is_refused(tmp_path, folder):
     folder.path.mkdir()
     document = {"zarr_format": 3, "node_type": "group", "attributes": {"scatcache": {"format": 99}}}
     (folder.path / "zarr.json").write_text(json.dumps(document))
-    with pytest.raises(NotAStore, match="format 99.*newer"):
+    with pytest.raises(NotAStore, match=r"format 99.*newer"):
         check_out(folder.path).read_manifest()

@@ -13,7 +13,15 @@ from scatcache.images.sources import open_source
 from scatcache.job import shard_task
 from scatcache.job.planning import plan_tasks
 from scatcache.job.preparation import Settings, prepare
-from scatcache.job.shard_task import N_BATCHES_AHEAD, JobStopped, ShardJob, ShardSink, compute_shard, read_with_retries, stop_job
+from scatcache.job.shard_task import (
+    N_BATCHES_AHEAD,
+    JobStopped,
+    ShardJob,
+    ShardSink,
+    compute_shard,
+    read_with_retries,
+    stop_job,
+)
 from scatcache.scattering.paths import channel_table
 from scatcache.store.encodings import ENCODINGS
 from scatcache.store.folder import StoreFolder
@@ -126,7 +134,7 @@ def test_a_damaged_shard_is_computed_again_to_the_same_bytes(tmp_path, damage):
 
 
 def test_unreadable_images_are_recorded_with_row_key_and_reason(tmp_path):
-    job, tasks, folder = make_job(tmp_path, damage={0, 3})
+    job, tasks, _ = make_job(tmp_path, damage={0, 3})
     receipts = [compute_shard(job, task) for task in tasks]
     recorded = [entry for receipt in receipts for entry in receipt.unreadable]
     assert {entry.key for entry in recorded} == {"class0/0000.png", "class1/0003.png"}
@@ -148,7 +156,7 @@ def test_an_image_of_another_size_is_unreadable(tmp_path):
 
 def test_on_error_fail_names_the_image_and_leaves_no_file(tmp_path):
     job, tasks, folder = make_job(tmp_path, damage={0, 1, 2, 3, 4, 5}, on_error="fail", size=16)
-    with pytest.raises(UnreadableImage, match="all: class./000..png: .*--on-error fail"):
+    with pytest.raises(UnreadableImage, match=r"all: class./000..png: .*--on-error fail"):
         compute_shard(job, tasks[0])
     assert list_temporaries(folder.path) == []
     assert folder.read_receipt("all", 0) is None
