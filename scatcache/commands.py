@@ -104,7 +104,8 @@ def extract(source: str, split: tuple[str, ...], as_json: bool, quiet: bool, ver
     check_source(source, split)
     check_out(options["out"])
     check_settings(options["J"], options["encoding"], options["out"], overwrite=options["overwrite"])
-    with watch(quiet, verbose) as on_event:
+    again = "without --overwrite" if options["overwrite"] else "again"
+    with watch(quiet, verbose, again) as on_event:
         report = scatcache.extract(source, split=split or None, on_event=on_event, **options)
     return show_report(report, as_json)
 
@@ -293,8 +294,9 @@ def show_shape(shape: tuple[int, ...]) -> str:
 
 
 @contextmanager
-def watch(quiet: bool, verbose: bool) -> Iterator[Callable[[Any], None]]:
+def watch(quiet: bool, verbose: bool, again: str = "again") -> Iterator[Callable[[Any], None]]:
     """Progress on stderr: a bar on a terminal, elsewhere a plain line at most every 10 s."""
+    _goes_on.append(f": give the same command {again}, it goes on from here")
     if verbose:
         # Ours alone: Dask's say much and help nobody here.
         handler = logging.StreamHandler()
@@ -333,7 +335,7 @@ def run() -> int:
         # Whoever read our output has left; Python would complain once more while flushing at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
-    except (OSError, ValueError, MemoryError) as error:
+    except (OSError, ValueError, MemoryError, RuntimeError) as error:
         say(f"error: {str(error) or type(error).__name__}")
         return EXIT_FAILED
 
@@ -349,6 +351,8 @@ def say(text: str) -> None:
 
 
 _received: list[int] = []
+# What to say of the work that is cut off; the last one counts.
+_goes_on = [""]
 _leaving = threading.Lock()
 
 
@@ -387,7 +391,7 @@ def leave(code: int) -> NoReturn:
     if sys.stderr is not None and sys.stderr.isatty():
         click.echo("\r\x1b[K\x1b[?25h", err=True, nl=False)  # a bar that was cut off, and its hidden cursor
     word = "interrupted" if code == 128 + signal.SIGINT else "terminated"
-    say(f"{word}: give the same command again, it goes on from here")
+    say(word + _goes_on[-1])
     for child in psutil.Process().children(recursive=True):
         with suppress(ProcessLookupError):
             os.kill(child.pid, signal.SIGKILL)

@@ -80,7 +80,7 @@ def announce(planned: JobPlanned) -> str:
 def watch_job(*, quiet: bool) -> Iterator[Callable[[Event], None]]:
     """A callback for a job's events that draws them; what was drawn is cleared away on leaving."""
     if quiet or sys.stderr is None:
-        yield lambda event: None
+        yield _show_warnings
     elif sys.stderr.isatty():
         with _draw_bar() as on_event:
             yield on_event
@@ -88,9 +88,13 @@ def watch_job(*, quiet: bool) -> Iterator[Callable[[Event], None]]:
         yield _print_lines()
 
 
-def _show_plan(planned: JobPlanned) -> Tally:
-    for warning in planned.warnings:
+def _show_warnings(event: Event) -> None:
+    for warning in event.warnings if isinstance(event, JobPlanned) else ():
         click.echo(f"warning: {warning}", err=True)
+
+
+def _show_plan(planned: JobPlanned) -> Tally:
+    _show_warnings(planned)
     if planned.bytes * (1 - planned.n_images_done / planned.n_images) > planned.free_bytes:
         click.echo("warning: fits only if the coefficients compress as those of natural images do", err=True)
     click.echo(announce(planned), err=True)

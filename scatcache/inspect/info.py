@@ -47,7 +47,7 @@ class StoreInfo:
 
 def info(store: str | os.PathLike[str]) -> StoreInfo:
     """Describes a store from its manifest and receipts. Raises NotAStore, StoreDamaged."""
-    folder = StoreFolder(os.path.abspath(store))
+    folder = StoreFolder(store)
     manifest = folder.read_manifest()
     splits = {split: _describe(folder, manifest, split) for split in folder.splits(manifest)}
     if lost := folder.lost_splits(manifest):

@@ -7,10 +7,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from scatcache.images.sources import open_source
-from scatcache.job.extraction import find_base_name, read_stored
+from scatcache.errors import SourceError
+from scatcache.images.sources import is_known_source, open_source
 from scatcache.job.planning import bound_bytes
-from scatcache.job.preparation import Prepared, Settings, check_out, name_store, prepare
+from scatcache.job.preparation import (
+    Prepared,
+    Settings,
+    check_out,
+    name_splits,
+    name_store,
+    prepare,
+    read_stored,
+)
 from scatcache.job.resources import free_disk_bytes
 
 
@@ -68,11 +76,11 @@ def plan(
     An archive that is still packed is unpacked into a temporary folder and forgotten.
     """
     settings = Settings(J, L, max_order, size, limit, encoding, shard_images, seed)
-    folder = check_out(out if out is not None else name_store(find_base_name(source), J))
-    stored = read_stored(folder, overwrite=False)
-    if stored is None:
-        name_store("", J)
-    splits = (split,) if isinstance(split, str) else tuple(split) if split is not None else None
+    if root is not None and not is_known_source(source):
+        raise SourceError(f"{source} is a folder, and its own root: leave --root out")
+    folder = check_out(out if out is not None else name_store(source, J))
+    stored = read_stored(folder, J)
+    splits = name_splits(split)
     with tempfile.TemporaryDirectory(prefix="scatcache-plan-") as scratch:
         place = Path(root) if root is not None else None
         opened = open_source(source, root=place, work_dir=Path(scratch), beside=False)

@@ -64,7 +64,7 @@ def verify(
     """
     if not 0 <= recompute <= 1:
         raise ValueError(f"recompute is {recompute}: expected a fraction from 0 to 1")
-    folder = StoreFolder(os.path.abspath(store))
+    folder = StoreFolder(store)
     try:
         manifest = folder.read_manifest()
     except StoreDamaged as error:
@@ -77,16 +77,20 @@ def verify(
     failures += [Failure(split, None, f"{split}/zarr.json", "the file is missing") for split in lost]
     if not splits and not lost:
         failures.append(Failure(None, None, ".", "it holds no split yet"))
+    sound = []
     for split in splits:
         found, n_shards = _check_split(folder, manifest, split)
         if not found and not root_failures:
             found = list(_check_with_zarr(SplitReader(folder, manifest, split)))
+        if not found:
+            sound.append(split)
         failures += found
         checked += n_shards
-        if recompute and not found:
-            bad, n_rows = _recompute(folder, manifest, split, recompute, Path(root) if root is not None else None)
-            failures += bad
-            recomputed += n_rows
+    # Afterwards, and only of a sound store: without the images there would be no report of the damage.
+    for split in sound if recompute and not failures else []:
+        bad, n_rows = _recompute(folder, manifest, split, recompute, Path(root) if root is not None else None)
+        failures += bad
+        recomputed += n_rows
     return VerifyReport(not failures, checked, tuple(failures), recomputed)
 
 

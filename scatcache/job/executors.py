@@ -5,12 +5,14 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scatcache.errors import ScatcacheError
+from scatcache.job.shard_task import TRANSIENT_ERRNOS
 
 if TYPE_CHECKING:
     from distributed import Client, SpecCluster
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 TASKS_PER_WORKER = 2
 # A task whose worker died is rerun by Dask; one that raised OSError is rerun this often.
 N_RETRIES = 2
+RETRY_PAUSE_S = 1.0
 # Dask's defaults wait for stragglers that we have already told to stop.
 CLOSE_TIMEOUT_S = 1.0
 
@@ -164,8 +167,8 @@ def _silence_dask() -> Iterator[None]:
 def run_tasks(cluster: Cluster, function: Callable[..., Any], shared: Any, tasks: Iterable[Any]) -> Iterator[Any]:
     """Yields function(shared, task) for each task as it ends, keeping a bounded window in flight.
 
-    Raises what the function raised, after N_RETRIES further tries for OSErrors; ScatcacheError where a task's worker
-    died again and again.
+    Raises what the function raised, after N_RETRIES further tries for OSErrors that pass; ScatcacheError where a task's
+    worker died again and again.
     """
     from distributed import as_completed
 
@@ -194,6 +197,11 @@ def run_task(function: Callable[..., Any], shared: Any, task: Any) -> Any:
         return function(shared, task)
     except ScatcacheError as error:
         return error
+    except OSError as error:
+        if error.errno not in TRANSIENT_ERRNOS:
+            return error
+        time.sleep(RETRY_PAUSE_S)
+        raise
 
 
 def _take_result(future: Any) -> Any:
@@ -211,6 +219,6 @@ def _take_result(future: Any) -> Any:
             f"the workers that took a shard died {error.allowed_failures + 1} times (out of memory?): give the same "
             f"command again with fewer --workers"
         ) from error
-    if isinstance(outcome, ScatcacheError):
+    if isinstance(outcome, (ScatcacheError, OSError)):
         raise outcome
     return outcome

@@ -2,21 +2,34 @@
 
 import contextlib
 import errno
+import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from scatcache.errors import ScatcacheError
-from scatcache.images.sources import Source, open_source
-from scatcache.job.events import Event
+from scatcache.errors import ScatcacheError, SourceError
+from scatcache.images.sources import Source, is_known_source, open_source
+from scatcache.job.events import Event, JobPlanned
 from scatcache.job.options import RunOptions
-from scatcache.job.preparation import Prepared, Settings, check_out, name_store, open_stored_source, prepare
+from scatcache.job.preparation import (
+    Prepared,
+    Settings,
+    check_out,
+    name_splits,
+    name_store,
+    open_stored_source,
+    prepare,
+    read_stored,
+)
 from scatcache.job.report import ExtractReport
 from scatcache.job.run import JobRun
 from scatcache.store.folder import StoreFolder
 from scatcache.store.lock import WriterLock
 from scatcache.store.manifest import Manifest
+
+logger = logging.getLogger(__name__)
 
 
 def extract(
@@ -62,17 +75,14 @@ def extract(
     """
     settings = Settings(J, L, max_order, size, limit, encoding, shard_images, seed)
     options = RunOptions(device, backend, workers, processes, decode_threads, scheduler, on_error)
-    root = Path(root) if root is not None else None
-    splits = (split,) if isinstance(split, str) else tuple(split) if split is not None else None
-    with contextlib.ExitStack() as held:
-        if out is None:
-            out = name_store(find_base_name(source), J)
-        folder = check_out(out)
-        stored = read_stored(folder, overwrite=overwrite)
-        if stored is None and J is None:
-            name_store("", J)
-        opened = open_source(source, root=root, work_dir=folder.job)
-        return _run(held, opened, folder, settings, options, splits, stored, overwrite, on_event)
+    if root is not None and not is_known_source(source):
+        raise SourceError(f"{source} is a folder, and its own root: leave --root out")
+    folder = check_out(out if out is not None else name_store(source, J))
+    with explain_failures(folder):
+        stored = read_stored(folder, J, overwrite=overwrite)
+        opened = open_source(source, root=Path(root) if root is not None else None, work_dir=folder.job)
+        asked = Asked(settings, name_splits(split), options, overwrite)
+        return _run(opened, folder, asked=asked, stored=stored, on_event=on_event)
 
 
 def resume(
@@ -94,77 +104,88 @@ def resume(
     root: where the source is now, by default where the last run found it; split: by default those the store has.
     """
     options = RunOptions(device, backend, workers, processes, decode_threads, scheduler, on_error)
-    folder = StoreFolder(os.path.abspath(store))
+    folder = StoreFolder(store)
     manifest = folder.read_manifest()
-    splits = (split,) if isinstance(split, str) else tuple(split) if split is not None else None
-    source = open_stored_source(folder, manifest, root=Path(root) if root is not None else None)
-    with contextlib.ExitStack() as held:
-        present = tuple(folder.splits(manifest)) or None
-        return _run(held, source, folder, Settings(), options, splits or present, manifest, False, on_event)
+    with explain_failures(folder):
+        source = open_stored_source(folder, manifest, root=Path(root) if root is not None else None)
+        splits = name_splits(split) or tuple(folder.splits(manifest)) or None
+        return _run(source, folder, asked=Asked(Settings(), splits, options), stored=manifest, on_event=on_event)
 
 
-def find_base_name(source: str | os.PathLike[str]) -> str:
-    """What a source's default store is called after: its name, or a folder's own name."""
-    return Path(os.path.abspath(source)).name
+@dataclass(frozen=True)
+class Asked:
+    """What a run was asked to do. splits: None takes the source's default ones; overwrite: the store goes first."""
 
-
-def read_stored(folder: StoreFolder, *, overwrite: bool) -> Manifest | None:
-    """The manifest to go on with, None for a new store (or one that is to be overwritten)."""
-    if overwrite or folder.read_root() is None:
-        return None
-    return folder.read_manifest()
+    settings: Settings
+    splits: tuple[str, ...] | None
+    options: RunOptions
+    overwrite: bool = False
 
 
 def _run(
-    held: contextlib.ExitStack,
     source: Source,
     folder: StoreFolder,
-    settings: Settings,
-    options: RunOptions,
-    splits: tuple[str, ...] | None,
+    *,
+    asked: Asked,
     stored: Manifest | None,
-    overwrite: bool,
     on_event: Callable[[Event], None] | None,
 ) -> ExtractReport:
-    """Prepares, locks, runs and reports; turns the machine's errors into ScatcacheError."""
+    """Prepares, locks, runs and reports."""
     started = time.monotonic()
-
-    def prepare_with(manifest: Manifest | None) -> Prepared:
-        return prepare(
-            source,
-            folder,
-            settings=settings,
-            stored=manifest,
-            splits=splits,
-            device=options.device,
-            backend=options.backend,
-        )
-
-    prepared = prepare_with(stored)
-    try:
-        held.enter_context(WriterLock(folder.job / "lock"))
-        held.callback(_forget_unborn, folder)  # while the lock is held: another's lock file stays
-        current = read_stored(folder, overwrite=overwrite)
+    prepared = _prepare(source, folder, asked=asked, stored=stored)
+    with WriterLock(folder.job / "lock"), _forget_unborn(folder):
+        # Another process may have made or changed the store before we had the lock.
+        current = None if asked.overwrite or folder.read_root() is None else folder.read_manifest()
         if current != stored:
-            prepared = prepare_with(current)
-        if overwrite and folder.read_root() is not None:
+            prepared = _prepare(source, folder, asked=asked, stored=current)
+        if asked.overwrite and folder.read_root() is not None:
             folder.delete()
-        run = JobRun(prepared, options, on_event or (lambda event: None))
+        run = JobRun(prepared, asked.options, on_event or _log_warnings)
         run.execute()
         return run.report(time.monotonic() - started)
+
+
+def _prepare(source: Source, folder: StoreFolder, *, asked: Asked, stored: Manifest | None) -> Prepared:
+    options = asked.options
+    return prepare(
+        source,
+        folder,
+        settings=asked.settings,
+        stored=stored,
+        splits=asked.splits,
+        device=options.device,
+        backend=options.backend,
+    )
+
+
+def _log_warnings(event: Event) -> None:
+    if isinstance(event, JobPlanned):
+        for warning in event.warnings:
+            logger.warning(warning)
+
+
+@contextlib.contextmanager
+def _forget_unborn(folder: StoreFolder) -> Iterator[None]:
+    """A run that is refused before the store exists leaves nothing behind, STORE.job included."""
+    try:
+        yield
+    finally:
+        if not folder.path.exists():
+            with contextlib.suppress(OSError):
+                (folder.job / "job.json").unlink(missing_ok=True)
+                (folder.job / "lock").unlink()
+                folder.job.rmdir()
+
+
+@contextlib.contextmanager
+def explain_failures(folder: StoreFolder) -> Iterator[None]:
+    """Turns the machine's errors into ScatcacheErrors that say what to do."""
+    try:
+        yield
     except OSError as error:
         if isinstance(error, ScatcacheError):
             raise
         raise _explain(error, folder) from error
-
-
-def _forget_unborn(folder: StoreFolder) -> None:
-    # A run that is refused before the store exists leaves nothing behind, STORE.job included.
-    if not folder.path.exists():
-        with contextlib.suppress(OSError):
-            (folder.job / "job.json").unlink(missing_ok=True)
-            (folder.job / "lock").unlink()
-            folder.job.rmdir()
 
 
 def _explain(error: OSError, folder: StoreFolder) -> ScatcacheError:

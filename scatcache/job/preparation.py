@@ -1,14 +1,18 @@
 """From what was asked to what will be done: the source listed, the manifest made and compared, nothing written."""
 
 import json
+import operator
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from scatcache.errors import ScatcacheError, SettingsDiffer, SourceError
 from scatcache.images.sources import Listing, Source, open_source
 from scatcache.job.planning import bound_bytes, lay_out, order_rows
+from scatcache.job.shard_task import with_retries
 from scatcache.scattering.filters import filter_bank_hash
 from scatcache.spec import ScatteringSpec
 from scatcache.store.encodings import DEFAULT_ENCODING, find_encoding
@@ -36,9 +40,21 @@ class Settings:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        for name, low in (("size", 1), ("limit", 1), ("shard_images", 1), ("seed", 0)):
+        for name, low in (
+            ("J", 1),
+            ("L", 1),
+            ("max_order", 0),
+            ("size", 1),
+            ("limit", 1),
+            ("shard_images", 1),
+            ("seed", 0),
+        ):
             value = getattr(self, name)
-            if value is not None and not low <= value <= MAX_SEED:
+            if value is None:
+                continue
+            # NumPy's integers too, as Python's; a float or a text is a TypeError.
+            object.__setattr__(self, name, operator.index(value))
+            if not low <= value <= MAX_SEED:
                 raise ValueError(f"{name} is {value}: expected an integer from {low}")
         if self.encoding is not None:
             find_encoding(self.encoding)
@@ -65,16 +81,42 @@ class Prepared:
         return bound_bytes(self.manifest, self.splits)
 
 
-def name_store(base_name: str, J: int | None) -> Path:
-    """The default store of a source. Raises ValueError where J is not given."""
+def require_J(J: int | None) -> int:
+    """Raises ValueError where J is not given."""
     if J is None:
         raise ValueError("a new store needs J (the log2 of the largest scale): give --J 2")
-    return Path(f"{base_name}-J{J}.zarr")
+    return J
+
+
+def name_store(source: str | os.PathLike[str], J: int | None) -> Path:
+    """The default store of a source, called after its name or the folder's own. Raises ValueError without J."""
+    return Path(f"{Path(os.path.abspath(source)).name}-J{require_J(J)}.zarr")
+
+
+def read_stored(folder: StoreFolder, J: int | None, *, overwrite: bool = False) -> Manifest | None:
+    """The manifest to go on with, None for a new store (or one to be overwritten), which needs J: else ValueError."""
+    if overwrite or folder.read_root() is None:
+        require_J(J)
+        return None
+    return folder.read_manifest()
+
+
+def name_splits(split: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """One split or several, as typed; None: the default ones."""
+    return (split,) if isinstance(split, str) else tuple(split) if split is not None else None
+
+
+def check_place(source: Source, folder: StoreFolder) -> None:
+    """Raises ScatcacheError for a store among the images, which the next listing would take for a class."""
+    if source.name == "folder" and source.root is not None:
+        root = Path(os.path.realpath(source.root))
+        if folder.path == root or root in folder.path.parents:
+            raise ScatcacheError(f"{folder.path} would lie among the images of {root}: choose an --out outside")
 
 
 def check_out(out: str | os.PathLike[str]) -> StoreFolder:
     """The folder of --out, which must be absent, empty or a store of ours. Raises ScatcacheError, NotAStore."""
-    folder = StoreFolder(os.path.abspath(out))
+    folder = StoreFolder(out)
     if not folder.path.exists() or folder.read_root() is not None:
         return folder
     if not folder.path.is_dir():
@@ -100,8 +142,9 @@ def prepare(
 
     splits: None takes the source's default ones. Raises SourceError, SettingsDiffer, BackendUnavailable, ValueError.
     """
+    check_place(source, folder)
     chosen = check_splits(source, splits)
-    listings = {split: source.list_rows(split) for split in source.splits}
+    listings = {split: with_retries(partial(source.list_rows, split)) for split in source.splits}
     manifest = make_manifest(source, listings, settings=settings, stored=stored, splits=chosen)
     if stored is not None:
         compare(folder, stored, manifest, listings)
@@ -114,7 +157,8 @@ def check_splits(source: Source, splits: tuple[str, ...] | None) -> tuple[str, .
     """The splits asked for, in the source's order. Raises SourceError for one that the source has not."""
     unknown = [split for split in splits or () if split not in source.splits]
     if unknown:
-        raise SourceError(f"{source.name} has no split {unknown[0]!r}: expected one of {', '.join(source.splits)}")
+        name = source.root if source.name == "folder" else source.name
+        raise SourceError(f"{name} has no split {unknown[0]!r}: expected one of {', '.join(source.splits)}")
     chosen = splits or source.default_splits
     return tuple(split for split in source.splits if split in chosen)
 
@@ -166,8 +210,7 @@ def make_spec(settings: Settings, stored: Manifest | None) -> ScatteringSpec:
     """Raises ValueError where J is neither typed nor stored."""
     typed = {name: getattr(settings, name) for name in ("J", "L", "max_order") if getattr(settings, name) is not None}
     known = stored.spec.to_dict() if stored else {}
-    if "J" not in typed and "J" not in known:
-        raise ValueError("a new store needs J (the log2 of the largest scale): give --J 2")
+    require_J(typed.get("J", known.get("J")))
     return ScatteringSpec.from_dict({**known, **typed})
 
 
@@ -185,7 +228,7 @@ def _find_shape(
     if known is not None and known.listing == listing.hash and known.image_shape is not None:
         return known.image_shape
     try:
-        return source.native_shape(split, listing.rows)
+        return with_retries(lambda: source.native_shape(split, listing.rows))
     except SourceError:
         if wanted:
             raise

@@ -9,7 +9,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scatcache.errors import ScatcacheError, SourceError, StoreDamaged
@@ -38,24 +38,29 @@ ROWS_HELD = 8
 
 @dataclass
 class JobRun:
-    """One run of a prepared job, under the store's lock. receipts: by split and shard, kept ones and new ones."""
+    """One run of a prepared job, under the store's lock. receipts: by split and shard, kept ones and new ones, each
+    lightened; computed: shards by split; on_trial: splits whose first rows are not all known yet."""
 
     prepared: Prepared
     options: RunOptions
     on_event: Callable[[Event], None]
     receipts: dict[str, dict[int, Receipt]] = field(default_factory=dict)
     computed: dict[str, int] = field(default_factory=dict)
+    on_trial: set[str] = field(default_factory=set)
     n_images_computed: int = 0
 
     def execute(self) -> None:
         """Everything but the report."""
         prepared, folder, manifest = self.prepared, self.prepared.folder, self.prepared.manifest
-        if folder.read_root() is not None and (lost := folder.lost_splits(manifest)):
+        # A split that is asked for gets its metadata back, one whose folder was deleted is gone.
+        lost = set(folder.lost_splits(manifest)) - set(prepared.splits)
+        if there := [split for split in sorted(lost) if (folder.path / split).exists()]:
             raise StoreDamaged(
-                f"{folder.path}: split {lost[0]}: its zarr.json is missing: put it back, or delete the folder "
-                f"{folder.path / lost[0]} and give the same command again"
+                f"{folder.path}: split {there[0]}: its zarr.json is missing: give --split {there[0]} to mend it, or "
+                f"delete the folder {folder.path / there[0]}"
             )
         self.computed = dict.fromkeys(prepared.splits, 0)
+        self.on_trial = set(prepared.splits)
         tasks = self._find_missing()
         n_workers, gpus = self._choose_workers()
         planned = self._plan(tasks, n_workers)
@@ -70,8 +75,7 @@ class JobRun:
         if tasks:
             self._compute(tasks, n_workers, gpus)
         for split in prepared.splits:
-            layout = manifest.splits[split]
-            folder.publish_summary(summarize([self.receipts[split][shard] for shard in range(layout.n_shards)]))
+            folder.publish_summary(summarize(self._read_receipts(split)))
         folder.clean(manifest)
         self._log(event="end", images=self.n_images_computed)
         self.on_event(JobFinished(str(folder.path)))
@@ -88,7 +92,7 @@ class JobRun:
                 if done is None:
                     missing.append(task)
                 else:
-                    known[task.shard] = done
+                    known[task.shard] = lighten(done)
         return missing
 
     def _choose_workers(self) -> tuple[int, tuple[str, ...]]:
@@ -174,12 +178,25 @@ class JobRun:
             try:
                 for receipt in run_tasks(opened, compute_shard, job, tasks):
                     self._take(receipt)
+            except BaseException:
+                if options.scheduler is not None:
+                    # Its workers outlive us and our lock: they must not go on writing.
+                    opened.client.run(stop_job, job.job_id, wait=False)
+                raise
             finally:
                 # Before the cluster closes, which waits for the tasks that still run.
                 stop_job(job.job_id)
 
+    def _read_receipts(self, split: str) -> Iterator[Receipt]:
+        """A split's receipts in the order of its shards, from the disk: all of them at once may be gigabytes."""
+        for shard in range(self.prepared.manifest.splits[split].n_shards):
+            found = self.prepared.folder.read_receipt(split, shard)
+            if found is None:
+                raise StoreDamaged(f"{self.prepared.folder.path}: split {split}: the receipt of shard {shard} vanished")
+            yield found[0]
+
     def _take(self, receipt: Receipt) -> None:
-        self.receipts[receipt.split][receipt.shard] = receipt
+        self.receipts[receipt.split][receipt.shard] = lighten(receipt)
         self.computed[receipt.split] += 1
         self.n_images_computed += receipt.n_rows
         self._log(event="shard", split=receipt.split, shard=receipt.shard, bytes=receipt.file_bytes)
@@ -190,9 +207,11 @@ class JobRun:
         """Raises SourceError once over half of a split's first rows turn out unreadable."""
         layout, known = self.prepared.manifest.splits[split], self.receipts[split]
         n_rows = min(N_ROWS_ON_TRIAL, layout.n_rows)
-        if any(shard not in known for shard in range(-(-n_rows // layout.shard_images))):
+        shards = range(math.ceil(n_rows / layout.shard_images))
+        if split not in self.on_trial or any(shard not in known for shard in shards):
             return
-        bad = [entry for receipt in known.values() for entry in receipt.unreadable if entry.row < n_rows]
+        self.on_trial.remove(split)
+        bad = [entry for shard in shards for entry in known[shard].unreadable if entry.row < n_rows]
         if 2 * len(bad) > n_rows:
             examples = "".join(f"\n  {entry.key}: {entry.reason}" for entry in bad[:3])
             raise SourceError(
@@ -233,6 +252,11 @@ class JobRun:
         rows, ok = sum(receipt.n_rows for receipt in receipts), sum(receipt.n_ok for receipt in receipts)
         computed = self.computed[split]
         return SplitReport(rows, ok, rows - ok, len(receipts), computed, len(receipts) - computed)
+
+
+def lighten(receipt: Receipt) -> Receipt:
+    """A receipt without what grows with channels and rows; nobody asks for it before the split is finished."""
+    return replace(receipt, chunk_crc32c=(), sums=(), square_sums=())
 
 
 def find_gpus() -> tuple[str, ...]:

@@ -6,10 +6,10 @@ import platform
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,8 @@ TRANSIENT_ERRNOS = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errn
 RETRY_PAUSES_S = (0.2, 1.0, 3.0)
 # Decoded batches waiting for the transform, and transformed ones waiting to be written.
 N_BATCHES_AHEAD = 2
+
+Result = TypeVar("Result")
 
 PACKAGES = ("torch", "numpy", "pillow", "numcodecs")
 
@@ -91,6 +93,10 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
             for future in pending:
                 future.result()
         sink.finish()
+        # A worker that was given up for dead may have been overtaken: what is finished keeps its file.
+        done = folder.find_done(job.manifest, task.split, task.shard, rows_digest=task.rows_digest)
+        if done is not None:
+            return done
         digests = writer.commit()
     unreadable = tuple(
         Unreadable(task.start + position, task.keys[position], reason)
@@ -226,25 +232,33 @@ def _decode_rows(job: ShardJob, split: str, keys: tuple[str, ...], images: np.nd
     return reasons
 
 
+def with_retries(call: Callable[[], Result]) -> Result:
+    """What call() returns; failures that pass (TRANSIENT_ERRNOS) are tried again after RETRY_PAUSES_S."""
+    for pause_s in RETRY_PAUSES_S:
+        try:
+            return call()
+        except OSError as error:
+            if error.errno not in TRANSIENT_ERRNOS:
+                raise
+            time.sleep(pause_s)
+    return call()
+
+
 def read_with_retries(source: Source, split: str, key: str) -> bytes | np.ndarray:
-    """What source.read returns; transient failures of the machine are retried after RETRY_PAUSES_S.
+    """What source.read returns; transient failures of the machine are retried.
 
     Raises ScatcacheError naming the key where the machine goes on failing.
     """
-    for pause_s in (*RETRY_PAUSES_S, None):
-        try:
-            return source.read(split, key)
-        except OSError as error:
-            if error.errno is None:
-                raise UnreadableImage(str(error)) from error
-            if error.errno not in TRANSIENT_ERRNOS or pause_s is None:
-                tries = f" ({len(RETRY_PAUSES_S) + 1} tries)" if error.errno in TRANSIENT_ERRNOS else ""
-                raise ScatcacheError(
-                    f"{split}: {key}: {error.strerror}{tries}: mend what holds the files, then give the same command "
-                    f"again: it goes on from here"
-                ) from error
-            time.sleep(pause_s)
-    raise AssertionError
+    try:
+        return with_retries(lambda: source.read(split, key))
+    except OSError as error:
+        if error.errno is None:
+            raise UnreadableImage(str(error)) from error
+        tries = f" ({len(RETRY_PAUSES_S) + 1} tries)" if error.errno in TRANSIENT_ERRNOS else ""
+        raise ScatcacheError(
+            f"{split}: {key}: {error.strerror}{tries}: mend what holds the files, then give the same command "
+            f"again: it goes on from here"
+        ) from error
 
 
 def _find_transform(job: ShardJob, split: str) -> Any:

@@ -9,7 +9,7 @@ from numcodecs import blosc
 
 from scatcache.errors import StoreDamaged
 
-# Blosc's own threads give different bytes from run to run above about 1 MB; parallelism comes from our threads.
+# Blosc's own threads give other bytes from run to run above about 1 MB; parallelism comes from our threads.
 blosc.use_threads = False
 
 CRC_BYTES = 4
@@ -51,6 +51,8 @@ class Encoding:
         assert values.dtype == self.dtype and values.flags.c_contiguous
         little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
         if self.compressor:
+            # Again: the setting is the process's, and another library may have changed it.
+            blosc.use_threads = False
             payload = blosc.compress(little, self.compressor.encode(), self.level, blosc.BITSHUFFLE, 0)
         else:
             payload = little.tobytes()

@@ -28,10 +28,16 @@ from scatcache.store.shard_file import read_index
 
 
 class StoreFolder:
-    """The paths and files of one store on a local (or locally mounted) file system; holds no open file."""
+    """The paths and files of one store on a local (or locally mounted) file system; holds no open file.
+
+    path: absolute and without links, so that a store has one STORE.job whichever way it is named, and is found after a
+    change of the working folder. Raises ScatcacheError for a URL.
+    """
 
     def __init__(self, path: str | os.PathLike[str]):
-        self.path = Path(path)
+        if "://" in os.fspath(path):
+            raise ScatcacheError(f"{path} is no local path: extract to a local folder, then copy it with any tool")
+        self.path = Path(os.path.realpath(path))
 
     @property
     def job(self) -> Path:
@@ -140,19 +146,20 @@ class StoreFolder:
         fsync_folder(self.path.parent)
 
     def add_split(self, manifest: Manifest, split: str, *, rows: RowTable, channels: Mapping[str, np.ndarray]) -> None:
-        """Writes a split's metadata and small arrays once, whole or not at all.
+        """Writes a split's metadata and small arrays once, whole or not at all; mends those of a split that is there.
 
         channels: (n_channels,) int8 coordinates by name.
         """
         final = self.path / split
-        if (final / "zarr.json").exists():
-            return
         files = {
             f"{name}/zarr.json": to_json(document, indent=2)
             for name, document in describe_split(manifest, split, channel_names=tuple(channels)).items()
         }
         files |= {f"{name}/c.0": encode_rows(name, getattr(rows, name)) for name in ROW_ARRAYS}
         files |= {f"{name}/c.0": with_crc(channel_chunk(values)) for name, values in channels.items()}
+        if final.exists():
+            self._mend_split(manifest, split, rows=rows, files=files)
+            return
         temporary = temporary_beside(final)
         try:
             (temporary / "coefficients" / "receipts").mkdir(parents=True)
@@ -164,6 +171,21 @@ class StoreFolder:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+
+    def _mend_split(self, manifest: Manifest, split: str, *, rows: RowTable, files: dict[str, bytes]) -> None:
+        """Writes those of a split's files that are missing or differ; row arrays are compared by value."""
+        self.receipts(split).mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            path = self.path / split / name.removeprefix("/")
+            array = path.parent.name if path.name == "c.0" else ""
+            if array in ROW_ARRAYS:
+                with contextlib.suppress(StoreDamaged):
+                    if np.array_equal(self.read_row_array(manifest, split, array), getattr(rows, array)):
+                        continue
+            elif path.exists() and path.read_bytes() == data:
+                continue
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, data)
 
     def consolidate(self, manifest: Manifest, *, channel_names: tuple[str, ...]) -> None:
         """Replaces the root's metadata, atomically, by one that lists the splits present; keeps an equal one."""
@@ -204,10 +226,19 @@ class StoreFolder:
             remove_temporaries(self.coefficients(split), self.receipts(split), self.path / split / "status")
 
     def delete(self) -> None:
-        """Deletes the store's folder, which must carry our manifest."""
-        if self.read_root() is None:
+        """Deletes the store, which must carry our manifest; the folder itself stays, empty.
+
+        The manifest goes last: whenever this is cut off, the rest can still be told for ours and deleted.
+        """
+        root = self.read_root()
+        if not isinstance(root, dict) or not isinstance(root.get("format"), int):
             raise ScatcacheError(f"{self.path} carries no scatcache manifest: not deleted")
-        shutil.rmtree(self.path)
+        for path in self.path.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != "zarr.json":
+                path.unlink()
+        (self.path / "zarr.json").unlink()
 
     # What is done
 

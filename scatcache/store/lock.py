@@ -1,5 +1,6 @@
 """One writer at a time, by a lock that the kernel drops with its holder, however the holder dies."""
 
+import contextlib
 import errno
 import fcntl
 import logging
@@ -45,14 +46,35 @@ class WriterLock:
                 os.close(descriptor)
                 raise
             logger.warning("%s: no lock to be had here (%s): see to it that one command writes it", store, error)
+        if not _is_at(descriptor, self.path):
+            # Whoever held it has removed the file meanwhile: the lock that counts is on its successor.
+            os.close(descriptor)
+            return self.__enter__()
         self._descriptor = descriptor
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        # Said, not left to closing: a forked child holds the descriptor too.
+        with contextlib.suppress(OSError):
+            _unlock(self._descriptor)
         os.close(self._descriptor)
         self._descriptor = -1
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _unlock(descriptor: int) -> None:
+    if hasattr(fcntl, "F_OFD_SETLK"):
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0))
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _lock(descriptor: int) -> None:

@@ -275,7 +275,7 @@ def open_split(path: str | os.PathLike[str], split: str | None = None, *, allow_
     added.
     """
     # Shards are opened when they are read, by then perhaps from another working folder.
-    folder = StoreFolder(os.path.abspath(path))
+    folder = StoreFolder(path)
     manifest = folder.read_manifest()
     present, lost = folder.splits(manifest), folder.lost_splits(manifest)
     if lost and (split is None or split in lost):

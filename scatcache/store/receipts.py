@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -129,26 +129,30 @@ def _parse_record(kind: type[Record], data: bytes) -> Record:
     return record
 
 
-def summarize(receipts: Sequence[Receipt]) -> Summary:
-    """Adds up all receipts of one split, given in the order of its shards."""
+def summarize(receipts: Iterable[Receipt]) -> Summary:
+    """Adds up all receipts of one split, given in the order of its shards, one at a time."""
+    shards: list[ShardSummary] = []
+    unreadable: list[Unreadable] = []
+    n_rows = n_ok = 0
+    sums = square_sums = np.zeros(0)
+    for receipt in receipts:
+        if not shards:
+            first = receipt
+            sums, square_sums = np.zeros(len(receipt.sums)), np.zeros(len(receipt.square_sums))
+        n_rows, n_ok = n_rows + receipt.n_rows, n_ok + receipt.n_ok
+        digest = hash_bytes(encode_record(receipt))
+        shards.append(ShardSummary(digest, receipt.rows, receipt.file_bytes, receipt.n_ok))
+        # Added shard by shard, not pairwise: the last bit then depends on nothing but the receipts.
+        sums += receipt.sums
+        square_sums += receipt.square_sums
+        unreadable += receipt.unreadable
     return Summary(
-        split=receipts[0].split,
-        manifest=receipts[0].manifest,
-        n_rows=sum(receipt.n_rows for receipt in receipts),
-        n_ok=sum(receipt.n_ok for receipt in receipts),
-        shards=tuple(
-            ShardSummary(hash_bytes(encode_record(receipt)), receipt.rows, receipt.file_bytes, receipt.n_ok)
-            for receipt in receipts
-        ),
-        sums=_add([receipt.sums for receipt in receipts]),
-        square_sums=_add([receipt.square_sums for receipt in receipts]),
-        unreadable=tuple(entry for receipt in receipts for entry in receipt.unreadable),
+        split=first.split,
+        manifest=first.manifest,
+        n_rows=n_rows,
+        n_ok=n_ok,
+        shards=tuple(shards),
+        sums=tuple(sums.tolist()),
+        square_sums=tuple(square_sums.tolist()),
+        unreadable=tuple(unreadable),
     )
-
-
-def _add(per_shard: list[tuple[float, ...]]) -> tuple[float, ...]:
-    # Added shard by shard, not pairwise: the last bit then depends on nothing but the receipts.
-    total = np.zeros(len(per_shard[0]), np.float64)
-    for values in per_shard:
-        total += np.asarray(values, np.float64)
-    return tuple(total.tolist())

@@ -16,6 +16,7 @@ import pytest
 from distributed import LocalCluster
 
 from scatcache.errors import ScatcacheError, SourceError
+from scatcache.job import executors
 from scatcache.job.executors import N_RETRIES, TASKS_PER_WORKER, open_cluster, run_tasks
 from tests.runs import wait_for
 
@@ -30,6 +31,12 @@ def describe_environment(shared, task):
 
 
 def fail_on_the_machine(shared, task):
+    with open(shared, "a") as file:
+        file.write(".")
+    raise OSError(errno.EIO, "Input/output error")
+
+
+def fail_on_a_full_disk(shared, task):
     with open(shared, "a") as file:
         file.write(".")
     raise OSError(errno.ENOSPC, "No space left on device")
@@ -105,8 +112,15 @@ def test_final_errors_are_raised_and_not_tried_again(tmp_path):
     assert (tmp_path / "tries").read_text() == "."
 
 
-def test_failures_of_the_machine_are_tried_again_then_raised(tmp_path):
+def test_a_full_disk_is_not_tried_again(tmp_path):
     with pytest.raises(OSError, match="No space"), open_cluster(n_workers=1) as cluster:
+        list(run_tasks(cluster, fail_on_a_full_disk, str(tmp_path / "tries"), [1]))
+    assert (tmp_path / "tries").read_text() == "."
+
+
+def test_failures_of_the_machine_are_tried_again_then_raised(tmp_path, monkeypatch):
+    monkeypatch.setattr(executors, "RETRY_PAUSE_S", 0.0)
+    with pytest.raises(OSError, match="Input/output"), open_cluster(n_workers=1) as cluster:
         list(run_tasks(cluster, fail_on_the_machine, str(tmp_path / "tries"), [1]))
     assert (tmp_path / "tries").read_text() == "." * (1 + N_RETRIES)
 

@@ -17,7 +17,7 @@ from scatcache.errors import NotAStore, ScatcacheError, SettingsDiffer, SourceEr
 from scatcache.images.folder import FolderSource
 from scatcache.job import shard_task
 from scatcache.job.events import ShardFinished
-from scatcache.job.extraction import find_base_name
+from scatcache.job.preparation import name_store
 from scatcache.store.folder import StoreFolder
 from scatcache.store.lock import WriterLock
 from tests.runs import (
@@ -176,7 +176,7 @@ def test_a_store_that_lacks_files_says_it_is_unfinished_while_it_is_mended(tmp_p
     scatcache.resume(
         tmp_path / "a.zarr", on_event=lambda event: states.append(scatcache.info(tmp_path / "a.zarr").state)
     )
-    assert states == ["complete", "incomplete", "complete"]
+    assert states == ["incomplete", "incomplete", "complete"]
     assert find_differences(tmp_path / "whole.zarr", tmp_path / "a.zarr") == []
 
 
@@ -388,7 +388,7 @@ def test_it_runs_inside_an_event_loop(tmp_path, images):
     ("source", "name"), [("cifar10", "cifar10"), ("/data/flowers/", "flowers"), (Path("a/../b"), "b")]
 )
 def test_a_store_is_called_after_its_source(source, name):
-    assert find_base_name(source) == name
+    assert str(name_store(source, 2)) == f"{name}-J2.zarr"
 
 
 def test_the_default_store_lies_in_the_working_folder(tmp_path, images, monkeypatch):
@@ -424,3 +424,53 @@ def test_no_descriptor_is_left_open(tmp_path, images):
     for name in ("b.zarr", "c.zarr", "d.zarr"):
         scatcache.extract(images, out=tmp_path / name, **SMALL)
     assert psutil.Process().num_fds() <= before + 3
+
+
+def test_a_store_among_the_images_is_refused_before_any_work(images, monkeypatch):
+    before = list_files(images)
+    monkeypatch.chdir(images)
+    for out in (None, "class0/s.zarr", images / "train" / "s.zarr", "."):
+        with pytest.raises(ScatcacheError, match=r"among the images|not empty"):
+            scatcache.extract(images, out=out, J=1)
+    assert list_files(images) == before
+
+
+def test_urls_are_refused(images):
+    for call in (lambda: scatcache.extract(images, out="s3://a/b", J=1), lambda: scatcache.resume("s3://a/b")):
+        with pytest.raises(ScatcacheError, match="no local path"):
+            call()
+
+
+def test_a_folder_takes_no_root(images, tmp_path):
+    for call in (scatcache.extract, scatcache.plan):
+        with pytest.raises(SourceError, match="leave --root out"):
+            call(images, root=tmp_path, out=tmp_path / "s.zarr", J=1)
+
+
+def test_a_link_to_a_store_is_that_store(images, tmp_path):
+    scatcache.extract(images, out=tmp_path / "a.zarr", **SMALL)
+    (tmp_path / "link.zarr").symlink_to(tmp_path / "a.zarr")
+    report = scatcache.extract(images, out=tmp_path / "link.zarr", **SMALL)
+    assert report.store == str(tmp_path / "a.zarr") and all(
+        split.shards_computed == 0 for split in report.splits.values()
+    )
+    assert not (tmp_path / "link.zarr.job").exists()
+
+
+@pytest.mark.parametrize(
+    "lost", ["train", "train/zarr.json", "train/label/c.0", "test/status", "train/coefficients/receipts"]
+)
+def test_whatever_is_deleted_of_a_store_the_same_command_brings_back(images, tmp_path, lost):
+    scatcache.extract(images, out=tmp_path / "a.zarr", **SMALL)
+    shutil.copytree(tmp_path / "a.zarr", tmp_path / "whole.zarr")
+    victim = tmp_path / "a.zarr" / lost
+    shutil.rmtree(victim) if victim.is_dir() else victim.unlink()
+    assert scatcache.extract(images, out=tmp_path / "a.zarr").state == "complete"
+    assert find_differences(tmp_path / "whole.zarr", tmp_path / "a.zarr") == []
+
+
+def test_integers_of_numpy_are_integers_and_floats_are_not(images, tmp_path):
+    typed = {name: np.int64(value) for name, value in SMALL.items()}
+    assert scatcache.extract(images, out=tmp_path / "a.zarr", **typed, limit=np.int32(2)).splits["test"].rows == 2
+    with pytest.raises(TypeError, match="float"):
+        scatcache.extract(images, out=tmp_path / "b.zarr", **SMALL, limit=2.0)

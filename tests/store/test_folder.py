@@ -1,13 +1,12 @@
 import json
 import os
+import shutil
 
-import numpy as np
 import pytest
 
 from scatcache.errors import NotAStore, ScatcacheError, StoreDamaged
 from scatcache.scattering.paths import channel_table
 from scatcache.store.folder import StoreFolder
-from scatcache.store.rows import RowTable
 from tests.store.stores import edit, flip, swap
 
 
@@ -96,7 +95,28 @@ def test_folder_of_others_is_never_deleted(tmp_path):
 
 def test_store_is_deleted_whole(folder):
     folder.delete()
-    assert not folder.path.exists()
+    assert list(folder.path.iterdir()) == []
+
+
+def test_deleting_that_is_cut_off_leaves_what_can_be_deleted(folder, monkeypatch):
+    def die(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", die)
+    with pytest.raises(KeyboardInterrupt):
+        folder.delete()
+    monkeypatch.undo()
+    folder.delete()
+    assert list(folder.path.iterdir()) == []
+
+
+@pytest.mark.parametrize("attribute", ["x", {}, {"format": None}, 1])
+def test_foreign_groups_with_an_attribute_of_our_name_are_not_deleted(tmp_path, attribute):
+    document = {"zarr_format": 3, "node_type": "group", "attributes": {"scatcache": attribute}}
+    (tmp_path / "zarr.json").write_text(json.dumps(document))
+    with pytest.raises(ScatcacheError, match="not deleted"):
+        StoreFolder(tmp_path).delete()
+    assert (tmp_path / "zarr.json").exists()
 
 
 def test_split_appears_whole_or_not_at_all(folder, tmp_path, monkeypatch):
@@ -124,14 +144,20 @@ def test_split_appears_whole_or_not_at_all(folder, tmp_path, monkeypatch):
             assert path.read_bytes() == (folder.path / path.relative_to(other.path)).read_bytes()
 
 
-def test_added_split_is_never_written_again(folder):
+@pytest.mark.parametrize("lost", ["zarr.json", "label/c.0", "key/zarr.json", "j1", "label", "coefficients/receipts"])
+def test_added_split_is_mended_and_else_left_alone(folder, lost):
     manifest = folder.read_manifest()
-    key = np.array(["other"] * 50, object)
-    numbers = np.zeros(50, np.int64)
-    before = (folder.path / "all/label/c.0").read_bytes()
-    rows = RowTable(key, numbers, numbers, numbers.astype(np.uint16))
-    folder.add_split(manifest, "all", rows=rows, channels=channel_table(manifest.spec))
-    assert (folder.path / "all/label/c.0").read_bytes() == before
+    rows, channels = folder.read_rows(manifest, "all"), channel_table(manifest.spec)
+    sound = {
+        path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file() and "receipts" not in path.parts
+    }
+    times = {path: path.stat().st_mtime_ns for path in sound}
+    folder.add_split(manifest, "all", rows=rows, channels=channels)
+    assert {path: path.stat().st_mtime_ns for path in sound} == times
+    victim = folder.path / "all" / lost
+    shutil.rmtree(victim) if victim.is_dir() else victim.unlink()
+    folder.add_split(manifest, "all", rows=rows, channels=channels)
+    assert {path: path.read_bytes() for path in sound} == sound and folder.receipts("all").is_dir()
 
 
 def test_leftovers_of_killed_writers_are_cleaned(folder):

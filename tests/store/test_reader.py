@@ -338,7 +338,7 @@ def test_several_splits_are_listed_where_none_is_named(tmp_path_factory):
     with pytest.raises(StoreIncomplete, match="holds the splits test, train: name one with split="):
         open_split(splits)
     assert open_split(splits, "test").split == "test"
-    with pytest.raises(StoreIncomplete, match="holds no split 'val' but test, train: extract it with --split val"):
+    with pytest.raises(StoreIncomplete, match="holds no split 'val' but test, train: the source has no such split"):
         open_split(splits, "val")
 
 
