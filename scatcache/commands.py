@@ -329,14 +329,14 @@ def run() -> int:
         error.show()
         return error.exit_code
     except ScatcacheError as error:
-        say(f"error: {error}")
+        tell(error)
         return find_exit_code(error)
     except BrokenPipeError:
         # Whoever read our output has left; Python would complain once more while flushing at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except (OSError, ValueError, MemoryError, RuntimeError) as error:
-        say(f"error: {str(error) or type(error).__name__}")
+        tell(error)
         return EXIT_FAILED
 
 
@@ -344,6 +344,12 @@ def find_exit_code(error: ScatcacheError) -> int:
     """The exit code of a failed command."""
     codes = {SettingsDiffer: EXIT_SETTINGS, StoreLocked: EXIT_LOCKED}
     return next((code for kind, code in codes.items() if isinstance(error, kind)), EXIT_FAILED)
+
+
+def tell(error: Exception) -> None:
+    """One line on what failed; after a signal leave() alone speaks."""
+    if not _received:
+        say(f"error: {str(error) or type(error).__name__}")
 
 
 def say(text: str) -> None:
