@@ -42,7 +42,7 @@ lint: venv
 	$(VENV)/bin/mypy
 
 bench: venv
-	$(VENV)/bin/python -m tests.benchmarks.bench_extract
+	$(VENV)/bin/python -m tests.benchmarks.bench_extract $(BENCH)
 
 # Only files with GPU tests are collected: a bare interpreter then needs no more packages than those import.
 gpu-check: $(GPU_CHECK_NEEDS)
