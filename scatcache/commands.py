@@ -4,34 +4,22 @@ import difflib
 import json
 import logging
 import os
-import signal
 import sys
-import threading
-import time
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 import click
-import psutil
 
 import scatcache
+from scatcache import interruption
 from scatcache.errors import ScatcacheError, SettingsDiffer, StoreLocked
 from scatcache.progress import count, show_bytes, watch_job
 
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREADABLE, EXIT_VERIFY, EXIT_SETTINGS, EXIT_LOCKED = 1, 2, 3, 4, 5, 6
-# An interrupted command is gone within 2 s; what is still unwinding after this is cut off.
-UNWIND_S = 1.0
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 Command = Callable[..., Any]
-
-
-class Interrupted(BaseException):
-    """SIGINT or SIGTERM arrived."""
 
 
 def add_options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -296,7 +284,7 @@ def show_shape(shape: tuple[int, ...]) -> str:
 @contextmanager
 def watch(quiet: bool, verbose: bool, again: str = "again") -> Iterator[Callable[[Any], None]]:
     """Progress on stderr: a bar on a terminal, elsewhere a plain line at most every 10 s."""
-    _goes_on.append(f": give the same command {again}, it goes on from here")
+    interruption.advise(f"give the same command {again}, it goes on from here")
     if verbose:
         # Ours alone: Dask's say much and help nobody here.
         handler = logging.StreamHandler()
@@ -309,15 +297,8 @@ def watch(quiet: bool, verbose: bool, again: str = "again") -> Iterator[Callable
 
 def main() -> NoReturn:
     """The installed command. Errors are one line on stderr, never a traceback."""
-    for signum in SIGNALS:
-        signal.signal(signum, interrupt)
-    try:
+    with interruption.leave_on_signals():
         code = run()
-        for signum in SIGNALS:  # nothing is left to unwind but the interpreter
-            signal.signal(signum, lambda signum, frame: leave(128 + signum))
-    finally:
-        if _received:  # whatever the signal's unwinding ended in
-            leave(128 + _received[0])
     sys.exit(code)
 
 
@@ -347,71 +328,9 @@ def find_exit_code(error: ScatcacheError) -> int:
 
 
 def tell(error: Exception) -> None:
-    """One line on what failed; after a signal leave() alone speaks."""
-    if not _received:
-        say(f"error: {str(error) or type(error).__name__}")
-
-
-def say(text: str) -> None:
-    click.echo(f"scatcache: {text}", err=True)
-
-
-_received: list[int] = []
-# What to say of the work that is cut off; the last one counts.
-_goes_on = [""]
-_leaving = threading.Lock()
-
-
-def interrupt(signum: int, frame: FrameType | None) -> None:
-    """Unwinds the command; cuts it off after UNWIND_S, or at a second signal."""
-    _received.append(signum)
-    code = 128 + _received[0]
-    if len(_received) == 1:
-        fall_silent()
-        watchdog = threading.Timer(UNWIND_S, leave, [code])
-        watchdog.daemon = True
-        watchdog.start()
-        raise Interrupted
-    if not _leaving.locked():  # else this may be the very thread that leaves: it must go on
-        leave(code)
-
-
-def fall_silent() -> None:
-    """What a signal upsets on its way, in callbacks and other threads, is no news."""
-    sys.unraisablehook = lambda unraisable: None
-    threading.excepthook = lambda args: None
-    logging.disable(logging.CRITICAL)
-    warnings.simplefilter("ignore")
-
-
-def leave(code: int) -> NoReturn:
-    """Ends this process and its children at once, with one line; everything unfinished is made to be cut off."""
-    if not _leaving.acquire(blocking=False):
-        threading.Event().wait()
-    deadline = time.monotonic() + 0.3
-    while (workers := find_workers()) and time.monotonic() < deadline:  # again: a nanny may have restarted one
-        for worker in workers:
-            with suppress(psutil.NoSuchProcess):
-                worker.kill()
-        psutil.wait_procs(workers, timeout=0.1)
-    if sys.stderr is not None and sys.stderr.isatty():
-        click.echo("\r\x1b[K\x1b[?25h", err=True, nl=False)  # a bar that was cut off, and its hidden cursor
-    word = "interrupted" if code == 128 + signal.SIGINT else "terminated"
-    say(word + _goes_on[-1])
-    for child in psutil.Process().children(recursive=True):
-        with suppress(ProcessLookupError):
-            os.kill(child.pid, signal.SIGKILL)
-    os._exit(code)
-
-
-def find_workers() -> list[psutil.Process]:
-    """Our child processes but multiprocessing's resource tracker, which our other threads would noisily restart."""
-    workers = []
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            if not any("resource_tracker" in word for word in child.cmdline()):
-                workers.append(child)
-    return workers
+    """One line on what failed; after a signal that alone is told."""
+    if not interruption.received():
+        interruption.say(f"error: {str(error) or type(error).__name__}")
 
 
 if __name__ == "__main__":

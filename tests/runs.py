@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from scatcache import commands
+from scatcache import commands, interruption
 from scatcache.store.files import TEMPORARY_SUFFIX
 
 
@@ -142,7 +142,7 @@ class Outcome:
 
 def call(*arguments: object) -> Outcome:
     """Runs the command in this process, which spares its start; an exception it lets pass, passes here."""
-    handlers = {signum: signal.getsignal(signum) for signum in commands.SIGNALS}
+    handlers = {signum: signal.getsignal(signum) for signum in interruption.SIGNALS}
     out, err = io.StringIO(), io.StringIO()
     typed, sys.argv = sys.argv, ["scatcache", *map(str, arguments)]
     try:

@@ -26,6 +26,7 @@ LEVELS = {
     "load": 3,
     "inspect": 4,
     "": 5,
+    "interruption": 6,
     "progress": 6,
     "commands": 7,
 }
