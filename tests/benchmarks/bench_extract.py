@@ -1,6 +1,6 @@
 """How close the whole command comes to the transform alone, on the same cores, and where the time goes.
 
-    python -m tests.benchmarks.bench_extract [--cifar10 ROOT] [--imagenet FOLDER] [--rounds N] [--out JSON]
+    python -m tests.benchmarks.bench_extract [--cifar10 ROOT] [--imagenet FOLDER] [--rounds N] [--workers N]
 
 Each round measures, one after the other: the transform alone (as many threads as the command has workers, one intra-op
 thread each, real images already decoded), then `scatcache extract` as a user types it, start-up included, into an empty
@@ -166,8 +166,7 @@ def time_start() -> float:
         return time.monotonic() - started
 
 
-def measure(case: Case, rounds: int) -> dict[str, Any]:
-    n_workers = count_cores()
+def measure(case: Case, rounds: int, n_workers: int) -> dict[str, Any]:
     source, split, keys = read_sample(case)
     images = np.stack([decode(source.read(split, key), size=case.size) for key in keys])
     time_transform(images, n_workers)
@@ -193,7 +192,7 @@ def show_table(cases: dict[str, dict[str, Any]], start_s: float) -> str:
         whole = f"whole command {middle['images_per_s']:.1f} images/s over {middle['images']} images"
         alone = f"transform alone {middle['transform_images_per_s']:.1f} images/s"
         ratio = f"ratio {case['ratio']:.2f} (median of {len(case['rounds'])})"
-        lines.append(f"{name}: {whole}, {alone}, {case['workers']} cores: {ratio}")
+        lines.append(f"{name}: {whole}, {alone}, {case['workers']} workers: {ratio}")
         total = sum(case["stage_ms_per_image"].values())
         for stage, ms in case["stage_ms_per_image"].items():
             lines.append(f"  {stage:<16} {ms:9.3f} ms of one core per image {100 * ms / total:5.1f}%")
@@ -207,6 +206,7 @@ def main() -> None:
     parser.add_argument("--imagenet", type=Path, help="class folders of photographs")
     parser.add_argument("--limit", type=int, help="images per split of CIFAR-10")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=count_cores(), help="threads on either side")
     parser.add_argument("--out", type=Path, help="where to write the JSON")
     options = parser.parse_args()
     cases = [Case("photos at 128", "photos", None, None, None)]
@@ -214,7 +214,7 @@ def main() -> None:
         cases.append(Case("cifar10 at 32", "cifar10", options.cifar10, None, options.limit))
     if options.imagenet:
         cases.append(Case("imagenet folders at 224", str(options.imagenet), None, 224, None))
-    measured = {case.name: measure(case, options.rounds) for case in cases}
+    measured = {case.name: measure(case, options.rounds, options.workers) for case in cases}
     start_s = time_start()
     table = show_table(measured, start_s)
     if options.out:
