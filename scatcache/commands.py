@@ -19,6 +19,12 @@ from scatcache.progress import count, show_bytes, watch_job
 
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREADABLE, EXIT_VERIFY, EXIT_SETTINGS, EXIT_LOCKED = 1, 2, 3, 4, 5, 6
 
+# What of extract's options changes what plan says.
+PLAN_OPTIONS = (
+    *("root", "out", "J", "L", "max_order", "size", "limit", "encoding", "shard_images", "seed", "keep_background"),
+    *("device", "backend", "overwrite"),
+)
+
 Command = Callable[..., Any]
 
 
@@ -42,6 +48,7 @@ settings_options = add_options(
     click.option("--encoding", help="float16, float16raw or float32  [default: float16]"),
     click.option("--shard-images", type=click.IntRange(1), help="images per shard  [default: 128 MiB of them at most]"),
     click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="of the order of rows on disk  [default: 0]"),
+    click.option("--keep-background", is_flag=True, default=None, help="of caltech101, its pictures of no class too"),
 )
 place_options = add_options(
     click.option("--root", type=click.Path(path_type=Path), help="where the source's files are"),
@@ -59,7 +66,10 @@ run_options = add_options(
     click.option("--scheduler", metavar="ADDRESS", help="run on the Dask cluster at this address"),
     click.option("--on-error", type=click.Choice(["skip", "fail"]), default="skip", show_default=True,
                  help="an unreadable image is recorded, or ends the run"),
+    click.option("--download", is_flag=True,
+                 help="fetch the official archive where there is none (caltech101, cifar10, stl10)"),
 )  # fmt: skip
+overwrite_option = click.option("--overwrite", is_flag=True, help="delete the store first (only one of ours)")
 json_option = click.option("--json", "as_json", is_flag=True, help="print one JSON object on stdout")
 talk_options = add_options(
     json_option,
@@ -81,7 +91,7 @@ def cli() -> None:
 @out_option
 @device_options
 @run_options
-@click.option("--overwrite", is_flag=True, help="delete the store first (only one of ours)")
+@overwrite_option
 @talk_options
 def extract(source: str, split: tuple[str, ...], as_json: bool, quiet: bool, verbose: bool, **options: Any) -> int:
     """Compute the coefficients of SOURCE into a store, or go on where an earlier run stopped.
@@ -89,7 +99,7 @@ def extract(source: str, split: tuple[str, ...], as_json: bool, quiet: bool, ver
     SOURCE: a name from `scatcache sources`, or a folder of images. Settings that are not given are taken from the
     store where there is one.
     """
-    check_source(source, split)
+    check_source(source, split, keep_background=options["keep_background"], download=options["download"])
     check_out(options["out"])
     check_settings(options["J"], options["encoding"], options["out"], overwrite=options["overwrite"])
     again = "without --overwrite" if options["overwrite"] else "again"
@@ -118,13 +128,18 @@ def resume(store: str, split: tuple[str, ...], as_json: bool, quiet: bool, verbo
 @place_options
 @out_option
 @device_options
-@json_option
+@run_options
+@overwrite_option
+@talk_options
 def plan(source: str, split: tuple[str, ...], as_json: bool, **options: Any) -> int:
-    """Say what extract would do and cost; write nothing."""
-    check_source(source, split)
+    """Say what extract would do and cost; write and download nothing.
+
+    It takes whatever extract takes, so that the one word can be exchanged for the other.
+    """
+    check_source(source, split, keep_background=options["keep_background"], download=options["download"])
     check_out(options["out"])
-    check_settings(options["J"], options["encoding"], options["out"])
-    report = scatcache.plan(source, split=split or None, **options)
+    check_settings(options["J"], options["encoding"], options["out"], overwrite=options["overwrite"])
+    report = scatcache.plan(source, split=split or None, **{name: options[name] for name in PLAN_OPTIONS})
     for warning in report.warnings:
         click.echo(f"warning: {warning}", err=True)
     if as_json:
@@ -218,14 +233,18 @@ def doctor(as_json: bool) -> int:
     return 0
 
 
-def check_source(source: str, splits: tuple[str, ...]) -> None:
-    """What is wrong with SOURCE and --split on the command line alone is a usage error."""
-    from scatcache.images.sources import SOURCES, SPLITS, is_known_source, source_exists
+def check_source(source: str, splits: tuple[str, ...], *, keep_background: bool | None, download: bool) -> None:
+    """What is wrong with SOURCE and its options on the command line alone is a usage error."""
+    from scatcache.images.sources import DOWNLOADS, SOURCES, SPLITS, WITH_BACKGROUND, is_known_source, source_exists
 
     if not source_exists(source):
         near = difflib.get_close_matches(source.lower(), SOURCES, n=1)
         hint = f"; did you mean {near[0]}?" if near else ", which must exist" if os.sep in source else ""
         raise click.UsageError(f"unknown source {source!r}: expected one of {', '.join(SOURCES)}, or a folder{hint}")
+    if keep_background and source not in WITH_BACKGROUND:
+        raise click.UsageError(f"{source} has no background to keep, only {', '.join(WITH_BACKGROUND)} has")
+    if download and source not in DOWNLOADS:
+        raise click.UsageError(f"{source} cannot be downloaded by --download, only {', '.join(DOWNLOADS)}")
     known = SPLITS[source] if is_known_source(source) else splits
     for split in splits:
         if split not in known:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from scatcache.job.events import Event, JobPlanned, ShardFinished
+from scatcache.job.events import Downloading, Event, JobPlanned, ShardFinished
 
 LINE_EVERY_S = 10.0
 
@@ -88,6 +88,12 @@ def watch_job(*, quiet: bool) -> Iterator[Callable[[Event], None]]:
         yield _print_lines()
 
 
+def describe_download(event: Downloading) -> str:
+    """What has come of an archive."""
+    total = "" if event.total_bytes is None else f" of {show_bytes(event.total_bytes)}"
+    return f"downloading {event.file}: {show_bytes(event.bytes)}{total}"
+
+
 def _show_warnings(event: Event) -> None:
     for warning in event.warnings if isinstance(event, JobPlanned) else ():
         click.echo(f"warning: {warning}", err=True)
@@ -105,7 +111,11 @@ def _print_lines() -> Callable[[Event], None]:
     state: dict[str, Any] = {"tally": None, "shown": 0.0}
 
     def on_event(event: Event) -> None:
-        if isinstance(event, JobPlanned):
+        if isinstance(event, Downloading):
+            if time.monotonic() - state["shown"] >= LINE_EVERY_S or event.bytes == event.total_bytes:
+                state["shown"] = time.monotonic()
+                click.echo(describe_download(event), err=True)
+        elif isinstance(event, JobPlanned):
             state.update(tally=_show_plan(event), shown=time.monotonic())
         elif isinstance(event, ShardFinished):
             state["tally"].add(event)
@@ -126,10 +136,21 @@ def _draw_bar() -> Iterator[Callable[[Event], None]]:
     console.width = max(20, console.width - 3)
     columns = (TextColumn("{task.percentage:>3.0f}%"), BarColumn(bar_width=None), TextColumn("{task.description}"))
     progress = Progress(*columns, console=console, transient=True, expand=True)
-    state: dict[str, Any] = {"tally": None, "task": None}
+    state: dict[str, Any] = {"tally": None, "task": None, "download": None}
 
     def on_event(event: Event) -> None:
-        if isinstance(event, JobPlanned):
+        if isinstance(event, Downloading):
+            if state["download"] is None:
+                state["download"] = progress.add_task("")
+                progress.start()
+            progress.update(
+                state["download"],
+                description=describe_download(event),
+                completed=event.bytes,
+                total=event.total_bytes,
+                visible=event.bytes != event.total_bytes,
+            )
+        elif isinstance(event, JobPlanned):
             state["tally"] = _show_plan(event)
             state["task"] = progress.add_task("starting", total=event.n_images, completed=event.n_images_done)
             progress.start()

@@ -16,8 +16,8 @@ import scatcache
 from scatcache import commands
 from scatcache.errors import ScatcacheError, SettingsDiffer, SourceError, StoreLocked
 from scatcache.images.folder import FolderSource
+from scatcache.job import reading
 from scatcache.job import run as job_run
-from scatcache.job import shard_task
 from scatcache.store.folder import StoreFolder
 from scatcache.store.lock import WriterLock
 from tests.runs import call, command, find_differences, list_files, list_temporaries, make_images, run, start
@@ -387,7 +387,7 @@ def test_a_failing_disk_is_told_and_the_same_command_goes_on(tmp_path, images, m
         return read(source, split, key)
 
     monkeypatch.setattr(FolderSource, "read", fail)
-    monkeypatch.setattr(shard_task.time, "sleep", waited.append)
+    monkeypatch.setattr(reading.time, "sleep", waited.append)
     assert_refused(extract(images, tmp_path / "a.zarr"), "class1/0005.png: Input/output error (4 tries)")
     assert waited[:3] == [0.2, 1.0, 3.0]
     monkeypatch.undo()

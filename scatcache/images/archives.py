@@ -7,15 +7,21 @@ import os
 import shutil
 import tarfile
 import uuid
+import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import IO, Any, cast
 
 from scatcache.errors import SourceError
 from scatcache.images.keys import show_path
+from scatcache.images.tar_members import ForwardReader
 
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 _BLOCK_BYTES = 1 << 20
+# What a malformed compressed tar is known to raise; gzip's and zlib's own are no OSErrors of the machine.
+MALFORMED = (EOFError, tarfile.TarError, zlib.error, gzip.BadGzipFile)
 _logger = logging.getLogger(__name__)
 
 
@@ -25,6 +31,7 @@ def unpack_folder(
     *,
     required: Collection[str],
     optional: Collection[str] = (),
+    max_bytes: int,
     work_dir: Path | None,
     beside: bool = True,
 ) -> Path:
@@ -32,26 +39,26 @@ def unpack_folder(
     or not wanted (beside=False).
 
     Nothing else in the archive is unpacked, and no folder bears the final name before all of it is on disk. An
-    earlier call's folder is taken as it is.
+    earlier call's folder is taken as it is. max_bytes: of all that the archive holds, more than any official one.
 
     Returns the folder unpacked.
 
-    Raises SourceError where the archive is malformed or truncated, lacks a required file, or there is no place to
-    write; OSError as the disk does.
+    Raises SourceError where the archive is malformed, truncated or larger, lacks a required file, or there is no place
+    to write; OSError as the disk does.
     """
     if work_dir is not None and (work_dir / folder).is_dir():
         return work_dir / folder
     temporary = _make_folder(archive, folder, work_dir, beside)
     try:
         _logger.info("unpacking %s into %s", archive, temporary.parent)
-        _extract(archive, folder, {*required, *optional}, temporary)
+        _extract(archive, folder, {*required, *optional}, temporary, max_bytes)
         missing = [name for name in required if not (temporary / name).is_file()]
         if missing:
             raise SourceError(
                 f"{show_path(archive)} is truncated or another archive: it lacks {folder}/{missing[0]}; fetch it again"
             )
         return _publish(temporary, temporary.parent / folder)
-    except (EOFError, tarfile.TarError, zlib.error, gzip.BadGzipFile) as error:
+    except MALFORMED as error:
         raise SourceError(f"{show_path(archive)} is truncated or no tar.gz ({error}): fetch it again") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -80,16 +87,38 @@ def _make_folder(archive: Path, folder: str, work_dir: Path | None, beside: bool
     return temporary
 
 
-def _extract(archive: Path, folder: str, wanted: set[str], target: Path) -> None:
+def _extract(archive: Path, folder: str, wanted: set[str], target: Path, max_bytes: int) -> None:
     """Writes the wanted regular files of an archive into target, and reads on to its end, where the checksum is."""
     with gzip.open(archive) as stream:
-        with tarfile.open(fileobj=stream, mode="r|") as tar:
+        reader: Any = ForwardReader(cast(IO[bytes], stream), max_bytes=max_bytes)
+        with tarfile.open(fileobj=reader, mode="r:") as tar:
             for member in tar:
                 parent, _, name = member.name.removeprefix("./").rpartition("/")
                 if parent == folder and name in wanted and member.isreg():
                     _write_member(tar, member, target / name)
-        while stream.read(_BLOCK_BYTES):
+        while reader.read(_BLOCK_BYTES):
             pass
+
+
+def inflate(
+    archive: Path, open_stream: Callable[[], AbstractContextManager[IO[bytes]]], path: Path, *, max_bytes: int
+) -> None:
+    """Writes what a compressed stream of an archive holds to path, whole or not at all, on to the stream's checksum.
+
+    Raises SourceError where the archive is damaged or holds more than max_bytes; OSError as the disk does.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with open_stream() as stream, open(temporary, "xb") as file:
+            shutil.copyfileobj(ForwardReader(stream, max_bytes=max_bytes), file, _BLOCK_BYTES)
+        temporary.replace(path)
+    except (*MALFORMED, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        raise SourceError(
+            f"{show_path(archive)} is truncated or no official archive ({error}): fetch it again"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _write_member(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:

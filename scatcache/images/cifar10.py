@@ -1,6 +1,5 @@
 """CIFAR-10 from its binary or Python archive, unpacked or not; the same keys and pixels from either."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +9,11 @@ import numpy as np
 
 from scatcache.errors import SourceError
 from scatcache.images.archives import unpack_folder
+from scatcache.images.checksums import find_unofficial
 from scatcache.images.keys import show_path
 from scatcache.images.listing import Listing, Row
 from scatcache.images.pickles import load_pickled_fields
-from scatcache.images.roots import locate_root
+from scatcache.images.roots import has_any, locate_root
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 STEMS = {
@@ -26,6 +26,8 @@ PIXEL_BYTES = 3 * SIDE * SIDE
 RECORD_BYTES = 1 + PIXEL_BYTES
 # Keys hold the record in five digits.
 MAX_RECORDS = 100_000
+# The official archives hold 0.2 GB.
+MAX_BYTES = 2**32
 
 
 class Batch(NamedTuple):
@@ -128,6 +130,7 @@ class Cifar10Source:
     classes: tuple[str, ...]
     official: bool
     warnings: tuple[str, ...] = ()
+    in_process: bool = False
     name: str = "cifar10"
     base_name: str = "cifar10"
     default_size: None = None
@@ -135,6 +138,10 @@ class Cifar10Source:
     default_splits: tuple[str, ...] = tuple(STEMS)
     # Filled by each process for itself, and never pickled. Threads may load a batch twice, never wrongly.
     _batches: dict[str, Batch] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {}
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_batches": {}}
@@ -159,6 +166,9 @@ class Cifar10Source:
         assert stem in self._find_stems(split), f"{key} is not in {split}"
         return np.ascontiguousarray(self._open_batch(stem).planes[int(record)].transpose(1, 2, 0))
 
+    def locate(self, split: str, key: str) -> None:
+        """Batches are in memory, or mapped."""
+
     def _open_batch(self, stem: str) -> Batch:
         if stem not in self._batches:
             form = FORMS[self.form]
@@ -179,7 +189,8 @@ def open_cifar10(root: Path | None = None, work_dir: Path | None = None, *, besi
     Raises SourceError where it is not found, incomplete, truncated, malformed or labelled outside 0 to 9; OSError as
     the disk does. Files whose md5 is not the published one are taken, with a warning.
     """
-    root = locate_root("cifar10", root, _list_wanted())
+    wanted = _list_wanted()
+    root = locate_root("cifar10", root, f"one of {', '.join(wanted)}", holds=has_any(*wanted))
     index, folder = _find_folder(root, work_dir, beside)
     form = FORMS[index]
     missing = [name for name in form.batch_names if not (folder / name).is_file()]
@@ -214,6 +225,7 @@ def _find_folder(root: Path, work_dir: Path | None, beside: bool) -> tuple[int, 
                 form.folder,
                 required=form.batch_names,
                 optional=[form.meta],
+                max_bytes=MAX_BYTES,
                 work_dir=work_dir,
                 beside=beside,
             )
@@ -223,15 +235,7 @@ def _find_folder(root: Path, work_dir: Path | None, beside: bool) -> tuple[int, 
 
 def _check_md5s(folder: Path, form: Form) -> tuple[str, ...]:
     """One warning naming the first batch whose md5 is not the published one, or nothing."""
-    for name, published in zip(form.batch_names, form.md5s, strict=True):
-        with open(folder / name, "rb") as file:
-            md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        if md5 != published:
-            return (
-                f"{show_path(folder)} is not the official CIFAR-10: the md5 of {name} is {md5}, published is "
-                f"{published}; going on with it",
-            )
-    return ()
+    return find_unofficial(folder, dict(zip(form.batch_names, form.md5s, strict=True)), "CIFAR-10")
 
 
 def _read_classes(folder: Path, form: Form) -> tuple[str, ...]:

@@ -30,12 +30,13 @@ _MAX_SCALED_PIXELS = 2**24
 _PNG_ORIENTATION_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0", b"exif\0", b"xmp\0")
 
 
-def decode(data: bytes | np.ndarray, *, size: int | None) -> np.ndarray:
+def decode(data: bytes | np.ndarray | Image.Image, *, size: int | None) -> np.ndarray:
     """One image as RGB, upright by its EXIF orientation, alpha dropped, the first frame of several.
 
-    data: the bytes of an image file read in full, or uint8 (height, width, 3). size: None leaves the image as it is;
-    N scales the short side to round(256 N / 224) pixels and takes the central N x N, bilinear with antialiasing, as
-    torchvision's Resize and CenterCrop do on PIL images, within 1 grey level. 16-bit grey keeps its high byte.
+    data: the bytes of an image file read in full, a PIL image, or uint8 (height, width, 3). size: None leaves the image
+    as it is; N scales the short side to round(256 N / 224) pixels and takes the central N x N, bilinear with
+    antialiasing, as torchvision's Resize and CenterCrop do on PIL images, within 1 grey level. 16-bit grey keeps its
+    high byte.
 
     Returns uint8 (height, width, 3), C-contiguous.
 
@@ -44,9 +45,18 @@ def decode(data: bytes | np.ndarray, *, size: int | None) -> np.ndarray:
     assert size is None or size > 0, f"size {size}: expected at least 1"
     if isinstance(data, np.ndarray):
         return _decode_array(data, size)
-    with _turn_refusals(), _open_image(io.BytesIO(data)) as image:
-        rgb = _convert_to_rgb(image)
-        return np.array(rgb if size is None else _resize_and_crop(rgb, size))
+    with _turn_refusals():
+        if isinstance(data, Image.Image):
+            check_size(data.size)
+            # A copy, for it is turned upright in place, and is its owner's.
+            return _decode_image(data.copy(), size)
+        with _open_image(io.BytesIO(data)) as image:
+            return _decode_image(image, size)
+
+
+def _decode_image(image: Image.Image, size: int | None) -> np.ndarray:
+    rgb = _convert_to_rgb(image)
+    return np.array(rgb if size is None else _resize_and_crop(rgb, size))
 
 
 def read_shape(data: bytes | BinaryIO) -> tuple[int, int]:

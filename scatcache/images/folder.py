@@ -6,32 +6,43 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scatcache.errors import SourceError
-from scatcache.images.decode import IMAGE_EXTENSIONS, read_shape
-from scatcache.images.keys import escape_name, show_path, unescape_name
-from scatcache.images.listing import Listing, Row
+from scatcache.images.decode import read_shape
+from scatcache.images.keys import escape_name, has_image_name, show_path, unescape_name
+from scatcache.images.listing import Listing, Row, check_image_bytes
 from scatcache.images.native_shape import find_native_shape
 
 SPLIT_NAMES = ("train", "val", "valid", "test", "unlabeled")
 WHOLE = "all"
 NO_LABEL = -1
+# What a manifest calls a folder that is no named dataset.
+FOLDER_NAME = "folder"
 _LEADS_NOWHERE = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 @dataclass(frozen=True)
 class FolderSource:
-    """Image files under root; keys are their paths in the split's folder, labels index the sorted class folders."""
+    """Image files under root; keys are their paths in the split's folder, labels index the sorted class folders.
+
+    left_out: class folders that do not count.
+    """
 
     base_name: str
     root: Path
     splits: tuple[str, ...]
     classes: tuple[str, ...]
     warnings: tuple[str, ...] = ()
-    name: str = "folder"
+    name: str = FOLDER_NAME
     default_size: None = None
     official: None = None
+    in_process: bool = False
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {}
 
     @property
     def default_splits(self) -> tuple[str, ...]:
@@ -45,6 +56,8 @@ class FolderSource:
         labels = {name: label for label, name in enumerate(self.classes)}
         rows, n_ignored = [], 0
         for file in _walk(self._locate(split)):
+            if file.key.partition("/")[0] in self.left_out:
+                continue
             if file.is_image:
                 rows.append(Row(file.key, self._label(file.key, labels), file.n_bytes))
             else:
@@ -62,8 +75,11 @@ class FolderSource:
         return find_native_shape(rows, read_header)
 
     def read(self, split: str, key: str) -> bytes:
-        """The bytes of one image file. Raises OSError as the disk does."""
-        return (self._locate(split) / unescape_name(key)).read_bytes()
+        """The bytes of one image file. Raises UnreadableImage for one too large, OSError as the disk does."""
+        return read_image_file(self._locate(split) / unescape_name(key))
+
+    def locate(self, split: str, key: str) -> None:
+        """Files are read in any order."""
 
     def _label(self, key: str, labels: dict[str, int]) -> int:
         if "/" not in key:
@@ -77,6 +93,13 @@ class FolderSource:
         if split not in self.splits:
             raise SourceError(f"{show_path(self.root)} has no split {split}: expected {' or '.join(self.splits)}")
         return self.root if split == WHOLE else self.root / split
+
+
+def read_image_file(path: Path) -> bytes:
+    """The bytes of a file. Raises UnreadableImage for one too large to be an image, OSError as the disk does."""
+    with open(path, "rb") as file:
+        check_image_bytes(os.fstat(file.fileno()).st_size)
+        return file.read()
 
 
 def open_folder(folder: Path, *, base_name: str | None = None) -> FolderSource:
@@ -93,7 +116,7 @@ def open_folder(folder: Path, *, base_name: str | None = None) -> FolderSource:
         raise SourceError(f"{show_path(root)} {found}: expected a folder of images")
     splits, warnings = _find_splits(root)
     folders = [root / split for split in splits] if splits else [root]
-    classes = {name for split_folder in folders for name in _find_classes(split_folder)}
+    classes = {name for split_folder in folders for name in find_classes(split_folder)}
     return FolderSource(
         base_name=base_name or os.path.basename(os.path.abspath(folder)) or "folder",
         root=root,
@@ -105,7 +128,7 @@ def open_folder(folder: Path, *, base_name: str | None = None) -> FolderSource:
 
 def _find_splits(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The split folders at the top, none unless every folder there bears a split's name; and what to warn of."""
-    images, folders = _look_into(root)
+    images, folders = look_into(root)
     known = tuple(name for name in SPLIT_NAMES if name in folders)
     others = [name for name in folders if name not in SPLIT_NAMES]
     if known and images:
@@ -122,12 +145,12 @@ def _find_splits(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return known, ()
 
 
-def _find_classes(folder: Path) -> list[str]:
+def find_classes(folder: Path) -> list[str]:
     """Names of the class folders, none for flat files.
 
     Raises SourceError where there is no image, a class without images, or an image beside the classes.
     """
-    images, folders = _look_into(folder)
+    images, folders = look_into(folder)
     empty = [name for name in folders if not any(file.is_image for file in _walk(folder, name))]
     classes = [name for name in folders if name not in empty]
     if not images and not classes:
@@ -145,12 +168,12 @@ def _find_classes(folder: Path) -> list[str]:
     return classes
 
 
-def _look_into(folder: Path) -> tuple[list[str], list[str]]:
+def look_into(folder: Path) -> tuple[list[str], list[str]]:
     """Names of the images and of the folders directly in a folder, sorted, without dot files."""
     with os.scandir(folder) as entries:
         visible = [entry for entry in entries if not entry.name.startswith(".")]
     folders = sorted(entry.name for entry in visible if _has_type(entry, stat.S_ISDIR))
-    images = sorted(entry.name for entry in visible if _has_image_name(entry.name) and _has_type(entry, stat.S_ISREG))
+    images = sorted(entry.name for entry in visible if has_image_name(entry.name) and _has_type(entry, stat.S_ISREG))
     return images, folders
 
 
@@ -188,7 +211,7 @@ def _walk(folder: Path, name: str = "") -> Iterator[_File]:
                     stack.append(_enter(place, entry.name))
                     continue
                 key = place.prefix + escape_name(entry.name)
-                if place.hidden or not _has_image_name(entry.name) or not _has_type(entry, stat.S_ISREG):
+                if place.hidden or not has_image_name(entry.name) or not _has_type(entry, stat.S_ISREG):
                     yield _File(key, 0, False)
                 else:
                     yield _File(key, entry.stat().st_size, True)
@@ -206,11 +229,6 @@ def _enter(place: _Place, name: str) -> _Place:
 def _identify(path: str) -> tuple[int, int]:
     status = os.stat(path)
     return status.st_dev, status.st_ino
-
-
-def _has_image_name(name: str) -> bool:
-    stem, _, extension = name.rpartition(".")
-    return bool(stem) and not stem.startswith(".") and extension.lower() in IMAGE_EXTENSIONS
 
 
 def _has_type(entry: os.DirEntry[str], is_type: Callable[[int], bool]) -> bool:

@@ -3,6 +3,8 @@
 import os
 import re
 
+from scatcache.images.decode import IMAGE_EXTENSIONS
+
 # A fixed list, not str.isprintable(), which changes with Python's Unicode tables: control characters, line and
 # paragraph separators, marks that reorder what a terminal shows, lone surrogates (bytes that are no UTF-8), backslash.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\\\\]")
@@ -20,6 +22,12 @@ def escape_name(name: str) -> str:
 def unescape_name(text: str) -> str:
     """The file name that escape_name wrote."""
     return _ESCAPE.sub(_unescape_character, text)
+
+
+def has_image_name(name: str) -> bool:
+    """Whether a file of this name counts as an image: by its extension, and not hidden."""
+    stem, _, extension = name.rpartition(".")
+    return bool(stem) and not stem.startswith(".") and extension.lower() in IMAGE_EXTENSIONS
 
 
 def show_path(path: str | os.PathLike[str]) -> str:

@@ -6,10 +6,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from scatcache.errors import UnreadableImage
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# No image file that decodes needs more: it is what the pixels allowed take at a byte a colour.
+MAX_IMAGE_BYTES = 2**29
 # Blocks keep the text being hashed near 1 MB, however long the listing is.
 ROWS_PER_HASH_BLOCK = 10_000
 
@@ -30,11 +37,13 @@ class Row(NamedTuple):
 class Listing:
     """Every row of one split, sorted by the code points of the keys, which are unique.
 
-    n_ignored: files in the split's folder that are no images by name.
+    n_ignored: files in the split's folder that are no images by name; folds: the dataset's own, each the indices of its
+    rows, None where it has none.
     """
 
     rows: tuple[Row, ...]
     n_ignored: int = 0
+    folds: tuple[tuple[int, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         assert all(row.key < following.key for row, following in pairwise(self.rows)), "keys unsorted or repeated"
@@ -51,13 +60,20 @@ class Listing:
         return f"sha256:{digest.hexdigest()}"
 
 
+def check_image_bytes(n_bytes: int) -> None:
+    """Raises UnreadableImage for a file too large to be an image: a sparse one of terabytes costs nothing to make."""
+    if n_bytes > MAX_IMAGE_BYTES:
+        raise UnreadableImage(f"a file of {n_bytes} bytes, more than the {MAX_IMAGE_BYTES} allowed")
+
+
 class Source(Protocol):
     """A dataset to extract: small, picklable, and safe to read from several threads at once.
 
     name: as the table of names has it ("folder" for a folder); base_name: what a store is called by default; root:
     absolute, None where the data lies in a package; default_size: what `--size` is when not given, None for the
     images' own; default_splits: every split but "unlabeled"; official: whether the files have the published md5, None
-    where nothing is published; warnings: sentences for the user.
+    where nothing is published or it would take too long to see; options: what else the user chose of it that shapes its
+    rows, for the manifest; warnings: sentences for the user; in_process: whether it can be read in this process alone.
     """
 
     @property
@@ -77,7 +93,11 @@ class Source(Protocol):
     @property
     def official(self) -> bool | None: ...
     @property
+    def options(self) -> dict[str, Any]: ...
+    @property
     def warnings(self) -> tuple[str, ...]: ...
+    @property
+    def in_process(self) -> bool: ...
 
     def list_rows(self, split: str) -> Listing:
         """Lists one split. Raises SourceError for a split there is not, and OSError where the disk fails."""
@@ -87,6 +107,13 @@ class Source(Protocol):
         """(height, width) that all readable images of the rows share. Raises SourceError where they share none."""
         ...
 
-    def read(self, split: str, key: str) -> bytes | np.ndarray:
-        """One image: its encoded bytes, or its pixels as uint8 (height, width, 3). Raises OSError as the disk does."""
+    def read(self, split: str, key: str) -> "bytes | np.ndarray | Image":
+        """One image: its encoded bytes, its pixels as uint8 (height, width, 3), or a PIL image.
+
+        Raises UnreadableImage, and OSError as the disk does.
+        """
+        ...
+
+    def locate(self, split: str, key: str) -> tuple[int, int] | None:
+        """(offset, bytes) of an image in a large file that is best read in its own order, None where order is free."""
         ...

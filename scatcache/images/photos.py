@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources.abc import Traversable
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,11 @@ class PhotosSource:
     classes: tuple[str, ...] = tuple(FILES)
     official: None = None
     warnings: tuple[str, ...] = ()
+    in_process: bool = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {}
 
     def list_rows(self, split: str) -> Listing:
         """Every crop, named photograph/top-left in pixels. Raises SourceError for another split than "all"."""
@@ -58,6 +64,9 @@ class PhotosSource:
         photo, _, corner = key.partition("/")
         top, left = map(int, corner.split("-"))
         return _decode_photo(photo)[top : top + CROP, left : left + CROP].copy()
+
+    def locate(self, split: str, key: str) -> None:
+        """Crops are cut from photographs in memory."""
 
 
 def open_photos() -> PhotosSource:

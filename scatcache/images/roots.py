@@ -1,7 +1,7 @@
 """Where a named dataset lies when the command line does not say."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from scatcache.errors import SourceError
@@ -10,25 +10,36 @@ from scatcache.images.keys import show_path
 DATA_VARIABLE = "SCATCACHE_DATA"
 
 
-def locate_root(name: str, root: Path | None, wanted: Sequence[str]) -> Path:
-    """The folder, absolute, that holds at least one of the wanted files or folders.
+class NotFound(SourceError):
+    """A dataset is in none of the places where it was looked for; what else is wrong with one is a SourceError."""
 
-    Looks in root alone where it is given, else in $SCATCACHE_DATA/NAME, ./data/NAME and ./data, in this order.
 
-    Raises SourceError listing the places looked in and what was looked for.
+def locate_root(name: str, root: Path | None, wanted: str, *, holds: Callable[[Path], bool]) -> Path:
+    """The folder, absolute, that holds a dataset.
+
+    Looks in root alone where it is given, else in $SCATCACHE_DATA/NAME, ./data/NAME and ./data, in this order. holds:
+    whether a folder is one; wanted: what it would hold, in words.
+
+    Raises NotFound listing the places looked in and what was looked for.
     """
-    places = _list_places(name) if root is None else [root]
+    places = list_places(name) if root is None else [root]
     for place in places:
-        if any((place / entry).exists() for entry in wanted):
+        if holds(place):
             return place.absolute()
     looked_in = ", ".join(f"{show_path(place)}{'' if place.is_dir() else ' (no such folder)'}" for place in places)
-    advice = f"give their folder with --root DIR, or put it in $SCATCACHE_DATA/{name} or ./data/{name}"
+    advice = f"put that into $SCATCACHE_DATA/{name} or ./data/{name}, or name the folder that holds it with --root DIR"
     if root is not None:
-        advice = "give the folder that holds one of them as --root DIR"
-    raise SourceError(f"{name} was not found in {looked_in}: expected one of {', '.join(wanted)} there; {advice}")
+        advice = "name the folder that holds that with --root DIR"
+    raise NotFound(f"{name} was not found in {looked_in}: expected {wanted} there; {advice}")
 
 
-def _list_places(name: str) -> list[Path]:
+def has_any(*entries: str) -> Callable[[Path], bool]:
+    """For locate_root: a folder that holds at least one of these files or folders."""
+    return lambda place: any((place / entry).exists() for entry in entries)
+
+
+def list_places(name: str) -> list[Path]:
+    """Where a named dataset is looked for, in this order, when no root is given."""
     data = os.environ.get(DATA_VARIABLE)
     places = [Path("data") / name, Path("data")]
     return [Path(data) / name, *places] if data else places

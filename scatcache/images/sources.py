@@ -1,40 +1,81 @@
 """The table of sources: from what the user typed to something that lists and reads images."""
 
 import os
+import re
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from scatcache.errors import SourceError
+from scatcache.images.caltech101 import open_caltech101
 from scatcache.images.cifar10 import open_cifar10
-from scatcache.images.folder import open_folder
+from scatcache.images.dataset import open_dataset
+from scatcache.images.download import ARCHIVES, OnDownload, check_archive, choose_folder, download, find_archive
+from scatcache.images.folder import FOLDER_NAME, open_folder
+from scatcache.images.imagenet import open_imagenet
 from scatcache.images.keys import show_path
 from scatcache.images.listing import Listing, Row, Source
 from scatcache.images.photos import open_photos
-from scatcache.images.roots import locate_root
+from scatcache.images.roots import NotFound, list_places, locate_root
+from scatcache.images.stl10 import open_stl10
 
 __all__ = [
     "DESCRIPTIONS",
+    "DOWNLOADS",
+    "FOLDER_NAME",
     "SOURCES",
     "SPLITS",
+    "WITH_BACKGROUND",
     "Listing",
+    "OnDownload",
     "Row",
     "Source",
     "is_known_source",
     "locate_root",
+    "open_object",
     "open_source",
     "source_exists",
 ]
 
-# name -> opener(root, work_dir, beside)
-SOURCES: dict[str, Callable[[Path | None, Path | None, bool], Source]] = {
-    "cifar10": lambda root, work_dir, beside: open_cifar10(root, work_dir, beside=beside),
-    "photos": lambda root, work_dir, beside: open_photos(),
+
+@dataclass(frozen=True)
+class Place:
+    """Where a named source's files are, and where it may write; see open_source."""
+
+    root: Path | None
+    work_dir: Path | None
+    beside: bool = True
+    keep_background: bool = False
+
+
+SOURCES: dict[str, Callable[[Place], Source]] = {
+    "cifar10": lambda place: open_cifar10(place.root, place.work_dir, beside=place.beside),
+    "stl10": lambda place: open_stl10(place.root, place.work_dir, beside=place.beside),
+    "imagenet": lambda place: open_imagenet(place.root, place.work_dir),
+    "caltech101": lambda place: open_caltech101(place.root, place.work_dir, keep_background=place.keep_background),
+    "photos": lambda place: open_photos(),
 }
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+# Those whose official archive can be fetched.
+DOWNLOADS = tuple(ARCHIVES)
+# Those that have pictures of no class to keep or to drop.
+WITH_BACKGROUND = ("caltech101",)
 
 # What may be named on a command line before the files are looked at; "unlabeled" and its like included.
-SPLITS = {"cifar10": ("train", "test"), "photos": ("all",)}
+SPLITS = {
+    "cifar10": ("train", "test"),
+    "stl10": ("train", "test", "unlabeled"),
+    "imagenet": ("train", "val"),
+    "caltech101": ("all",),
+    "photos": ("all",),
+}
 DESCRIPTIONS = {
-    "cifar10": "train, test: cifar-10-batches-bin, cifar-10-batches-py, or their .tar.gz, under --root",
+    "cifar10": "train, test: cifar-10-batches-bin, cifar-10-batches-py, or their .tar.gz, under --root; or --download",
+    "stl10": "train, test, unlabeled (by name only): stl10_binary or its .tar.gz, under --root; or --download",
+    "imagenet": "train, val: ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz, or "
+    "class folders, under --root",
+    "caltech101": "all: 101_ObjectCategories, its .tar.gz, or caltech-101.zip, under --root; or --download",
     "photos": "all: the photographs in scikit-image's wheel, in 128 px crops; no files, no network",
 }
 
@@ -50,20 +91,67 @@ def source_exists(source: str | os.PathLike[str]) -> bool:
 
 
 def open_source(
-    source: str | os.PathLike[str], *, root: Path | None = None, work_dir: Path | None = None, beside: bool = True
+    source: str | os.PathLike[str],
+    *,
+    root: Path | None = None,
+    work_dir: Path | None = None,
+    beside: bool = True,
+    keep_background: bool = False,
+    fetch: bool = False,
+    on_download: OnDownload | None = None,
 ) -> Source:
     """Opens a dataset by name, or a folder of images.
 
-    root: where a named dataset lies; for a folder, where it lies now, if not at `source`. work_dir: where to unpack
-    an archive that lies in a read-only folder; beside=False: any archive, so that nothing is written but there.
+    root: where a named dataset lies; for a folder, where it lies now, if not at `source`. work_dir: where to keep what
+    is made of archives: indices, what is inflated, and what is unpacked where their folder is read-only;
+    beside=False: whatever is unpacked, so that nothing is written but there. keep_background: of caltech101, its
+    pictures of no class too. fetch: download the official archive where the dataset is not found, and take no other.
 
     Raises SourceError where source is unknown, or the dataset missing, malformed or contradictory.
     """
     root = None if root is None else Path(root)
     work_dir = None if work_dir is None else Path(work_dir)
+    if keep_background and source not in WITH_BACKGROUND:
+        raise SourceError(f"{show_path(source)} has no background class: leave --keep-background out")
     if is_known_source(source):
-        return SOURCES[os.fspath(source)](root, work_dir, beside)
+        name = os.fspath(source)
+        place = Place(root, work_dir, beside, keep_background)
+        return _open_official(name, place, on_download) if fetch else SOURCES[name](place)
+    if fetch:
+        find_archive(os.fspath(source))
     if root is None and not source_exists(source):
         raise SourceError(f"unknown source {show_path(source)!r}: expected {', '.join(SOURCES)}, or a folder")
     base_name = os.path.basename(os.path.abspath(source))
     return open_folder(Path(source) if root is None else root, base_name=base_name)
+
+
+def open_object(dataset: Any, *, name: str, version: str | None = None) -> Source:
+    """A dataset object, or a mapping of them by split, as a source; see open_dataset.
+
+    Raises SourceError for a name that another source bears, or that is unfit for a file, and where the object is none.
+    """
+    if not _NAME.fullmatch(name) or name in (*SOURCES, FOLDER_NAME):
+        reserved = ", ".join((*SOURCES, FOLDER_NAME))
+        raise SourceError(f"name is {name!r}: expected letters, digits, '_', '-' and '.', and none of {reserved}")
+    return open_dataset(dataset, name=name, version=version)
+
+
+def _open_official(name: str, place: Place, on_download: OnDownload | None) -> Source:
+    """The source from its official archive, which is fetched where there is nothing yet."""
+    archive = find_archive(name)
+    folder = choose_folder(name, place.root)
+    for known in [folder] if place.root is not None else list_places(name):
+        if (known / archive.name).exists():
+            check_archive(known / archive.name, archive)
+    try:
+        source = SOURCES[name](place)
+    except NotFound:
+        download(name, folder, on_download)
+        source = SOURCES[name](replace(place, root=folder))
+    if source.official is not True:
+        reason = source.warnings[0] if source.warnings else f"{source.root} holds unpacked files that have no md5"
+        raise SourceError(
+            f"{name}: {reason}: with --download only the official archive is taken: leave it out, or give "
+            f"another --root"
+        )
+    return source

@@ -7,18 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from scatcache.errors import SourceError
-from scatcache.images.sources import is_known_source, open_source
+from scatcache.job.opening import NamedObject, keeps_background
 from scatcache.job.planning import bound_bytes
-from scatcache.job.preparation import (
-    Prepared,
-    Settings,
-    check_out,
-    name_splits,
-    name_store,
-    prepare,
-    read_stored,
-)
+from scatcache.job.preparation import Prepared, Settings, check_out, name_splits, name_store, prepare, read_stored
 from scatcache.job.resources import free_disk_bytes
 
 
@@ -55,8 +46,10 @@ class JobPlan:
 
 
 def plan(
-    source: str | os.PathLike[str],
+    source: Any,
     *,
+    name: str | None = None,
+    version: str | None = None,
     root: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     J: int | None = None,
@@ -67,23 +60,24 @@ def plan(
     encoding: str | None = None,
     shard_images: int | None = None,
     seed: int | None = None,
+    keep_background: bool | None = None,
     split: str | Sequence[str] | None = None,
     device: str = "auto",
     backend: str = "auto",
+    overwrite: bool = False,
 ) -> JobPlan:
     """Says what extract() with the same arguments would do; arguments and errors are those of extract().
 
-    An archive that is still packed is unpacked into a temporary folder and forgotten.
+    An archive that is still packed is unpacked, a tar indexed, into a temporary folder and forgotten. Nothing is
+    downloaded.
     """
-    settings = Settings(J, L, max_order, size, limit, encoding, shard_images, seed)
-    if root is not None and not is_known_source(source):
-        raise SourceError(f"{source} is a folder, and its own root: leave --root out")
-    folder = check_out(out if out is not None else name_store(source, J))
-    stored = read_stored(folder, J)
+    settings = Settings(J, L, max_order, size, limit, encoding, shard_images, seed, keep_background)
+    named = NamedObject(source, name, version, None if root is None else Path(root))
+    folder = check_out(out if out is not None else name_store(named.store_name, J))
+    stored = read_stored(folder, J, overwrite=overwrite)
     splits = name_splits(split)
     with tempfile.TemporaryDirectory(prefix="scatcache-plan-") as scratch:
-        place = Path(root) if root is not None else None
-        opened = open_source(source, root=place, work_dir=Path(scratch), beside=False)
+        opened = named.open(Path(scratch), beside=False, keep_background=keeps_background(keep_background, stored))
         prepared = prepare(
             opened, folder, settings=settings, stored=stored, splits=splits, device=device, backend=backend
         )

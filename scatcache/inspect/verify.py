@@ -13,7 +13,7 @@ import numpy as np
 from scatcache.errors import StoreDamaged, StoreIncomplete, UnreadableImage
 from scatcache.images.decode import decode
 from scatcache.images.sources import Source
-from scatcache.job.preparation import open_stored_source
+from scatcache.job.opening import open_stored_source
 from scatcache.scattering.batched import BatchTransform, open_transform
 from scatcache.scattering.paths import channel_table
 from scatcache.store.files import to_json

@@ -8,6 +8,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Downloading:
+    """An archive on its way. file: its name; bytes so far, and in all (None where the server does not say)."""
+
+    file: str
+    bytes: int
+    total_bytes: int | None
+
+
+@dataclass(frozen=True)
 class JobPlanned:
     """Before any work. settings: the store's, in words; output_shapes: (n_channels, h, w) by split; bytes: upper bound
     of what the splits take; n_images, n_shards: of the splits asked for; n_done: shards that are kept; n_workers:
@@ -43,4 +52,4 @@ class JobFinished:
     store: str
 
 
-Event = JobPlanned | ShardFinished | JobFinished
+Event = Downloading | JobPlanned | ShardFinished | JobFinished

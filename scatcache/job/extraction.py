@@ -8,21 +8,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from scatcache.errors import ScatcacheError, SourceError
-from scatcache.images.sources import Source, is_known_source, open_source
-from scatcache.job.events import Event, JobPlanned
+from scatcache.errors import ScatcacheError
+from scatcache.images.sources import OnDownload, Source
+from scatcache.job.events import Downloading, Event, JobPlanned
+from scatcache.job.opening import NamedObject, keeps_background, open_stored_source
 from scatcache.job.options import RunOptions
-from scatcache.job.preparation import (
-    Prepared,
-    Settings,
-    check_out,
-    name_splits,
-    name_store,
-    open_stored_source,
-    prepare,
-    read_stored,
-)
+from scatcache.job.preparation import Prepared, Settings, check_out, name_splits, name_store, prepare, read_stored
 from scatcache.job.report import ExtractReport
 from scatcache.job.run import JobRun
 from scatcache.store.folder import StoreFolder
@@ -33,8 +26,10 @@ logger = logging.getLogger(__name__)
 
 
 def extract(
-    source: str | os.PathLike[str],
+    source: Any,
     *,
+    name: str | None = None,
+    version: str | None = None,
     root: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     J: int | None = None,
@@ -45,6 +40,7 @@ def extract(
     encoding: str | None = None,
     shard_images: int | None = None,
     seed: int | None = None,
+    keep_background: bool | None = None,
     split: str | Sequence[str] | None = None,
     device: str = "auto",
     backend: str = "auto",
@@ -53,34 +49,44 @@ def extract(
     decode_threads: int | None = None,
     scheduler: str | None = None,
     on_error: str = "skip",
+    download: bool = False,
     overwrite: bool = False,
     on_event: Callable[[Event], None] | None = None,
 ) -> ExtractReport:
     """Computes the scattering coefficients of a dataset into a Zarr store, or goes on where an earlier run stopped.
 
-    source: a name that `scatcache sources` lists, or a folder of images; root: where a named source's files are; out:
-    the store, SOURCE-J2.zarr in the working folder by default (with the J given).
+    source: a name that `scatcache sources` lists, a folder of images, or a dataset object, with `__len__` and
+    `__getitem__(index) -> (PIL image or uint8 (H, W, 3), label)` or `-> {"image": ..., "label": ...}`, or a mapping of
+    such objects by split. An object needs a name, and is read in this process, one item at a time; version: what tells
+    its pixels from those of another version, for the listing covers its length and labels alone. root: where a named
+    source's files are; out: the store, SOURCE-J2.zarr in the working folder by default (with the J given).
 
     Settings, fixed by a store's first run and taken from it when None: J (log2 of the largest scale; needed for a new
     store), L (angles), max_order (0, 1, 2), size (crop in pixels), limit (rows per split), encoding (float16,
-    float16raw, float32), shard_images (images per shard), seed (of the storage order).
+    float16raw, float32), shard_images (images per shard), seed (of the storage order), keep_background (of caltech101,
+    its pictures of no class too).
 
     The rest may change from run to run: split (which to add or resume; the source's default ones), device (auto, cpu,
     cuda), backend (auto, torch), workers (shards at once), processes (worker processes, not threads), decode_threads
     (per process), scheduler (address of a Dask scheduler), on_error (skip records an unreadable image, fail raises),
-    overwrite (delete the store first), on_event (called with JobPlanned, ShardFinished, JobFinished).
+    download (fetch the official archive where the dataset is not found, and take no other), overwrite (delete the
+    store first), on_event (called with Downloading, JobPlanned, ShardFinished, JobFinished).
 
     Raises SourceError, SettingsDiffer, StoreLocked, StoreDamaged, NotAStore, BackendUnavailable, UnreadableImage
     (on_error="fail"), ScatcacheError (no space, I/O), ValueError (a value out of range, J missing).
     """
-    settings = Settings(J, L, max_order, size, limit, encoding, shard_images, seed)
+    settings = Settings(J, L, max_order, size, limit, encoding, shard_images, seed, keep_background)
     options = RunOptions(device, backend, workers, processes, decode_threads, scheduler, on_error)
-    if root is not None and not is_known_source(source):
-        raise SourceError(f"{source} is a folder, and its own root: leave --root out")
-    folder = check_out(out if out is not None else name_store(source, J))
-    with explain_failures(folder):
+    named = NamedObject(source, name, version, None if root is None else Path(root))
+    folder = check_out(out if out is not None else name_store(named.store_name, J))
+    with explain_failures(folder), _forget_index(folder):
         stored = read_stored(folder, J, overwrite=overwrite)
-        opened = open_source(source, root=Path(root) if root is not None else None, work_dir=folder.job)
+        opened = named.open(
+            folder.job,
+            keep_background=keeps_background(keep_background, stored),
+            fetch=download,
+            on_download=_tell_download(on_event),
+        )
         asked = Asked(settings, name_splits(split), options, overwrite)
         return _run(opened, folder, asked=asked, stored=stored, on_event=on_event)
 
@@ -97,6 +103,7 @@ def resume(
     decode_threads: int | None = None,
     scheduler: str | None = None,
     on_error: str = "skip",
+    download: bool = False,
     on_event: Callable[[Event], None] | None = None,
 ) -> ExtractReport:
     """Goes on with a store by its own settings; the arguments and errors are those of extract().
@@ -107,9 +114,23 @@ def resume(
     folder = StoreFolder(store)
     manifest = folder.read_manifest()
     with explain_failures(folder):
-        source = open_stored_source(folder, manifest, root=Path(root) if root is not None else None)
+        source = open_stored_source(
+            folder,
+            manifest,
+            root=Path(root) if root is not None else None,
+            fetch=download,
+            on_download=_tell_download(on_event),
+        )
         splits = name_splits(split) or tuple(folder.splits(manifest)) or None
         return _run(source, folder, asked=Asked(Settings(), splits, options), stored=manifest, on_event=on_event)
+
+
+def _tell_download(on_event: Callable[[Event], None] | None) -> OnDownload:
+    def on_download(file: str, done: int, total: int | None) -> None:
+        if on_event is not None:
+            on_event(Downloading(file, done, total))
+
+    return on_download
 
 
 @dataclass(frozen=True)
@@ -164,6 +185,27 @@ def _log_warnings(event: Event) -> None:
             logger.warning(warning)
 
 
+# What sources keep in STORE.job: the indices of tars, and tars that were inflated.
+_KEPT = ("*.index.npz", "*.tar")
+
+
+@contextlib.contextmanager
+def _forget_index(folder: StoreFolder) -> Iterator[None]:
+    """A source that is refused before there is a lock leaves no STORE.job behind either."""
+    try:
+        yield
+    finally:
+        if folder.job.exists() and not folder.path.exists() and not (folder.job / "lock").exists():
+            _remove_kept(folder)
+
+
+def _remove_kept(folder: StoreFolder) -> None:
+    with contextlib.suppress(OSError):
+        for path in (path for pattern in _KEPT for path in folder.job.glob(pattern)):
+            path.unlink(missing_ok=True)
+        folder.job.rmdir()
+
+
 @contextlib.contextmanager
 def _forget_unborn(folder: StoreFolder) -> Iterator[None]:
     """A run that is refused before the store exists leaves nothing behind, STORE.job included."""
@@ -174,7 +216,7 @@ def _forget_unborn(folder: StoreFolder) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 (folder.job / "job.json").unlink(missing_ok=True)
                 (folder.job / "lock").unlink()
-                folder.job.rmdir()
+            _remove_kept(folder)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scatcache.images.sources import Row
+from scatcache.images.sources import Listing, Row
 from scatcache.spec import ScatteringSpec
 from scatcache.store.encodings import Encoding, find_encoding
 from scatcache.store.files import to_json
@@ -37,19 +37,33 @@ class ShardTask:
     rows_digest: str
 
 
-def order_rows(rows: Sequence[Row], *, seed: int, limit: int | None = None) -> RowTable:
-    """The rows of a split in storage order: by blake2b(seed, key), the first limit of them.
-
-    rows come sorted by key, each key once. The order of two keys never depends on the others, so that --limit keeps a
-    fair sample and the same rows lead at any limit.
-    """
+def choose_rows(rows: Sequence[Row], *, seed: int, limit: int | None) -> list[int]:
+    """Indices of the rows of a split in storage order: by blake2b(seed, key), the first limit of them."""
     seed_bytes = seed.to_bytes(8, "little")
 
     def place(index: int) -> tuple[bytes, str]:
         key = rows[index].key
         return hashlib.blake2b(key.encode("utf-8"), digest_size=16, key=seed_bytes).digest(), key
 
-    chosen = np.array(sorted(range(len(rows)), key=place)[:limit], np.int64)
+    return sorted(range(len(rows)), key=place)[:limit]
+
+
+def choose_folds(listing: Listing, *, seed: int, limit: int | None) -> tuple[tuple[int, ...], ...] | None:
+    """A listing's folds as source rows of the store: those of its indices that limit keeps, in their order."""
+    if listing.folds is None or limit is None or limit >= len(listing.rows):
+        return listing.folds
+    kept = sorted(choose_rows(listing.rows, seed=seed, limit=limit))
+    source_row = {index: row for row, index in enumerate(kept)}
+    return tuple(tuple(source_row[index] for index in fold if index in source_row) for fold in listing.folds)
+
+
+def order_rows(rows: Sequence[Row], *, seed: int, limit: int | None = None) -> RowTable:
+    """The rows of a split in storage order: by blake2b(seed, key), the first limit of them.
+
+    rows come sorted by key, each key once. The order of two keys never depends on the others, so that --limit keeps a
+    fair sample and the same rows lead at any limit.
+    """
+    chosen = np.array(choose_rows(rows, seed=seed, limit=limit), np.int64)
     source_index = np.empty(len(chosen), np.int64)
     source_index[np.argsort(chosen)] = np.arange(len(chosen))
     key = np.empty(len(chosen), object)
@@ -76,6 +90,7 @@ def lay_out(
     image_shape: tuple[int, int] | None,
     limit: int | None,
     shard_images: int | None,
+    folds: tuple[tuple[int, ...], ...] | None = None,
 ) -> SplitLayout:
     """The layout of one split; one whose images differ in size gets a placeholder of one row a shard."""
     n_rows = n_listed if limit is None else min(limit, n_listed)
@@ -83,7 +98,7 @@ def lay_out(
     if image_shape is not None:
         bytes_each = row_bytes(spec, image_shape, encoding)
         sizes = choose_sizes(n_rows, bytes_each, encoding=encoding, shard_images=shard_images)
-    return SplitLayout(n_rows, n_listed, listing, image_shape, *sizes)
+    return SplitLayout(n_rows, n_listed, listing, image_shape, *sizes, folds)
 
 
 def bound_bytes(manifest: Manifest, splits: Iterable[str]) -> int:

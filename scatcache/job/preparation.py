@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from scatcache.errors import ScatcacheError, SettingsDiffer, SourceError
-from scatcache.images.sources import Listing, Source, open_source
-from scatcache.job.planning import bound_bytes, lay_out, order_rows
-from scatcache.job.shard_task import with_retries
+from scatcache.images.sources import FOLDER_NAME, Listing, Source
+from scatcache.job.planning import bound_bytes, choose_folds, lay_out, order_rows
+from scatcache.job.reading import with_retries
 from scatcache.scattering.filters import filter_bank_hash
 from scatcache.spec import ScatteringSpec
 from scatcache.store.encodings import DEFAULT_ENCODING, find_encoding
-from scatcache.store.files import TEMPORARY_SUFFIX, to_json, write_atomically
+from scatcache.store.files import TEMPORARY_SUFFIX
 from scatcache.store.folder import StoreFolder
 from scatcache.store.manifest import Manifest, differing_fields
 from scatcache.store.rows import RowTable
@@ -28,7 +28,7 @@ MAX_SEED = 2**63 - 1
 @dataclass(frozen=True)
 class Settings:
     """What shapes a store's bytes, as typed; None: taken from the store, else the default (J and its kin:
-    ScatteringSpec; size: the source's; seed: DEFAULT_SEED; limit, shard_images: none)."""
+    ScatteringSpec; size: the source's; seed: DEFAULT_SEED; limit, shard_images: none; keep_background: no)."""
 
     J: int | None = None
     L: int | None = None
@@ -38,6 +38,7 @@ class Settings:
     encoding: str | None = None
     shard_images: int | None = None
     seed: int | None = None
+    keep_background: bool | None = None
 
     def __post_init__(self) -> None:
         for name, low in (
@@ -108,7 +109,7 @@ def name_splits(split: str | Sequence[str] | None) -> tuple[str, ...] | None:
 
 def check_place(source: Source, folder: StoreFolder) -> None:
     """Raises ScatcacheError for a store among the images, which the next listing would take for a class."""
-    if source.name == "folder" and source.root is not None:
+    if source.name == FOLDER_NAME and source.root is not None:
         root = Path(os.path.realpath(source.root))
         if folder.path == root or root in folder.path.parents:
             raise ScatcacheError(f"{folder.path} would lie among the images of {root}: choose an --out outside")
@@ -157,7 +158,7 @@ def check_splits(source: Source, splits: tuple[str, ...] | None) -> tuple[str, .
     """The splits asked for, in the source's order. Raises SourceError for one that the source has not."""
     unknown = [split for split in splits or () if split not in source.splits]
     if unknown:
-        name = source.root if source.name == "folder" else source.name
+        name = source.root if source.name == FOLDER_NAME else source.name
         raise SourceError(f"{name} has no split {unknown[0]!r}: expected one of {', '.join(source.splits)}")
     chosen = splits or source.default_splits
     return tuple(split for split in source.splits if split in chosen)
@@ -177,6 +178,7 @@ def make_manifest(
     size = _pick(settings.size, stored and stored.size, None if stored else source.default_size)
     limit = _pick(settings.limit, stored and stored.limit, None)
     shard_images = _pick(settings.shard_images, stored and stored.shard_images, None)
+    seed = _pick(settings.seed, stored and stored.seed, DEFAULT_SEED)
     layouts = {}
     for split, listing in listings.items():
         image_shape = _find_shape(source, split, listing, size=size, stored=stored, wanted=split in splits)
@@ -190,6 +192,7 @@ def make_manifest(
             image_shape=_fits(spec, image_shape),
             limit=limit,
             shard_images=shard_images,
+            folds=choose_folds(listing, seed=seed, limit=limit),
         )
     return Manifest(
         spec=spec,
@@ -197,12 +200,13 @@ def make_manifest(
         encoding=encoding,
         size=size,
         limit=limit,
-        seed=_pick(settings.seed, stored and stored.seed, DEFAULT_SEED),
+        seed=seed,
         shard_images=shard_images,
         source=source.name,
         official=source.official,
         classes=source.classes,
         splits=layouts,
+        source_options=source.options,
     )
 
 
@@ -293,34 +297,3 @@ def choose_backend(device: str, backend: str) -> tuple[str, str, str]:
     resolve_device(device)
     name = resolve_backend(backend)
     return device, name, why if backend == "auto" else f"{why}, {backend} was asked for"
-
-
-def remember(folder: StoreFolder, **values: Any) -> None:
-    """Keeps comfort for later runs (the source's root, times, host) in STORE.job/job.json."""
-    known = recall(folder)
-    folder.job.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder.job / "job.json", to_json({**known, **values}, indent=2))
-
-
-def recall(folder: StoreFolder) -> dict[str, Any]:
-    """What remember() kept, {} where it is gone or not readable."""
-    try:
-        known = json.loads((folder.job / "job.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
-
-
-def open_stored_source(folder: StoreFolder, manifest: Manifest, *, root: Path | None) -> Source:
-    """The source a store was made from, found under root, or where the last run found it.
-
-    Raises SourceError where neither is known.
-    """
-    known = recall(folder).get("root")
-    if root is None and isinstance(known, str):
-        root = Path(known)
-    if manifest.source != "folder":
-        return open_source(manifest.source, root=root, work_dir=folder.job)
-    if root is None:
-        raise SourceError(f"{folder.path} does not remember where its images are: name their folder with --root")
-    return open_source(os.path.join(root, ""), work_dir=folder.job)

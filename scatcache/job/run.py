@@ -15,9 +15,10 @@ from typing import Any
 from scatcache.errors import ScatcacheError, SourceError, StoreDamaged
 from scatcache.job.events import Event, JobFinished, JobPlanned, ShardFinished
 from scatcache.job.executors import open_cluster, run_tasks
+from scatcache.job.opening import remember
 from scatcache.job.options import RunOptions
 from scatcache.job.planning import ShardTask, plan_tasks
-from scatcache.job.preparation import Prepared, remember
+from scatcache.job.preparation import Prepared
 from scatcache.job.report import ExtractReport, SplitReport
 from scatcache.job.resources import count_cores, folder_bytes, free_disk_bytes, free_memory_bytes
 from scatcache.job.shard_task import ShardJob, compute_shard, stop_job
@@ -98,8 +99,11 @@ class JobRun:
     def _choose_workers(self) -> tuple[int, tuple[str, ...]]:
         """(workers, the GPUs that get a process each)."""
         options = self.options
+        in_process = self.prepared.source.in_process
+        if in_process and (options.processes or options.scheduler is not None):
+            raise ValueError("a dataset object is read in this process alone: leave processes and scheduler out")
         if self.prepared.device == "cuda" and options.scheduler is None:
-            gpus = find_gpus()[: options.workers]
+            gpus = find_gpus()[: 1 if in_process else options.workers]
             # One GPU needs no second process, and a script without a main guard works then.
             return len(gpus), gpus if len(gpus) > 1 or options.processes else ()
         if options.workers is not None:

@@ -1,22 +1,21 @@
 """One shard: read, decode, transform, encode and write its rows, overlapped; the same code in every executor."""
 
-import errno
 import importlib.metadata
 import platform
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from scatcache.errors import ScatcacheError, UnreadableImage
+from scatcache.errors import UnreadableImage
 from scatcache.images.decode import decode
 from scatcache.images.sources import Source
 from scatcache.job.planning import ShardTask
+from scatcache.job.reading import ShardReads
 from scatcache.store.encodings import Encoding, find_encoding
 from scatcache.store.folder import StoreFolder
 from scatcache.store.manifest import Manifest
@@ -24,13 +23,8 @@ from scatcache.store.receipts import Receipt, Unreadable
 from scatcache.store.shard_file import ShardWriter
 from scatcache.version import __version__
 
-# A file server that restarts is back within these; a disk that is gone is not.
-TRANSIENT_ERRNOS = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR)
-RETRY_PAUSES_S = (0.2, 1.0, 3.0)
 # Decoded batches waiting for the transform, and transformed ones waiting to be written.
 N_BATCHES_AHEAD = 2
-
-Result = TypeVar("Result")
 
 PACKAGES = ("torch", "numpy", "pillow", "numcodecs")
 
@@ -79,11 +73,12 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
     transform = _find_transform(job, task.split)
     encoding = find_encoding(job.manifest.encoding)
     path = folder.shard(task.split, task.shard)
-    with ShardWriter(path, n_chunks=layout.n_chunks) as writer:
+    reads = ShardReads(job.source, task.split, task.keys)
+    with reads, ShardWriter(path, n_chunks=layout.n_chunks) as writer:
         sink = ShardSink(writer, encoding, chunk_images=layout.chunk_images, n_channels=job.manifest.spec.n_channels)
         with ThreadPoolExecutor(1, thread_name_prefix="scatcache-write") as writing:
             pending: deque[Future[None]] = deque()
-            for images, reasons in _decode_batches(job, task, transform.batch_images):
+            for images, reasons in _decode_batches(job, task, reads, transform.batch_images):
                 coefficients = np.empty((len(images), *_row_shape(job, task.split)), encoding.dtype)
                 transform(images, coefficients)
                 pending.append(writing.submit(sink.append, coefficients, [reason is None for reason in reasons]))
@@ -176,7 +171,9 @@ def _row_shape(job: ShardJob, split: str) -> tuple[int, int, int]:
     return job.manifest.spec.output_shape(*image_shape)
 
 
-def _decode_batches(job: ShardJob, task: ShardTask, batch_images: int) -> Iterator[tuple[np.ndarray, list[str | None]]]:
+def _decode_batches(
+    job: ShardJob, task: ShardTask, reads: ShardReads, batch_images: int
+) -> Iterator[tuple[np.ndarray, list[str | None]]]:
     """(uint8 (n, H, W, 3), reason per image) batch by batch, decoded ahead in the process's decoding threads."""
     pool = _find_pool(job.decode_threads)
     batches = [task.keys[start : start + batch_images] for start in range(0, len(task.keys), batch_images)]
@@ -184,7 +181,7 @@ def _decode_batches(job: ShardJob, task: ShardTask, batch_images: int) -> Iterat
     try:
         for position in range(len(batches) + N_BATCHES_AHEAD):
             if position < len(batches):
-                ahead.append(_start_batch(pool, job, task.split, batches[position]))
+                ahead.append(_start_batch(pool, job, task.split, batches[position], reads))
             if position >= N_BATCHES_AHEAD:
                 if job.job_id in _stopped:
                     raise JobStopped
@@ -197,7 +194,7 @@ def _decode_batches(job: ShardJob, task: ShardTask, batch_images: int) -> Iterat
 
 
 def _start_batch(
-    pool: ThreadPoolExecutor, job: ShardJob, split: str, keys: tuple[str, ...]
+    pool: ThreadPoolExecutor, job: ShardJob, split: str, keys: tuple[str, ...], reads: ShardReads
 ) -> tuple[np.ndarray, list[Future[list[str | None]]]]:
     image_shape = job.manifest.splits[split].image_shape
     assert image_shape is not None
@@ -205,20 +202,22 @@ def _start_batch(
     step = -(-len(keys) // job.decode_threads)
     starts = range(0, len(keys), step)
     futures = [
-        pool.submit(_decode_rows, job, split, keys[start : start + step], images[start : start + step])
+        pool.submit(_decode_rows, job, split, keys[start : start + step], images[start : start + step], reads)
         for start in starts
     ]
     return images, futures
 
 
-def _decode_rows(job: ShardJob, split: str, keys: tuple[str, ...], images: np.ndarray) -> list[str | None]:
+def _decode_rows(
+    job: ShardJob, split: str, keys: tuple[str, ...], images: np.ndarray, reads: ShardReads
+) -> list[str | None]:
     """Fills images (n, H, W, 3) with the decoded rows; returns why each could not be, None where it could."""
     reasons: list[str | None] = []
     for key, image in zip(keys, images, strict=True):
         if job.job_id in _stopped:
             raise JobStopped
         try:
-            decoded = decode(read_with_retries(job.source, split, key), size=job.manifest.size)
+            decoded = decode(reads.read(key), size=job.manifest.size)
             if decoded.shape != image.shape:
                 found, expected = ("x".join(map(str, shape[:2])) for shape in (decoded.shape, image.shape))
                 raise UnreadableImage(f"it is {found} pixels, the split is {expected}")
@@ -230,35 +229,6 @@ def _decode_rows(job: ShardJob, split: str, keys: tuple[str, ...], images: np.nd
             image[...] = decoded
             reasons.append(None)
     return reasons
-
-
-def with_retries(call: Callable[[], Result]) -> Result:
-    """What call() returns; failures that pass (TRANSIENT_ERRNOS) are tried again after RETRY_PAUSES_S."""
-    for pause_s in RETRY_PAUSES_S:
-        try:
-            return call()
-        except OSError as error:
-            if error.errno not in TRANSIENT_ERRNOS:
-                raise
-            time.sleep(pause_s)
-    return call()
-
-
-def read_with_retries(source: Source, split: str, key: str) -> bytes | np.ndarray:
-    """What source.read returns; transient failures of the machine are retried.
-
-    Raises ScatcacheError naming the key where the machine goes on failing.
-    """
-    try:
-        return with_retries(lambda: source.read(split, key))
-    except OSError as error:
-        if error.errno is None:
-            raise UnreadableImage(str(error)) from error
-        tries = f" ({len(RETRY_PAUSES_S) + 1} tries)" if error.errno in TRANSIENT_ERRNOS else ""
-        raise ScatcacheError(
-            f"{split}: {key}: {error.strerror}{tries}: mend what holds the files, then give the same command "
-            f"again: it goes on from here"
-        ) from error
 
 
 def _find_transform(job: ShardJob, split: str) -> Any:

@@ -38,7 +38,8 @@ class Cache:
         self._stored_row[reader.rows.source_index] = np.arange(len(reader.rows))
         self.labels: npt.NDArray[np.int64] = reader.rows.label[self._stored_row]
         self.keys: list[str] = reader.rows.key[self._stored_row].tolist()
-        self.folds: list[npt.NDArray[np.int64]] | None = None
+        folds = reader.layout.folds
+        self.folds = None if folds is None else [np.array(fold, np.int64) for fold in folds]
 
     @property
     def split(self) -> str:

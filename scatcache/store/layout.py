@@ -19,7 +19,8 @@ class SplitLayout:
     """One split's rows, in storage order, cut into shards of shard_images rows and those into chunks.
 
     n_rows: rows stored; n_listed: rows of the source before any limit; listing: hash of the source's listing;
-    image_shape: (height, width) in pixels of every image, None where the source's sizes differ.
+    image_shape: (height, width) in pixels of every image, None where the source's sizes differ; folds: source rows of
+    each of the dataset's own folds, None where it has none.
     """
 
     n_rows: int
@@ -28,6 +29,7 @@ class SplitLayout:
     image_shape: tuple[int, int] | None
     shard_images: int
     chunk_images: int
+    folds: tuple[tuple[int, ...], ...] | None = None
 
     @property
     def n_shards(self) -> int:
@@ -44,18 +46,25 @@ class SplitLayout:
         return range(start, min(start + self.shard_images, self.n_rows))
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "image_shape": list(self.image_shape) if self.image_shape else None}
+        """Folds as one line of text each, where there are any: a number a line would be most of the manifest."""
+        fields = {**asdict(self), "image_shape": list(self.image_shape) if self.image_shape else None}
+        del fields["folds"]
+        folds = {} if self.folds is None else {"folds": [" ".join(map(str, fold)) for fold in self.folds]}
+        return {**fields, **folds}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "SplitLayout":
         """Raises KeyError, TypeError, ValueError for missing, malformed or contradictory fields."""
-        shape = fields["image_shape"]
-        layout = cls(**{**fields, "image_shape": tuple(shape) if shape else None})
+        shape, lines = fields["image_shape"], fields.get("folds")
+        folds = None if lines is None else tuple(tuple(map(int, line.split())) for line in lines)
+        layout = cls(**{**fields, "image_shape": tuple(shape) if shape else None, "folds": folds})
         sizes = (layout.shard_images, layout.chunk_images, *(layout.image_shape or (1, 1)))
         if any(type(value) is not int for value in (layout.n_rows, layout.n_listed, *sizes)):
             raise TypeError("a count or size is no integer")
         if min(layout.n_rows, layout.n_listed) < 0 or min(sizes) < 1 or layout.shard_images % layout.chunk_images:
             raise ValueError("the counts and sizes contradict each other")
+        if not all(0 <= row < layout.n_rows for fold in folds or () for row in fold):
+            raise ValueError("a fold holds a row that the split has not")
         return layout
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from scatcache.errors import NotAStore, StoreDamaged
@@ -21,8 +21,8 @@ DECODER = "pillow-rgb-1"
 class Manifest:
     """What made a store. spec and filter_bank: the transform; size: crop in pixels or None for native sizes;
     limit: rows kept of each split or None; encoding: a name of ENCODINGS; seed: of the storage order; shard_images:
-    as typed or None; source, official: where pixels came from; classes: names that labels index; splits: every
-    split of the source, stored or not.
+    as typed or None; source, official, source_options: where pixels came from, and what else was chosen of it;
+    classes: names that labels index; splits: every split of the source, stored or not.
     """
 
     spec: ScatteringSpec
@@ -36,6 +36,7 @@ class Manifest:
     official: bool | None
     classes: tuple[str, ...]
     splits: dict[str, SplitLayout]
+    source_options: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -45,7 +46,7 @@ class Manifest:
             "pixel_scale": PIXEL_SCALE,
             "preprocessing": {"size": self.size},
             "decoder": DECODER,
-            "source": {"name": self.source, "official": self.official},
+            "source": {**self.source_options, "name": self.source, "official": self.official},
             "encoding": self.encoding,
             "seed": self.seed,
             "limit": self.limit,
@@ -71,6 +72,7 @@ class Manifest:
                 official=fields["source"]["official"],
                 classes=tuple(fields["classes"]),
                 splits={name: SplitLayout.from_dict(layout) for name, layout in fields["splits"].items()},
+                source_options={k: v for k, v in fields["source"].items() if k not in ("name", "official")},
             )
             for layout in manifest.splits.values():
                 if layout.image_shape is not None:

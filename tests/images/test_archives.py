@@ -28,8 +28,10 @@ def archive(tmp_path):
     return path
 
 
-def unpack(archive, work_dir=None):
-    return unpack_folder(archive, "wanted", required=list(CONTENT), optional=["meta"], work_dir=work_dir)
+def unpack(archive, work_dir=None, max_bytes=2**20):
+    return unpack_folder(
+        archive, "wanted", required=list(CONTENT), optional=["meta"], max_bytes=max_bytes, work_dir=work_dir
+    )
 
 
 def list_beside(archive: Path):

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from scatcache.errors import SourceError
-from scatcache.images.roots import locate_root
+from scatcache.images.roots import has_any, locate_root
 
 
 @pytest.fixture(autouse=True)
@@ -21,24 +21,24 @@ def put(folder: str) -> Path:
 def test_places_are_looked_in_in_this_order(monkeypatch):
     monkeypatch.setenv("SCATCACHE_DATA", "elsewhere")
     last = put("data")
-    assert locate_root("name", None, ["wanted.tar"]) == last
+    assert locate_root("name", None, "wanted.tar", holds=has_any("wanted.tar")) == last
     middle = put("data/name")
-    assert locate_root("name", None, ["wanted.tar"]) == middle
+    assert locate_root("name", None, "wanted.tar", holds=has_any("wanted.tar")) == middle
     first = put("elsewhere/name")
-    assert locate_root("name", None, ["wanted.tar"]) == first
+    assert locate_root("name", None, "wanted.tar", holds=has_any("wanted.tar")) == first
 
 
 def test_a_given_root_is_the_only_place():
     put("data")
     with pytest.raises(SourceError, match="--root"):
-        locate_root("name", Path("other"), ["wanted.tar"])
+        locate_root("name", Path("other"), "wanted.tar", holds=has_any("wanted.tar"))
 
 
 def test_the_error_lists_places_files_and_what_to_do(monkeypatch):
     monkeypatch.setenv("SCATCACHE_DATA", "elsewhere")
     Path("data").mkdir()
     with pytest.raises(SourceError) as caught:
-        locate_root("name", None, ["one.tar", "two/"])
+        locate_root("name", None, "one.tar, two/", holds=has_any("one.tar", "two/"))
     message = str(caught.value)
     for part in (
         "elsewhere/name (no such folder)",

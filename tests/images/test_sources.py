@@ -21,7 +21,10 @@ def save_image(path: Path):
 
 
 def test_an_unknown_name_lists_the_names_or_a_folder():
-    with pytest.raises(SourceError, match=r"unknown source 'cifar11': expected cifar10, photos, or a folder"):
+    with pytest.raises(
+        SourceError,
+        match=r"unknown source 'cifar11': expected cifar10, stl10, imagenet, caltech101, photos, or a folder",
+    ):
         open_source("cifar11")
 
 
@@ -70,4 +73,4 @@ def test_every_source_of_the_table_fits_the_protocol(tmp_path):
         assert copy.list_rows(split).hash == listing.hash
         first, second = source.read(split, listing.rows[0].key), copy.read(split, listing.rows[0].key)
         assert np.array_equal(first, second)
-    assert list(SOURCES) == ["cifar10", "photos"]
+    assert list(SOURCES) == ["cifar10", "stl10", "imagenet", "caltech101", "photos"]

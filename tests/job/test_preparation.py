@@ -6,19 +6,9 @@ import torch
 
 from scatcache.errors import BackendUnavailable, NotAStore, ScatcacheError, SettingsDiffer, SourceError
 from scatcache.images.sources import open_source
-from scatcache.job import preparation
-from scatcache.job.preparation import (
-    Settings,
-    check_out,
-    check_splits,
-    choose_backend,
-    make_spec,
-    name_store,
-    open_stored_source,
-    prepare,
-    recall,
-    remember,
-)
+from scatcache.job import opening
+from scatcache.job.opening import open_stored_source, recall, remember
+from scatcache.job.preparation import Settings, check_out, check_splits, choose_backend, make_spec, name_store, prepare
 from scatcache.spec import ScatteringSpec
 from scatcache.store.folder import StoreFolder
 from tests.runs import list_files, make_images
@@ -244,7 +234,7 @@ def test_remembering_is_whole_or_not_at_all(folder, monkeypatch):
     def fail(path, data):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(preparation, "write_atomically", fail)
+    monkeypatch.setattr(opening, "write_atomically", fail)
     with pytest.raises(OSError, match="No space"):
         remember(folder, root="/other")
     assert json.loads((folder.job / "job.json").read_text()) == {"root": "/data"}

@@ -7,8 +7,9 @@ from scatcache.errors import ScatcacheError, SourceError
 from scatcache.images.sources import open_source
 from scatcache.job import run
 from scatcache.job.events import JobFinished, JobPlanned, ShardFinished
+from scatcache.job.opening import recall
 from scatcache.job.options import RunOptions
-from scatcache.job.preparation import Settings, prepare, recall
+from scatcache.job.preparation import Settings, prepare
 from scatcache.job.run import JobRun, find_gpus
 from scatcache.store.folder import StoreFolder
 from tests.runs import find_differences, list_receipts, list_temporaries, make_images

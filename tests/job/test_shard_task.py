@@ -10,16 +10,16 @@ import pytest
 from scatcache.errors import ScatcacheError, UnreadableImage
 from scatcache.images.folder import FolderSource
 from scatcache.images.sources import open_source
-from scatcache.job import shard_task
+from scatcache.job import reading, shard_task
 from scatcache.job.planning import plan_tasks
 from scatcache.job.preparation import Settings, prepare
+from scatcache.job.reading import read_with_retries
 from scatcache.job.shard_task import (
     N_BATCHES_AHEAD,
     JobStopped,
     ShardJob,
     ShardSink,
     compute_shard,
-    read_with_retries,
     stop_job,
 )
 from scatcache.scattering.paths import channel_table
@@ -33,7 +33,7 @@ from tests.runs import list_temporaries, make_images
 def pauses(monkeypatch):
     """The pauses between tries, noted instead of slept."""
     slept = []
-    monkeypatch.setattr(shard_task.time, "sleep", slept.append)
+    monkeypatch.setattr(reading.time, "sleep", slept.append)
     return slept
 
 
@@ -203,7 +203,9 @@ def test_bytes_do_not_depend_on_the_batches(tmp_path, monkeypatch, batch_images)
     expected = [compute_shard(whole, task) for task in tasks]
     parted, _, _ = make_job(tmp_path, name="parted.zarr")
     decode = shard_task._decode_batches
-    monkeypatch.setattr(shard_task, "_decode_batches", lambda job, task, _: decode(job, task, batch_images))
+    monkeypatch.setattr(
+        shard_task, "_decode_batches", lambda job, task, reads, _: decode(job, task, reads, batch_images)
+    )
     assert [compute_shard(parted, task) for task in tasks] == expected
 
 
@@ -280,7 +282,7 @@ def test_no_batch_waits_beyond_those_ahead(tmp_path, monkeypatch):
         written.append(1)
 
     batches = shard_task._decode_batches
-    monkeypatch.setattr(shard_task, "_decode_batches", lambda job, task, _: batches(job, task, 1))
+    monkeypatch.setattr(shard_task, "_decode_batches", lambda job, task, reads, _: batches(job, task, reads, 1))
     monkeypatch.setattr(shard_task, "_start_batch", count)
     monkeypatch.setattr(ShardSink, "append", write)
     monkeypatch.setattr(ShardSink, "finish", lambda sink: None)

@@ -1,0 +1,136 @@
+"""From what was asked to an opened source: a dataset object, a named dataset, a folder, or what a store remembers."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scatcache.errors import SourceError
+from scatcache.images.sources import (
+    FOLDER_NAME,
+    OnDownload,
+    Source,
+    is_known_source,
+    open_object,
+    open_source,
+)
+from scatcache.store.files import to_json, write_atomically
+from scatcache.store.folder import StoreFolder
+from scatcache.store.manifest import Manifest
+
+
+def remember(folder: StoreFolder, **values: Any) -> None:
+    """Keeps comfort for later runs (the source's root, times, host) in STORE.job/job.json."""
+    known = recall(folder)
+    folder.job.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder.job / "job.json", to_json({**known, **values}, indent=2))
+
+
+def recall(folder: StoreFolder) -> dict[str, Any]:
+    """What remember() kept, {} where it is gone or not readable."""
+    try:
+        known = json.loads((folder.job / "job.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+@dataclass(frozen=True)
+class NamedObject:
+    """What extract was given to read from: a dataset object with its name and version, or a source's name or folder.
+
+    Raises SourceError where the arguments do not go together.
+    """
+
+    source: Any
+    name: str | None = None
+    version: str | None = None
+    root: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.is_object:
+            if self.name is None:
+                kind = type(self.source).__name__
+                raise SourceError(f"a {kind} needs a name to call its store by: give name='...'")
+            if self.root is not None:
+                raise SourceError("a dataset object has no files of its own: leave root out")
+        elif self.name is not None or self.version is not None:
+            raise SourceError(f"name and version go with dataset objects, {self.source} is none: leave them out")
+        elif self.root is not None and not is_known_source(self.source):
+            raise SourceError(f"{self.source} is a folder, and its own root: leave --root out")
+
+    @property
+    def is_object(self) -> bool:
+        return not isinstance(self.source, str | os.PathLike)
+
+    @property
+    def store_name(self) -> Any:
+        """What a store is called after by default."""
+        return self.name if self.is_object else self.source
+
+    def open(
+        self,
+        work_dir: Path,
+        *,
+        beside: bool = True,
+        keep_background: bool = False,
+        fetch: bool = False,
+        on_download: OnDownload | None = None,
+    ) -> Source:
+        """The source; see open_source and open_object, and what they raise."""
+        if not self.is_object:
+            return open_source(
+                self.source,
+                root=self.root,
+                work_dir=work_dir,
+                beside=beside,
+                keep_background=keep_background,
+                fetch=fetch,
+                on_download=on_download,
+            )
+        if keep_background or fetch:
+            raise SourceError("a dataset object is taken as it is: leave keep_background and download out")
+        assert self.name is not None, "__post_init__ demands one"
+        return open_object(self.source, name=self.name, version=self.version)
+
+
+def keeps_background(typed: bool | None, stored: Manifest | None) -> bool:
+    """Whether the source's pictures of no class count: as typed, else as the store has it, else not."""
+    if typed is None and stored is not None:
+        typed = stored.source_options.get("keep_background")
+    return bool(typed)
+
+
+def open_stored_source(
+    folder: StoreFolder,
+    manifest: Manifest,
+    *,
+    root: Path | None,
+    fetch: bool = False,
+    on_download: OnDownload | None = None,
+) -> Source:
+    """The source a store was made from, found under root, or where the last run found it.
+
+    Raises SourceError where neither is known, or it was a dataset object.
+    """
+    known = recall(folder).get("root")
+    if root is None and isinstance(known, str):
+        root = Path(known)
+    if is_known_source(manifest.source):
+        return open_source(
+            manifest.source,
+            root=root,
+            work_dir=folder.job,
+            keep_background=keeps_background(None, manifest),
+            fetch=fetch,
+            on_download=on_download,
+        )
+    if manifest.source != FOLDER_NAME:
+        name = manifest.source
+        raise SourceError(
+            f"{folder.path} was made from a dataset object: go on with scatcache.extract(dataset, name={name!r}, ...)"
+        )
+    if root is None:
+        raise SourceError(f"{folder.path} does not remember where its images are: name their folder with --root")
+    return open_source(os.path.join(root, ""), work_dir=folder.job)

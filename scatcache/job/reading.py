@@ -1,0 +1,123 @@
+"""Reading the images of one shard: in any order where each is a file, in the archive's order where it is not."""
+
+import errno
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import numpy as np
+
+from scatcache.errors import ScatcacheError, UnreadableImage
+from scatcache.images.sources import Source
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# A file server that restarts is back within these; a disk that is gone is not.
+TRANSIENT_ERRNOS = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR)
+RETRY_PAUSES_S = (0.2, 1.0, 3.0)
+# Encoded images held ahead of decoding, twice per worker. A shard of photographs is some 10 MB of them.
+WINDOW_BYTES = 32 * 2**20
+
+Result = TypeVar("Result")
+
+
+def with_retries(call: Callable[[], Result]) -> Result:
+    """What call() returns; failures that pass (TRANSIENT_ERRNOS) are tried again after RETRY_PAUSES_S."""
+    for pause_s in RETRY_PAUSES_S:
+        try:
+            return call()
+        except OSError as error:
+            if error.errno not in TRANSIENT_ERRNOS:
+                raise
+            time.sleep(pause_s)
+    return call()
+
+
+def read_with_retries(source: Source, split: str, key: str) -> "bytes | np.ndarray | Image":
+    """What source.read returns; transient failures of the machine are retried.
+
+    Raises ScatcacheError naming the key where the machine goes on failing.
+    """
+    try:
+        return with_retries(lambda: source.read(split, key))
+    except OSError as error:
+        if error.errno is None:
+            raise UnreadableImage(str(error)) from error
+        tries = f" ({len(RETRY_PAUSES_S) + 1} tries)" if error.errno in TRANSIENT_ERRNOS else ""
+        raise ScatcacheError(
+            f"{split}: {key}: {error.strerror}{tries}: mend what holds the files, then give the same command "
+            f"again: it goes on from here"
+        ) from error
+
+
+class ShardReads:
+    """The images of one shard, asked for by key, each once, about in the order of keys, from several threads.
+
+    Those that lie in an archive are read ahead by one thread: windows of WINDOW_BYTES of them, within each in the order
+    of the archive, so that a disk is passed over in one direction. Others are read by whoever asks. Use as a context.
+    """
+
+    def __init__(self, source: Source, split: str, keys: Sequence[str]):
+        self._source, self._split = source, split
+        self._windows = cut_windows([(key, source.locate(split, key)) for key in keys])
+        self._window_of = {key: number for number, window in enumerate(self._windows) for key in window}
+        self._ahead: dict[int, Future[dict[str, bytes | np.ndarray | Image | ScatcacheError]]] = {}
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="scatcache-read") if self._windows else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def read(self, key: str) -> "bytes | np.ndarray | Image":
+        """One image. Raises what read_with_retries raises."""
+        number = self._window_of.get(key)
+        if number is None:
+            return read_with_retries(self._source, self._split, key)
+        found = self._start(number).result().pop(key)
+        if isinstance(found, ScatcacheError):
+            raise found
+        return found
+
+    def _start(self, number: int) -> "Future[dict[str, bytes | np.ndarray | Image | ScatcacheError]]":
+        """The window of this number, started together with the next where it has not been yet."""
+        assert self._pool is not None
+        with self._lock:
+            for upcoming in range(number, min(number + 2, len(self._windows))):
+                if upcoming not in self._ahead:
+                    self._ahead[upcoming] = self._pool.submit(self._read_window, self._windows[upcoming])
+            return self._ahead[number]
+
+    def _read_window(self, keys: list[str]) -> "dict[str, bytes | np.ndarray | Image | ScatcacheError]":
+        found: dict[str, bytes | np.ndarray | Image | ScatcacheError] = {}
+        for key in keys:
+            try:
+                found[key] = read_with_retries(self._source, self._split, key)
+            except ScatcacheError as error:
+                found[key] = error
+        return found
+
+
+def cut_windows(places: Sequence[tuple[str, tuple[int, int] | None]]) -> list[list[str]]:
+    """Keys that have a place (offset, bytes), in runs of WINDOW_BYTES at most, or of one, each sorted by offset."""
+    windows: list[list[tuple[int, str]]] = []
+    held = WINDOW_BYTES
+    for key, place in places:
+        if place is None:
+            continue
+        offset, n_bytes = place
+        if held + n_bytes > WINDOW_BYTES:
+            windows.append([])
+            held = 0
+        windows[-1].append((offset, key))
+        held += n_bytes
+    return [[key for _, key in sorted(window)] for window in windows]
