@@ -94,7 +94,7 @@ def _extract(archive: Path, folder: str, wanted: set[str], target: Path, max_byt
         with tarfile.open(fileobj=reader, mode="r:") as tar:
             for member in tar:
                 parent, _, name = member.name.removeprefix("./").rpartition("/")
-                if parent == folder and name in wanted and member.isreg():
+                if parent == folder and name in wanted and member.isreg() and not member.issparse():
                     _write_member(tar, member, target / name)
         while reader.read(_BLOCK_BYTES):
             pass

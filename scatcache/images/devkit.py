@@ -14,7 +14,7 @@ from typing import IO, Any, cast
 from scatcache.errors import SourceError
 from scatcache.images.archives import MALFORMED
 from scatcache.images.keys import show_path
-from scatcache.images.tar_members import ForwardReader
+from scatcache.images.tar_members import MAX_HEADER_BYTES, ForwardReader
 
 ARCHIVE = "ILSVRC2012_devkit_t12.tar.gz"
 FOLDER = "ILSVRC2012_devkit_t12"
@@ -98,8 +98,12 @@ def _read_archive(path: Path) -> tuple[bytes, bytes]:
             with tarfile.open(fileobj=reader, mode="r:") as tar:
                 for member in tar:
                     name = member.name.removeprefix("./").partition("/")[2]
-                    if name in (META, GROUND_TRUTH) and member.isreg() and (content := tar.extractfile(member)):
+                    is_plain = member.isreg() and not member.issparse()
+                    if name in (META, GROUND_TRUTH) and is_plain and (content := tar.extractfile(member)):
                         contents[name] = content.read(MAX_BYTES)
+            # On to the end, where the checksum is.
+            while reader.read(MAX_HEADER_BYTES):
+                pass
     except MALFORMED as error:
         raise SourceError(f"{show_path(path)} is truncated or no tar.gz ({error}): fetch it again") from error
     missing = [name for name in (META, GROUND_TRUTH) if name not in contents]

@@ -115,8 +115,10 @@ def open_folder(folder: Path, *, base_name: str | None = None) -> FolderSource:
         found = "is not a folder" if root.exists() else "does not exist"
         raise SourceError(f"{show_path(root)} {found}: expected a folder of images")
     splits, warnings = _find_splits(root)
-    folders = [root / split for split in splits] if splits else [root]
-    classes = {name for split_folder in folders for name in find_classes(split_folder)}
+    folders = {split: root / split for split in splits} if splits else {WHOLE: root}
+    by_split = {split: find_classes(split_folder) for split, split_folder in folders.items()}
+    warnings += _check_classes(root, by_split)
+    classes = {name for names in by_split.values() for name in names}
     return FolderSource(
         base_name=base_name or os.path.basename(os.path.abspath(folder)) or "folder",
         root=root,
@@ -143,6 +145,27 @@ def _find_splits(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
         )
         return (), (warning,)
     return known, ()
+
+
+def _check_classes(root: Path, by_split: dict[str, list[str]]) -> tuple[str, ...]:
+    """What to warn of: a split that lies flat beside a train of class folders, and so has no labels.
+
+    Raises SourceError for a split whose folders have nothing in common with train's: they are no classes, and labels
+    made of them would be wrong without a word.
+    """
+    train = by_split.get("train", [])
+    labelled = [split for split in by_split if split not in ("train", "unlabeled")] if train else []
+    for split in labelled:
+        if by_split[split] and not {*by_split[split]} & {*train}:
+            folder, annotations = root / split, "val_annotations.txt"
+            hint = f" as {annotations} says" if (folder / annotations).is_file() else ""
+            raise SourceError(
+                f"{show_path(folder)} holds the folder {escape_name(by_split[split][0])}, and no class folder of train "
+                f"({escape_name(train[0])}, ...): sort its images into those{hint}, or move it away; a split without "
+                f"labels is called unlabeled"
+            )
+    flat = [root / split for split in labelled if not by_split[split]]
+    return tuple(f"{show_path(folder)} holds no class folders: its rows have the label -1" for folder in flat)
 
 
 def find_classes(folder: Path) -> list[str]:

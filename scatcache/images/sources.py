@@ -116,7 +116,7 @@ def open_source(
     if is_known_source(source):
         name = os.fspath(source)
         place = Place(root, work_dir, beside, keep_background)
-        return _open_official(name, place, on_download) if fetch else SOURCES[name](place)
+        return _open_official(name, place, on_download) if fetch else _open_named(name, place)
     if fetch:
         find_archive(os.fspath(source))
     if root is None and not source_exists(source):
@@ -134,6 +134,13 @@ def open_object(dataset: Any, *, name: str, version: str | None = None) -> Sourc
         reserved = ", ".join((*SOURCES, FOLDER_NAME))
         raise SourceError(f"name is {name!r}: expected letters, digits, '_', '-' and '.', and none of {reserved}")
     return open_dataset(dataset, name=name, version=version)
+
+
+def _open_named(name: str, place: Place) -> Source:
+    try:
+        return SOURCES[name](place)
+    except NotFound as error:
+        raise NotFound(f"{error}; or give --download" if name in DOWNLOADS else str(error)) from None
 
 
 def _open_official(name: str, place: Place, on_download: OnDownload | None) -> Source:

@@ -1,0 +1,154 @@
+import os
+import pickle
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scatcache.errors import SourceError, UnreadableImage
+from scatcache.images import listing, tar_index
+from scatcache.images.tar_index import TarIndex, index_tar
+from scatcache.images.tar_members import list_members
+from tests.images.tars import make_tar
+
+FILES = {"b/2.jpg": b"two", "a/1.jpg": b"one" * 100, "ü/3.jpg": b"", "a/10.jpg": b"ten"}
+
+
+@pytest.fixture
+def tar(tmp_path) -> Path:
+    path = tmp_path / "some.tar"
+    path.write_bytes(make_tar(FILES.items()))
+    return path
+
+
+def index(tar: Path, work_dir: Path | None, calls: list[Path] | None = None) -> TarIndex:
+    def list_files(descriptor):
+        if calls is not None:
+            calls.append(tar)
+        yield from list_members(descriptor, 0, os.fstat(descriptor).st_size, name=tar.name)
+
+    return index_tar(tar, work_dir, list_files)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_every_file_is_read_by_its_key(tar, tmp_path, kept):
+    made = index(tar, tmp_path / "job" if kept else None)
+    assert [key.decode() for key in made.table.keys] == sorted(FILES)
+    for key, content in FILES.items():
+        assert made.read(key) == content
+        offset, n_bytes = made.locate(key)
+        assert tar.read_bytes()[offset : offset + n_bytes] == content
+    for key in ("a/2.jpg", "", "zz", "a/1"):
+        with pytest.raises(KeyError):
+            made.read(key)
+
+
+def test_the_later_of_two_files_of_one_name_counts(tmp_path):
+    path = tmp_path / "some.tar"
+    path.write_bytes(make_tar([("a.jpg", b"old"), ("b.jpg", b""), ("a.jpg", b"newer")]))
+    made = index(path, None)
+    assert made.read("a.jpg") == b"newer" and len(made.table.keys) == 2
+
+
+def test_a_tar_is_indexed_once(tar, tmp_path):
+    calls = []
+    first, second = index(tar, tmp_path / "job", calls), index(tar, tmp_path / "job", calls)
+    assert first == second and len(calls) == 1
+    assert sorted(os.listdir(tmp_path / "job")) == ["some.tar.index.npz"]
+
+
+def test_a_changed_tar_is_indexed_again_and_no_longer_read_by_the_old_index(tar, tmp_path):
+    calls = []
+    old = index(tar, tmp_path / "job", calls)
+    tar.write_bytes(make_tar([("new.jpg", b"new")]))
+    with pytest.raises(SourceError, match="changed since"):
+        old.read("a/1.jpg")
+    assert index(tar, tmp_path / "job", calls).read("new.jpg") == b"new"
+    assert len(calls) == 2
+
+
+def test_a_tar_cut_off_while_it_is_read_is_named(tar, tmp_path):
+    made = index(tar, tmp_path / "job")
+    assert made.read("a/1.jpg") == FILES["a/1.jpg"]
+    os.truncate(tar, 600)
+    with pytest.raises(SourceError, match=r"some\.tar ends within a/10\.jpg"):
+        made.read("a/10.jpg")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:100],
+        lambda data: b"",
+        lambda data: data[:300] + bytes([data[300] ^ 255]) + data[301:],
+        lambda data: b"cos\nsystem\n(S'touch ran'\ntR.",
+    ],
+)
+def test_a_damaged_index_is_made_again(tar, tmp_path, damage):
+    saved = index(tar, tmp_path / "job").saved
+    saved.write_bytes(damage(saved.read_bytes()))
+    tar_index._load.cache_clear()
+    calls = []
+    assert index(tar, tmp_path / "job", calls).read("b/2.jpg") == b"two"
+    assert calls == [tar] and not Path("ran").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"offsets": np.array([0, 0, 0, 10**9])},
+        {"sizes": np.array([-1, 0, 0, 0])},
+        {"keys": np.array([b"z", b"y", b"x", b"w"])},
+        {"keys": np.array([b"a"])},
+        {"keys": np.array([1, 2, 3, 4])},
+        {"offsets": np.array([{}, 0, 0, 0], object)},
+    ],
+)
+def test_a_forged_index_is_made_again(tar, tmp_path, change):
+    saved = index(tar, tmp_path / "job").saved
+    with np.load(saved) as arrays:
+        fields = dict(arrays)
+    np.savez(saved, **{**fields, **change})
+    tar_index._load.cache_clear()
+    calls = []
+    assert index(tar, tmp_path / "job", calls).read("b/2.jpg") == b"two"
+    assert calls == [tar]
+
+
+def test_a_saved_index_pickles_small_and_is_missed_when_it_is_gone(tar, tmp_path):
+    made = index(tar, tmp_path / "job")
+    copy = pickle.loads(pickle.dumps(made))
+    assert len(pickle.dumps(made)) < 500 and copy.read("a/1.jpg") == FILES["a/1.jpg"]
+    made.saved.unlink()
+    tar_index._load.cache_clear()
+    with pytest.raises(SourceError, match=r"index .* gone"):
+        copy.read("a/1.jpg")
+
+
+def test_a_file_too_large_to_be_an_image_is_not_read(tar, monkeypatch):
+    monkeypatch.setattr(listing, "MAX_IMAGE_BYTES", 200)
+    made = index(tar, None)
+    assert made.read("b/2.jpg") == b"two"
+    with pytest.raises(UnreadableImage, match="300 bytes, more than the 200 allowed"):
+        made.read("a/1.jpg")
+
+
+def test_an_index_that_cannot_be_written_leaves_nothing(tar, tmp_path, monkeypatch):
+    def fill_up(*arguments, **arrays):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", fill_up)
+    with pytest.raises(OSError, match="No space"):
+        index(tar, tmp_path / "job")
+    assert os.listdir(tmp_path / "job") == []
+
+
+def test_what_listing_raises_is_raised(tar, tmp_path):
+    def list_files(descriptor):
+        raise SourceError("wrong")
+        yield
+
+    with pytest.raises(SourceError, match="wrong"):
+        index_tar(tar, tmp_path / "job", partial(list_files))
+    assert not (tmp_path / "job").exists()
