@@ -203,8 +203,16 @@ def _find_labels(dataset: Any, name: str) -> list[int]:
     if labels is None and (column := _find_label_column(dataset)) is not None:
         labels = dataset[column]
     if labels is None or len(labels) != len(dataset):
-        labels = [_split_item(dataset[index])[1] for index in range(len(dataset))]
+        labels = [_read_label(dataset, index) for index in range(len(dataset))]
     return [_check_label(label, index, name) for index, label in enumerate(labels)]
+
+
+def _read_label(dataset: Any, index: int) -> Any:
+    """The label of an item, None where the item does not decode."""
+    try:
+        return _split_item(_get_item(dataset, index))[1]
+    except UnreadableImage:
+        return None
 
 
 def _find_label_column(dataset: Any) -> str | None:

@@ -165,6 +165,7 @@ def _fetch_with_retries(url: str, partial: Path, name: str, on_download: OnDownl
 def _fetch_rest(url: str, partial: Path, name: str, on_download: OnDownload) -> None:
     """Appends to partial what is missing of it, or starts again where the server cannot go on."""
     import requests
+    import urllib3
 
     done = partial.stat().st_size if partial.exists() else 0
     # The bytes as they are: a server may call an archive's own gzip a content encoding.
@@ -181,9 +182,13 @@ def _fetch_rest(url: str, partial: Path, name: str, on_download: OnDownload) -> 
             raise requests.HTTPError(f"status {response.status_code}", response=response)
         resumed = response.status_code == _PARTIAL and _starts_at(response, done)
         with open(partial, "ab" if resumed else "wb") as file:
-            for block in response.raw.stream(_BLOCK_BYTES, decode_content=False):
-                file.write(block)
-                on_download(name, file.tell(), total)
+            try:
+                for block in response.raw.stream(_BLOCK_BYTES, decode_content=False):
+                    file.write(block)
+                    on_download(name, file.tell(), total)
+            except urllib3.exceptions.HTTPError as error:
+                # What requests makes of it only where it decodes the content.
+                raise requests.ConnectionError(str(error)) from error
             found = file.tell()
         if total is not None and found < total:
             raise requests.ConnectionError(f"the connection ended after {found} of {total} bytes")
