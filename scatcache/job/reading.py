@@ -110,12 +110,12 @@ class ShardReads:
 def cut_windows(places: Sequence[tuple[str, tuple[int, int] | None]]) -> list[list[str]]:
     """Keys that have a place (offset, bytes), in runs of WINDOW_BYTES at most, or of one, each sorted by offset."""
     windows: list[list[tuple[int, str]]] = []
-    held = WINDOW_BYTES
+    held = 0
     for key, place in places:
         if place is None:
             continue
         offset, n_bytes = place
-        if held + n_bytes > WINDOW_BYTES:
+        if not windows or held + n_bytes > WINDOW_BYTES:
             windows.append([])
             held = 0
         windows[-1].append((offset, key))
