@@ -85,6 +85,15 @@ def imagenet_folder(needs_data: Callable[[str], Path]) -> Path:
     return made_once("imagenet", archive, make) / "imagenet-1000"
 
 
+@pytest.fixture(scope="session")
+def robustness(needs_data: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """826 image files, truncated, bombs, CMYK, 16-bit, animated and worse, in ten class folders, and MANIFEST.csv."""
+    folder = tmp_path_factory.mktemp("nasty")
+    with tarfile.open(needs_data("robustness.tar.xz")) as tar:
+        tar.extractall(folder, filter="data")
+    return next(folder.rglob("MANIFEST.csv")).parent
+
+
 def made_once(name: str, origin: Path, make: Callable[[Path], None]) -> Path:
     """The folder that `make` fills from the file `origin`, kept between runs outside the checkout.
 

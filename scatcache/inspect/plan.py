@@ -98,7 +98,7 @@ def _report(prepared: Prepared) -> JobPlan:
         backend=prepared.backend,
         backend_reason=prepared.reason,
         splits=splits,
-        warnings=prepared.source.warnings,
+        warnings=prepared.warnings,
     )
 
 

@@ -64,7 +64,7 @@ class Settings:
 @dataclass(frozen=True)
 class Prepared:
     """A job ready to run. splits: those asked for; rows: their rows by split; is_new: the store does not exist yet;
-    device, backend, reason: what computes, and why."""
+    device, backend, reason: what computes, and why; warnings: sentences for the user."""
 
     folder: StoreFolder
     manifest: Manifest
@@ -75,6 +75,7 @@ class Prepared:
     device: str
     backend: str
     reason: str
+    warnings: tuple[str, ...] = ()
 
     @property
     def bound_bytes(self) -> int:
@@ -151,7 +152,12 @@ def prepare(
         compare(folder, stored, manifest, listings)
     rows = {split: order_rows(listings[split].rows, seed=manifest.seed, limit=manifest.limit) for split in chosen}
     device, backend, reason = choose_backend(device, backend)
-    return Prepared(folder, manifest, source, chosen, rows, stored is None, device, backend, reason)
+    ignored = {split: listings[split].n_ignored for split in chosen if listings[split].n_ignored}
+    warnings = (
+        *source.warnings,
+        *(f"split {split}: {n} files are no images by their names and are left out" for split, n in ignored.items()),
+    )
+    return Prepared(folder, manifest, source, chosen, rows, stored is None, device, backend, reason, warnings)
 
 
 def check_splits(source: Source, splits: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -137,7 +137,7 @@ class JobRun:
             backend=prepared.backend,
             reason=prepared.reason,
             n_workers=n_workers,
-            warnings=prepared.source.warnings,
+            warnings=prepared.warnings,
         )
 
     def _check_space(self, planned: JobPlanned) -> None:
