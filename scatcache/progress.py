@@ -141,7 +141,7 @@ def _draw_bar() -> Iterator[Callable[[Event], None]]:
     def on_event(event: Event) -> None:
         if isinstance(event, Downloading):
             if state["download"] is None:
-                state["download"] = progress.add_task("")
+                state["download"] = progress.add_task(describe_download(event))
                 progress.start()
             progress.update(
                 state["download"],

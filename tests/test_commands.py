@@ -139,6 +139,20 @@ def test_every_command_has_a_result_for_people(tmp_path, images):
     assert not (tmp_path / "b.zarr").exists()
 
 
+def test_plan_takes_whatever_extract_takes(tmp_path, images):
+    options = {option for param in commands.cli.commands["extract"].params for option in param.opts}
+    assert options == {option for param in commands.cli.commands["plan"].params for option in param.opts}
+    more = ["--workers", 2, "--processes", "--decode-threads", 1, "--on-error", "fail", "--overwrite", "-q", "-v"]
+    done = call("plan", images, "--J", 1, "--out", tmp_path / "a.zarr", *more)
+    assert done.code == 0 and "8 images" in done.out and not (tmp_path / "a.zarr").exists()
+
+
+def test_files_that_are_no_images_are_counted(tmp_path, images):
+    (images / "class1" / "notes.txt").write_text("none")
+    done = extract(images, tmp_path / "a.zarr")
+    assert "warning: split all: files left out because their names are no image's: 1" in done.err
+
+
 def test_quiet_is_silent_on_stderr(tmp_path, images):
     assert extract(images, tmp_path / "a.zarr", "-q").err == ""
 
@@ -185,6 +199,17 @@ def test_bytes_are_shown_in_decimal_units(n_bytes, text):
         (["extract", "cifar10", "--J", "2", "--split", "val"], "expected one of train, test"),
         (["extract", "photos", "--J", "2", "--out", "s3://bucket/a.zarr"], "local folder"),
         (["resume", "s3://bucket/a.zarr"], "local folder"),
+        (
+            ["extract", "imagenet", "--J", "2", "--split", "test"],
+            "expected one of train, val",
+        ),
+        (["extract", "imagenet", "--J", "2", "--download"], "imagenet cannot be downloaded"),
+        (["extract", "photos", "--J", "2", "--download"], "photos cannot be downloaded"),
+        (["plan", ".", "--J", "2", "--download"], "cannot be downloaded"),
+        (
+            ["extract", "photos", "--J", "2", "--keep-background"],
+            "no background to keep, only caltech101",
+        ),
         (["extract", "photos"], "--J"),
         (["extract", "photos", "--out", "new.zarr"], "--J"),
         (["plan", "photos", "--out", "new.zarr"], "--J"),

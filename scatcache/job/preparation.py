@@ -155,7 +155,7 @@ def prepare(
     ignored = {split: listings[split].n_ignored for split in chosen if listings[split].n_ignored}
     warnings = (
         *source.warnings,
-        *(f"split {split}: {n} files are no images by their names and are left out" for split, n in ignored.items()),
+        *(f"split {split}: files left out because their names are no image's: {n}" for split, n in ignored.items()),
     )
     return Prepared(folder, manifest, source, chosen, rows, stored is None, device, backend, reason, warnings)
 
