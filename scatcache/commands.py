@@ -184,6 +184,21 @@ def verify(store: str, recompute: float, root: Path | None, as_json: bool) -> in
     return 0 if report.ok else EXIT_VERIFY
 
 
+@cli.command(context_settings={"ignore_unknown_options": True})  # so that -1 is an INDEX
+@click.argument("store")
+@click.argument("index", type=int)
+@click.option("--split", help="which split  [default: the only one]")
+@click.option("--root", type=click.Path(path_type=Path), help="where the source's files are")
+@click.option("--out", type=click.Path(path_type=Path), help="the picture  [default: STORE-SPLIT-INDEX.png]")
+def show(store: str, index: int, split: str | None, root: Path | None, out: Path | None) -> int:
+    """Draw row INDEX of STORE, its image and coefficients, as a PNG, and print where it is.
+
+    INDEX counts source rows, as cache[INDEX] does; -1 is the last.
+    """
+    click.echo(scatcache.show(store, index, split=split, root=root, out=out))
+    return 0
+
+
 @cli.command()
 @json_option
 def sources(as_json: bool) -> int:
@@ -316,7 +331,7 @@ def run() -> int:
         # Whoever read our output has left; Python would complain once more while flushing at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
-    except (OSError, ValueError, MemoryError, RuntimeError) as error:
+    except (OSError, ValueError, IndexError, MemoryError, RuntimeError) as error:
         tell(error)
         return EXIT_FAILED
 
