@@ -107,7 +107,7 @@ def _draw_lines(axes: "Axes", spec: ScatteringSpec, order: int) -> None:
 def _label_axes(figure: "Figure", left: float, top: float, spec: ScatteringSpec, order: int) -> None:
     """The names of the axes and, under the right half of the disk, the scale of each ring."""
     rings, bottom = np.array(list_rings(spec, order)), top + DISK + 6
-    write(figure, left - 14, top + DISK / 2, "vertical frequency", size=9.5, colour=GREY, turned=True)
+    write(figure, left - 18, top + DISK / 2, "vertical frequency", size=9.5, colour=GREY, turned=True)
     write(figure, left, bottom, "horizontal frequency", size=9.5, colour=GREY)
     edges = find_ring_edges(len(rings))
     centres = left + DISK / 2 * (1 + (edges[:-1] + edges[1:]) / 2)

@@ -1,4 +1,4 @@
-"""A page of the picture that show makes: where things stand, in pixels, and how matplotlib is kept quiet and neutral."""
+"""A page of the picture that show makes: where things stand, in pixels, and matplotlib kept quiet and neutral."""
 
 import io
 import logging

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from scatcache.inspect.disk_figure import COLOURS, DISK, HOW_TO_READ, draw_disk
+from scatcache.inspect.disk_figure import COLOURS, HOW_TO_READ, draw_disk
 from scatcache.inspect.energy import energy_map, energy_of_orders, energy_of_paths, show_shares
 from scatcache.inspect.page import (
     FONT_SIZE,
