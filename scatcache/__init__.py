@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from scatcache.inspect.doctor import doctor
     from scatcache.inspect.info import info
     from scatcache.inspect.plan import plan
+    from scatcache.inspect.show import show
     from scatcache.inspect.sources import sources
     from scatcache.inspect.verify import verify
     from scatcache.job.extraction import extract, resume
@@ -39,6 +40,7 @@ _MODULES = {
     "open_cache": "scatcache.load.cache",
     "plan": "scatcache.inspect.plan",
     "resume": "scatcache.job.extraction",
+    "show": "scatcache.inspect.show",
     "sources": "scatcache.inspect.sources",
     "verify": "scatcache.inspect.verify",
 }
@@ -63,6 +65,7 @@ __all__ = [
     "open_cache",
     "plan",
     "resume",
+    "show",
     "sources",
     "verify",
 ]

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from scatcache import interruption
 from scatcache.errors import ScatcacheError, SettingsDiffer, StoreLocked
 from scatcache.progress import count, show_bytes, watch_job
 
+LINE, BOUND_SPACE = 80, "\0"  # no path holds a NUL
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREADABLE, EXIT_VERIFY, EXIT_SETTINGS, EXIT_LOCKED = 1, 2, 3, 4, 5, 6
 
 # What of extract's options changes what plan says.
@@ -149,7 +151,7 @@ def plan(source: str, split: tuple[str, ...], as_json: bool, **options: Any) -> 
               f"{entry.shards} shards of {entry.shard_images} images, at most {show_bytes(entry.bytes)}")
              for name, entry in report.splits.items()]  # fmt: skip
     lines += [
-        ("store", f"{report.store}, {show_bytes(report.free_bytes)} free there"),
+        ("store", f"{bind(report.store)}, {show_bytes(report.free_bytes)} free there"),
         ("bytes", f"at most {show_bytes(report.bytes)}"),
         ("device", f"{report.device}, backend {report.backend} ({report.backend_reason})"),
     ]
@@ -162,17 +164,24 @@ def plan(source: str, split: tuple[str, ...], as_json: bool, **options: Any) -> 
 @json_option
 def info(store: str, as_json: bool) -> int:
     """Describe STORE."""
+    from scatcache.inspect.energy import show_shares
+
     report = scatcache.info(store)
     if as_json:
         click.echo(json.dumps(report.to_dict()))
         return 0
     channels = f"{report.spec.n_paths} paths, {report.spec.n_channels} channels"
-    lines = [("store", report.store), ("state", report.state), ("source", report.source),
+    lines = [("store", bind(report.store)), ("state", report.state), ("source", report.source),
              ("settings", f"{report.settings}: {channels}"), ("on disk", show_bytes(report.bytes))]  # fmt: skip
     for name, split in report.splits.items():
         done = f"{split.shards_done} of {split.shards} shards"
         counts = f"{split.rows:,} rows, {split.ok:,} ok, {split.unreadable:,} unreadable"
-        lines.append((name, f"{counts}, {done}, images {show_shape(split.image_shape)}, {split.classes} classes"))
+        lines.append(
+            (name, f"{counts}, {done}, {bind(f'images {show_shape(split.image_shape)}, {split.classes} classes')}")
+        )
+        if split.energy:
+            shares = enumerate(show_shares(split.energy))
+            lines.append(("  energy", ", ".join(bind(f"order {order} {share}") for order, share in shares)))
     show_lines(lines)
     return 0
 
@@ -199,6 +208,21 @@ def verify(store: str, recompute: float, root: Path | None, as_json: bool) -> in
     return 0 if report.ok else EXIT_VERIFY
 
 
+@cli.command(context_settings={"ignore_unknown_options": True})  # so that -1 is an INDEX
+@click.argument("store")
+@click.argument("index", type=int)
+@click.option("--split", help="which split  [default: the only one]")
+@click.option("--root", type=click.Path(path_type=Path), help="where the source's files are")
+@click.option("--out", type=click.Path(path_type=Path), help="the picture  [default: STORE-SPLIT-INDEX.png]")
+def show(store: str, index: int, split: str | None, root: Path | None, out: Path | None) -> int:
+    """Draw row INDEX of STORE, its image and coefficients, as a PNG, and print where it is.
+
+    INDEX counts source rows, as cache[INDEX] does; -1 is the last.
+    """
+    click.echo(scatcache.show(store, index, split=split, root=root, out=out))
+    return 0
+
+
 @cli.command()
 @json_option
 def sources(as_json: bool) -> int:
@@ -219,16 +243,22 @@ def doctor(as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(report.to_dict()))
         return 0
-    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items() if version)
+    versions = ", ".join(bind(f"{name} {version}") for name, version in report.versions.items() if version)
     missing = ", ".join(name for name, version in report.versions.items() if not version)
-    lines = [("versions", versions), ("not installed", missing or "-")]
-    lines.append(("cpu", f"{report.cpu['model']}, {report.cpu['usable_cores']} of {report.cpu['cores']} cores usable"))
-    for name, entry in report.backends.items():
-        lines.append((f"backend {name}", f"{'usable' if entry['usable'] else 'not usable'}: {entry['reason']}"))
-    gpus = ", ".join(device["name"] for device in report.cuda["devices"])
-    lines.append(("cuda", f"{gpus or 'not usable'}: {report.cuda['reason']}"))
-    lines.append(("memory", f"{show_bytes(report.memory_bytes)} free"))
-    lines.append(("disk", f"{show_bytes(report.disk['free_bytes'])} free in {report.disk['path']}"))
+    cpu, disk, gpus = report.cpu, report.disk, ", ".join(device["name"] for device in report.cuda["devices"])
+    cores = f"{cpu['model']}, {cpu['usable_cores']} of {cpu['cores']} cores usable"
+    backends = [(f"backend {name}", f"{'usable' if entry['usable'] else 'not usable'}: {entry['reason']}")
+                for name, entry in report.backends.items()]  # fmt: skip
+    lines = [
+        ("versions", versions),
+        ("not installed", missing or "-"),
+        ("cpu", f"{cores}; {' '.join(cpu['instruction_sets']) or 'instruction sets unknown'}"),
+        *backends,
+        ("cuda", f"{gpus or 'not usable'}: {report.cuda['reason']}"),
+        ("memory", f"{show_bytes(report.memory_bytes)} free of {show_bytes(cpu['memory_bytes'])}"),
+        ("disk", f"{show_bytes(disk['free_bytes'])} free of {show_bytes(disk['total_bytes'])} in {bind(disk['path'])}"),
+        ("fsync there", show_speed(disk)),
+    ]
     show_lines(lines)
     return 0
 
@@ -290,10 +320,24 @@ def show_report(report: Any, as_json: bool) -> int:
 
 
 def show_lines(lines: list[tuple[str, str]]) -> None:
-    """Two columns, aligned."""
+    """Two columns, aligned; the second goes on below itself, where a space is not bound and no word is cut."""
     width = max(len(name) for name, _ in lines)
     for name, text in lines:
-        click.echo(f"{name:<{width}}  {text}")
+        parts = textwrap.wrap(text, LINE - width - 2, break_long_words=False, break_on_hyphens=False)
+        for line, part in enumerate(parts or [""]):
+            click.echo(f"{name if line == 0 else '':<{width}}  {part.replace(BOUND_SPACE, ' ')}")
+
+
+def bind(text: object) -> str:
+    """Text that show_lines keeps on one line, such as a path with spaces."""
+    return str(text).replace(" ", BOUND_SPACE)
+
+
+def show_speed(disk: dict[str, Any]) -> str:
+    """What doctor measured of a disk."""
+    if disk["fsync_ms"] is None:
+        return f"not measured: {disk['fsync_reason']}"
+    return f"{disk['fsync_mb_s']:,.0f} MB/s, {disk['fsync_ms']:.2g} ms for 4 KiB ({disk['fsync_reason']})"
 
 
 def show_shape(shape: tuple[int, ...]) -> str:
@@ -335,7 +379,7 @@ def run() -> int:
         # Whoever read our output has left; Python would complain once more while flushing at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
-    except (OSError, ValueError, MemoryError, RuntimeError) as error:
+    except (OSError, ValueError, IndexError, MemoryError, RuntimeError) as error:
         tell(error)
         return EXIT_FAILED
 

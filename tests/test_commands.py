@@ -1,4 +1,5 @@
 import gzip
+import importlib.metadata
 import json
 import os
 import pty
@@ -153,6 +154,57 @@ def test_files_that_are_no_images_are_counted(tmp_path, images):
     assert "warning: split all: files left out because their names are no image's: 1" in done.err
 
 
+def test_show_prints_where_the_picture_is(here, images):
+    extract(images, "a.zarr")
+    assert (call("show", "a.zarr", 3).code, list(here.glob("*.png"))) == (0, [here / "a.zarr-all-3.png"])
+    for index in (-1, -8):  # no options, though they look like it
+        done = call("show", "a.zarr", index, "--out", "b.png")
+        assert (done.code, done.out, done.err) == (0, "b.png\n", "")
+
+
+def test_what_show_refuses_is_one_line_and_1(here, images):
+    cut(images / "class0" / "0000.png")
+    extract(images, "a.zarr")
+    assert_refused(call("show", "a.zarr", 8), "8 rows", "-8 to -1")
+    assert_refused(call("show", "a.zarr", 0), "class0/0000.png", "unreadable")
+    assert_refused(call("show", "a.zarr", 1, "--out", "no/b.png"), "folder no does not exist")
+    assert_refused(call("show", "a.zarr", 1, "--out", here), "is a folder")
+    assert_refused(call("show", "b.zarr", 0), "no scatcache store")
+    assert list(here.glob("*.png")) == []
+
+
+def test_info_fits_a_screen(here, tmp_path):
+    for split in ("train", "unlabeled", "test"):
+        make_images(tmp_path / "images" / split, 6)
+    call("extract", tmp_path / "images", "--J", 2, "--L", 4, "--size", 16, "--limit", 5, "--seed", 12345678,
+         "--shard-images", 2, "--out", "a.zarr", *[f"--split={s}" for s in ("train", "unlabeled", "test")])  # fmt: skip
+    lines = call("info", "a.zarr").out.splitlines()
+    assert len(lines) <= 24 and all(len(line) <= 80 for line in lines if str(here) not in line)
+    assert sum("energy  " in line and "order 0 " in line and "order 2 " in line for line in lines) == 3
+
+
+def test_energies_of_info_add_up_to_the_whole(here, images):
+    extract(images, "a.zarr")
+    (line,) = [line for line in call("info", "a.zarr").out.splitlines() if "energy" in line]
+    shares = [float(share) for share in re.findall(r"order \d ([\d.]+)%", line)]
+    assert len(shares) == 3 and 99.8 < sum(shares) < 100.2
+
+
+def test_doctor_fits_a_screen(here):
+    lines = call("doctor").out.splitlines()
+    assert len(lines) <= 24 and all(len(line) <= 80 for line in lines if str(here) not in line)
+    text = " ".join(" ".join(lines).split())
+    assert f"matplotlib {importlib.metadata.version('matplotlib')}" in text and " ms for 4 KiB" in text
+
+
+def test_lines_go_on_below_their_second_column(capsys):
+    path = "/a folder/" + "deep/" * 20
+    commands.show_lines([("a", "word " * 30), ("long", ""), ("b", "in " + commands.bind(path))])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "a     " + "word " * 14 + "word" and lines[1].startswith("      word")
+    assert lines[2:] == ["long  ", "b     in", "      " + path]
+
+
 def test_quiet_is_silent_on_stderr(tmp_path, images):
     assert extract(images, tmp_path / "a.zarr", "-q").err == ""
 
@@ -173,7 +225,7 @@ def test_unreadable_images_are_listed_up_to_ten(tmp_path):
     assert done.out.splitlines()[-1].endswith("12 unreadable images recorded")
 
 
-@pytest.mark.parametrize("name", ["", "extract", "plan", "resume", "info", "verify", "sources", "doctor"])
+@pytest.mark.parametrize("name", ["", "extract", "plan", "resume", "info", "verify", "show", "sources", "doctor"])
 def test_help_ends_with_zero(name):
     done = call(*filter(None, [name]), "--help")
     assert done.code == 0 and done.out.startswith("Usage: ") and done.err == ""

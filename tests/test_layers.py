@@ -31,7 +31,7 @@ LEVELS = {
     "commands": 7,
 }
 OUTSIDE = ("cli", "pipelines", "tests")
-HEAVY = ("torch", "cupy", "dask", "distributed", "zarr")
+HEAVY = ("torch", "cupy", "dask", "distributed", "matplotlib", "zarr")
 COUNTS = (81, 243)
 
 

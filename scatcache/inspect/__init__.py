@@ -1,1 +1,1 @@
-"""What a person asks of a store or a machine: plan, info, verify, doctor, sources. Nothing here writes."""
+"""What a person asks of a store or a machine: plan, info, show, verify, doctor, sources. Nothing writes a store."""

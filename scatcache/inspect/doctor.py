@@ -8,11 +8,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from scatcache.job.resources import count_cores, free_memory_bytes
+from scatcache.inspect.disk_speed import measure_fsync
+from scatcache.job.resources import count_cores, free_memory_bytes, total_memory_bytes
 from scatcache.version import __version__
 
+CPUINFO = Path("/proc/cpuinfo")
 PACKAGES = ("torch", "cupy-cuda12x", "cupy-cuda13x", "zarr", "numcodecs", "dask", "distributed", "xarray", "numpy")
-MORE_PACKAGES = ("pillow", "click", "rich", "scikit-image")
+MORE_PACKAGES = ("scipy", "pillow", "matplotlib", "obstore", "pooch", "click", "rich", "scikit-image")
+# Those that decide how fast transforms and codecs run, as /proc/cpuinfo spells them: x86, then arm64.
+INSTRUCTION_SETS = (
+    *("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_fp16", "amx_tile"),
+    *("asimd", "asimdhp", "sve", "sve2"),
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,11 @@ class MachineReport:
 
 
 def doctor() -> MachineReport:
-    """Looks at this machine and this environment; every value is read, none assumed."""
+    """Looks at this machine and this environment; every value is read or measured, none assumed.
+
+    disk holds what syncing costs in the working folder, measured with a file that has no name there: fsync_mb_s,
+    fsync_ms (the median of 4 KiB), both None where it cannot be written to, and fsync_reason, how or why not.
+    """
     usage = shutil.disk_usage(Path.cwd())
     return MachineReport(
         versions=_find_versions(),
@@ -41,11 +52,18 @@ def doctor() -> MachineReport:
             "architecture": platform.machine(),
             "cores": os.cpu_count(),
             "usable_cores": count_cores(),
+            "instruction_sets": _read_instruction_sets(),
+            "memory_bytes": total_memory_bytes(),
         },
         backends=_probe_backends(),
         cuda=_probe_cuda(),
         memory_bytes=free_memory_bytes(),
-        disk={"path": str(Path.cwd()), "free_bytes": usage.free, "total_bytes": usage.total},
+        disk={
+            "path": str(Path.cwd()),
+            "free_bytes": usage.free,
+            "total_bytes": usage.total,
+            **measure_fsync(Path.cwd()),
+        },
     )
 
 
@@ -60,11 +78,22 @@ def _find_versions() -> dict[str, str | None]:
 
 
 def _read_cpu_model() -> str:
+    return _read_cpuinfo("model name") or platform.processor() or "unknown"
+
+
+def _read_instruction_sets() -> list[str]:
+    """Those of INSTRUCTION_SETS that this CPU has; none where the system does not say."""
+    flags = (_read_cpuinfo("flags") or _read_cpuinfo("Features")).split()
+    return [name for name in INSTRUCTION_SETS if name in flags]
+
+
+def _read_cpuinfo(field: str) -> str:
+    """A field of the first core, "" where there is none."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = CPUINFO.read_text().splitlines()
     except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == field), "")
 
 
 def _probe_backends() -> dict[str, dict[str, Any]]:

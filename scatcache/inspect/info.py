@@ -5,7 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from scatcache.errors import StoreDamaged
+from scatcache.inspect.energy import energy_of_orders
 from scatcache.job.resources import folder_bytes
 from scatcache.spec import ScatteringSpec
 from scatcache.store.folder import StoreFolder
@@ -16,7 +19,10 @@ from scatcache.store.reader import SplitReader
 @dataclass(frozen=True)
 class SplitInfo:
     """rows of the split; ok, unreadable: by the receipts; shards_done: those whose file has the receipt's size;
-    image_shape: (height, width) in pixels; classes: how many."""
+    image_shape: (height, width) in pixels; classes: how many; energy: of each order, 0 to max_order: the squared
+    coefficients averaged over readable rows, positions and colours, added up over the paths of the order, so that all
+    orders compare with each other and with the mean squared pixel (0 to 1); None where the split is unfinished or has
+    no readable row."""
 
     rows: int
     ok: int
@@ -25,6 +31,7 @@ class SplitInfo:
     shards_done: int
     image_shape: tuple[int, int]
     classes: int
+    energy: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,10 @@ class StoreInfo:
     splits: dict[str, SplitInfo]
 
     def to_dict(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if name not in ("source", "settings")}
+        fields = {name: value for name, value in asdict(self).items() if name not in ("source", "settings")}
+        for split in fields["splits"].values():
+            del split["energy"]
+        return fields
 
 
 def info(store: str | os.PathLike[str]) -> StoreInfo:
@@ -88,7 +98,15 @@ def _describe(folder: StoreFolder, manifest: Manifest, split: str) -> SplitInfo:
         shards_done=done,
         image_shape=layout.image_shape,
         classes=len(manifest.classes),
+        energy=_average_energy(reader),
     )
+
+
+def _average_energy(reader: SplitReader) -> tuple[float, ...] | None:
+    summary, (_, h, w) = reader.summary, reader.row_shape
+    if summary is None or not summary.n_ok:
+        return None
+    return energy_of_orders(reader.manifest.spec, np.array(summary.square_sums) / (summary.n_ok * h * w))
 
 
 def _has_size(path: Path, file_bytes: int) -> bool:

@@ -33,6 +33,14 @@ def free_memory_bytes() -> int:
     return max(0, free)
 
 
+def total_memory_bytes() -> int:
+    """The machine's memory, cut to the control group's limit."""
+    total = int(psutil.virtual_memory().total)
+    with contextlib.suppress(OSError, ValueError):
+        total = min(total, int((CGROUP / "memory.max").read_text()))
+    return total
+
+
 def free_disk_bytes(path: Path) -> int:
     """Free bytes of the file system that path is on, or would be."""
     existing = path.absolute()

@@ -2,6 +2,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import scatcache
@@ -95,3 +96,39 @@ def test_a_shard_file_that_is_gone_is_not_done(sound, tmp_path):
     (store / "all" / "coefficients" / "c.1.0.0.0").unlink()
     info = scatcache.info(store)
     assert (info.state, info.splits["all"].shards_done) == ("incomplete", 4)
+
+
+def test_energy_is_that_of_the_stored_coefficients(encoded):
+    cache = scatcache.open_cache(encoded)
+    coefficients = cache.coefficients(cache.readable).astype(np.float64)
+    order = np.tile(np.repeat([0, 1, 2], [1, 8, 16]), 3)
+    norms = [np.square(coefficients[:, order == which]).sum(axis=1) for which in range(3)]
+    # Of one row and position, per colour.
+    expected = [norm.mean() / 3 for norm in norms]
+    np.testing.assert_allclose(scatcache.info(encoded).splits["all"].energy, expected, rtol=1e-6)
+
+
+def test_energy_is_at_most_that_of_the_pixels(tmp_path):
+    scatcache.extract("photos", out=tmp_path / "s.zarr", J=2, limit=5)
+    from scatcache.images.photos import open_photos
+
+    keys = scatcache.open_cache(tmp_path / "s.zarr").keys
+    pixels = np.mean([np.square(open_photos().read("all", key) / 255).mean() for key in keys])
+    energy = scatcache.info(tmp_path / "s.zarr").splits["all"].energy
+    assert 0.9 * pixels < sum(energy) < 1.02 * pixels and energy[0] > energy[1] > energy[2] > 0
+
+
+def test_energy_has_a_value_for_each_order_there_is(tmp_path, images):
+    for max_order in (0, 1):
+        out = tmp_path / f"{max_order}.zarr"
+        scatcache.extract(images, out=out, J=1, L=2, max_order=max_order)
+        assert len(scatcache.info(out).splits["all"].energy) == max_order + 1
+
+
+def test_energy_of_an_unfinished_split_is_unknown(store):
+    make_partial(store, missing=(1,))
+    assert scatcache.info(store).splits["all"].energy is None
+
+
+def test_energy_stays_out_of_the_dictionary(sound):
+    assert "energy" not in scatcache.info(sound).to_dict()["splits"]["all"]

@@ -6,7 +6,13 @@ import psutil
 import pytest
 
 from scatcache.job import resources
-from scatcache.job.resources import count_cores, folder_bytes, free_disk_bytes, free_memory_bytes
+from scatcache.job.resources import (
+    count_cores,
+    folder_bytes,
+    free_disk_bytes,
+    free_memory_bytes,
+    total_memory_bytes,
+)
 
 GIB = 2**30
 
@@ -78,3 +84,10 @@ def test_folder_bytes_counts_every_file_once(tmp_path):
     (tmp_path / "a" / "b" / "y").write_bytes(bytes(23))
     assert folder_bytes(tmp_path) == 123
     assert folder_bytes(tmp_path / "missing") == 0
+
+
+@pytest.mark.parametrize("limit", ["max", 2**60, GIB // 4, None])
+def test_total_memory_is_cut_to_the_control_groups_limit(cgroup, limit):
+    if limit is not None:
+        (cgroup / "memory.max").write_text(f"{limit}\n")
+    assert total_memory_bytes() == (GIB // 4 if limit == GIB // 4 else psutil.virtual_memory().total)
