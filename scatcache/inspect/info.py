@@ -54,7 +54,7 @@ def info(store: str | os.PathLike[str]) -> StoreInfo:
     manifest = view.read_manifest()
     if lost := view.lost_splits(manifest):
         raise StoreDamaged(f"{view.name}: split {lost[0]}: its zarr.json is missing: see `scatcache verify`")
-    files = view.place.list("")
+    files = view.place.list_sizes("")
     splits, finished, receipt_bytes = {}, True, 0
     for split in view.splits(manifest):
         reader = SplitReader(view, manifest, split, allow_partial=True)
@@ -85,7 +85,7 @@ def _describe(reader: SplitReader) -> tuple[SplitInfo, int]:
         receipts = [reader.receipt(shard) for shard in reader.finished_shards()]
         ok, rows = sum(receipt.n_ok for receipt in receipts), sum(receipt.n_rows for receipt in receipts)
         sizes = {receipt.shard: receipt.file_bytes for receipt in receipts}
-    files = reader.view.place.list(f"{reader.split}/coefficients")
+    files = reader.view.place.list_sizes(f"{reader.split}/coefficients")
     done = [shard for shard, size in sizes.items() if files is None or files.get(shard_name(shard)) == size]
     entry = SplitInfo(
         rows=layout.n_rows,

@@ -2,9 +2,12 @@
 
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
+
+import numpy as np
 
 from scatcache.errors import ScatcacheError
 
@@ -42,14 +45,14 @@ class Place(Protocol):
     def has(self, name: str) -> bool | None:
         """Whether a file is there; None where only a request could tell."""
 
-    def list(self, folder: str) -> dict[str, int] | None:
+    def list_sizes(self, folder: str) -> dict[str, int] | None:
         """Sizes of all files below a folder by their names relative to it; None where the place cannot list."""
 
     def look(self) -> str:
         """What is found in place of a store, for the message that there is none."""
 
-    def zarr_store(self) -> Any:
-        """What zarr.open_group takes to read the same files; None where zarr-python has no way to read them."""
+    def read_with_zarr(self, array: str, rows: Sequence[int]) -> list[np.ndarray] | None:
+        """Rows of an array as zarr-python reads them from the same files; None where it has no way to."""
 
 
 class LocalFile:
@@ -84,7 +87,7 @@ class LocalPlace:
     def has(self, name: str) -> bool:
         return (self.path / name).exists()
 
-    def list(self, folder: str) -> dict[str, int]:
+    def list_sizes(self, folder: str) -> dict[str, int]:
         top, sizes = self.path / folder, {}
         for parent, _, files in os.walk(top):
             for file in files:
@@ -98,8 +101,17 @@ class LocalPlace:
             return "a folder without our manifest"
         return "a file" if self.path.exists() else "nothing"
 
-    def zarr_store(self) -> str:
-        return self.name
+    def read_with_zarr(self, array: str, rows: Sequence[int]) -> list[np.ndarray] | None:
+        return read_with_zarr(self.name, array, rows)
+
+
+def read_with_zarr(store: Any, array: str, rows: Sequence[int]) -> list[np.ndarray]:
+    """Rows of an array of a store, which is whatever zarr.open_group takes."""
+    import zarr
+
+    opened = zarr.open_group(store, mode="r")[array]
+    assert isinstance(opened, zarr.Array)
+    return [np.asarray(opened[row]) for row in rows]
 
 
 def is_url(path: str | os.PathLike[str]) -> bool:

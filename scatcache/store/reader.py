@@ -161,7 +161,7 @@ class SplitReader:
         shards = range(self.layout.n_shards)
         if self.summary is not None:
             return frozenset(shards)
-        names = self.view.place.list(f"{self.split}/coefficients/receipts")
+        names = self.view.place.list_sizes(f"{self.split}/coefficients/receipts")
         if names is None:
             raise StoreIncomplete(
                 f"{self.view.name}: split {self.split} is incomplete, and which of its shards are there cannot be "
