@@ -204,7 +204,12 @@ def verify(store: str, recompute: float, root: Path | None, as_json: bool) -> in
         verdict = "ok" if report.ok else count(len(report.failures), "failure")
         click.echo(f"{count(report.checked, 'shard')} checked{again}: {verdict}")
         if any(failure.shard is not None for failure in report.failures):
-            click.echo(f"to mend a shard, delete the file named and give `scatcache resume {store}`", err=True)
+            mend = (
+                "copy the file named anew"
+                if "://" in store
+                else f"delete the file named and give `scatcache resume {store}`"
+            )
+            click.echo(f"to mend a shard, {mend}", err=True)
     return 0 if report.ok else EXIT_VERIFY
 
 
@@ -284,7 +289,10 @@ def check_source(source: str, splits: tuple[str, ...], *, keep_background: bool 
 def check_out(out: str | None) -> None:
     """Stores are written to file systems; elsewhere is a usage error."""
     if out is not None and "://" in out:
-        raise click.UsageError(f"{out}: extract writes to a local folder: extract there, then copy it with any tool")
+        from scatcache.store.places import show_place
+
+        shown = show_place(out)
+        raise click.UsageError(f"{shown}: extract writes to a local folder: extract there, then copy it with any tool")
 
 
 def check_settings(J: int | None, encoding: str | None, out: str | None, *, overwrite: bool = False) -> None:

@@ -1,5 +1,6 @@
 """Where every image of a tar lies: found once, kept beside the store, read by position; nothing is unpacked."""
 
+import errno
 import functools
 import logging
 import os
@@ -33,11 +34,11 @@ class TarTable:
     sizes: np.ndarray
 
     def find(self, key: str) -> tuple[int, int]:
-        """(offset, bytes) of one file. Raises KeyError for a key that is not there."""
+        """(offset, bytes) of one file. Raises FileNotFoundError where it is not there, as a folder does."""
         wanted = key.encode()
         position = int(np.searchsorted(self.keys, wanted))
         if position == len(self.keys) or self.keys[position] != wanted:
-            raise KeyError(key)
+            raise FileNotFoundError(errno.ENOENT, "No such file in the archive", key)
         return int(self.offsets[position]), int(self.sizes[position])
 
 

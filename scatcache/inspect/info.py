@@ -2,18 +2,17 @@
 
 import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from scatcache.errors import StoreDamaged
 from scatcache.inspect.energy import energy_of_orders
-from scatcache.job.resources import folder_bytes
 from scatcache.spec import ScatteringSpec
-from scatcache.store.folder import StoreFolder
-from scatcache.store.manifest import FORMAT, Manifest
+from scatcache.store.layout import shard_name
+from scatcache.store.manifest import FORMAT
 from scatcache.store.reader import SplitReader
+from scatcache.store.view import open_view
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class SplitInfo:
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """state: "complete" where every split that was added is finished; bytes: of the store on disk."""
+    """state: "complete" where every split that was added is finished; bytes: of all files of the store."""
 
     store: str
     format: int
@@ -56,32 +55,39 @@ class StoreInfo:
 
 
 def info(store: str | os.PathLike[str]) -> StoreInfo:
-    """Describes a store from its manifest and receipts. Raises NotAStore, StoreDamaged."""
-    folder = StoreFolder(store)
-    manifest = folder.read_manifest()
-    splits = {split: _describe(folder, manifest, split) for split in folder.splits(manifest)}
-    if lost := folder.lost_splits(manifest):
-        raise StoreDamaged(f"{store}: split {lost[0]}: its zarr.json is missing: see `scatcache verify`")
-    finished = splits and all(
-        folder.read_summary(split) is not None and entry.shards_done == entry.shards for split, entry in splits.items()
-    )
+    """Describes a store from its manifest and receipts; store: a local path or a URL, as in open_cache.
+
+    Where the place cannot list its files (https, http), the receipts' word is taken for the shards' sizes, and bytes
+    counts shards alone. Raises NotAStore, StoreDamaged.
+    """
+    view = open_view(store)
+    manifest = view.read_manifest()
+    if lost := view.lost_splits(manifest):
+        raise StoreDamaged(f"{view.name}: split {lost[0]}: its zarr.json is missing: see `scatcache verify`")
+    files = view.place.list_sizes("")
+    splits, finished, receipt_bytes = {}, True, 0
+    for split in view.splits(manifest):
+        reader = SplitReader(view, manifest, split, allow_partial=True)
+        splits[split], shard_bytes = _describe(reader)
+        finished &= reader.summary is not None and splits[split].shards_done == splits[split].shards
+        receipt_bytes += shard_bytes
     return StoreInfo(
-        store=str(folder.path),
+        store=view.name,
         format=FORMAT,
-        state="complete" if finished else "incomplete",
+        state="complete" if splits and finished else "incomplete",
         source=manifest.source,
         spec=manifest.spec,
         settings=manifest.describe(),
         encoding=manifest.encoding,
-        bytes=folder_bytes(folder.path),
+        bytes=receipt_bytes if files is None else sum(files.values()),
         splits=splits,
     )
 
 
-def _describe(folder: StoreFolder, manifest: Manifest, split: str) -> SplitInfo:
-    layout = manifest.splits[split]
+def _describe(reader: SplitReader) -> tuple[SplitInfo, int]:
+    """(what there is of a split, bytes of its shard files by the receipts)."""
+    layout, manifest = reader.layout, reader.manifest
     assert layout.image_shape is not None
-    reader = SplitReader(folder, manifest, split, allow_partial=True)
     if reader.summary is not None:
         ok, rows = reader.summary.n_ok, reader.summary.n_rows
         sizes = dict(enumerate(shard.file_bytes for shard in reader.summary.shards))
@@ -89,17 +95,19 @@ def _describe(folder: StoreFolder, manifest: Manifest, split: str) -> SplitInfo:
         receipts = [reader.receipt(shard) for shard in reader.finished_shards()]
         ok, rows = sum(receipt.n_ok for receipt in receipts), sum(receipt.n_rows for receipt in receipts)
         sizes = {receipt.shard: receipt.file_bytes for receipt in receipts}
-    done = sum(_has_size(folder.shard(split, shard), file_bytes) for shard, file_bytes in sizes.items())
-    return SplitInfo(
+    files = reader.view.place.list_sizes(f"{reader.split}/coefficients")
+    done = [shard for shard, size in sizes.items() if files is None or files.get(shard_name(shard)) == size]
+    entry = SplitInfo(
         rows=layout.n_rows,
         ok=ok,
         unreadable=rows - ok,
         shards=layout.n_shards,
-        shards_done=done,
+        shards_done=len(done),
         image_shape=layout.image_shape,
         classes=len(manifest.classes),
         energy=_average_energy(reader),
     )
+    return entry, sum(sizes.values())
 
 
 def _average_energy(reader: SplitReader) -> tuple[float, ...] | None:
@@ -107,10 +115,3 @@ def _average_energy(reader: SplitReader) -> tuple[float, ...] | None:
     if summary is None or not summary.n_ok:
         return None
     return energy_of_orders(reader.manifest.spec, np.array(summary.square_sums) / (summary.n_ok * h * w))
-
-
-def _has_size(path: Path, file_bytes: int) -> bool:
-    try:
-        return path.stat().st_size == file_bytes
-    except FileNotFoundError:
-        return False

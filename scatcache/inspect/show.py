@@ -11,10 +11,9 @@ from scatcache.errors import ScatcacheError, SourceError, UnreadableImage
 from scatcache.images.decode import decode
 from scatcache.images.keys import show_path
 from scatcache.inspect.picture import Portrait, render
-from scatcache.job.preparation import open_stored_source
+from scatcache.job.opening import open_source_of
 from scatcache.load.cache import Cache, open_cache
 from scatcache.spec import N_COLOURS
-from scatcache.store.folder import StoreFolder
 
 NO_IMAGE = "image not at hand:\ngive --root"
 
@@ -80,7 +79,7 @@ def _find_image(
 ) -> tuple[npt.NDArray[np.uint8] | None, str]:
     """(the image as the transform saw it, "") or (None, why it is not there)."""
     try:
-        source = open_stored_source(StoreFolder(store), cache.manifest, root=root)
+        source = open_source_of(store, cache.manifest, root=root)
         image = decode(source.read(cache.split, cache.keys[row]), size=cache.manifest.size)
     except (SourceError, OSError):
         return None, NO_IMAGE

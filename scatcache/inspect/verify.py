@@ -1,7 +1,7 @@
 """Checks every byte of a store against its receipts, and on demand coefficients against the images."""
 
-import contextlib
 import hashlib
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -13,19 +13,22 @@ import numpy as np
 from scatcache.errors import StoreDamaged, StoreIncomplete, UnreadableImage
 from scatcache.images.decode import decode
 from scatcache.images.sources import Source
-from scatcache.job.opening import open_stored_source
+from scatcache.job.opening import open_source_of
 from scatcache.scattering.batched import BatchTransform, open_transform
 from scatcache.scattering.paths import channel_table
 from scatcache.store.files import to_json
-from scatcache.store.folder import StoreFolder
-from scatcache.store.layout import receipt_name, shard_name, status_name
 from scatcache.store.manifest import Manifest
 from scatcache.store.metadata import channel_chunk, describe_root, describe_split
+from scatcache.store.places import OpenFile, is_url
 from scatcache.store.reader import SplitReader
 from scatcache.store.receipts import Receipt, summarize
 from scatcache.store.rows import ROW_ARRAYS, encode_status, with_crc
+from scatcache.store.view import StoreView, open_view, receipt_path, shard_path, status_path, summary_path
 
-READ_BYTES = 2**20
+logger = logging.getLogger(__name__)
+
+# Few requests where the store is remote, and little memory.
+READ_BYTES = 8 * 2**20
 # ||stored - recomputed|| / ||recomputed|| of one row: the dtype's rounding, and room for another backend's.
 RECOMPUTE_TOLERANCE = {"float16": 1e-3, "float32": 1e-5}
 
@@ -56,94 +59,95 @@ class VerifyReport:
 def verify(
     store: str | os.PathLike[str], *, recompute: float = 0.0, root: str | os.PathLike[str] | None = None
 ) -> VerifyReport:
-    """Reads a whole store and compares it with its receipts, manifest and summaries.
+    """Reads a whole store and compares it with its receipts, manifest and summaries; a local path or a URL.
 
     recompute: fraction, 0 to 1, of the readable rows to compute again from the images under root (by default where
-    the last run found them). An incomplete split is a failure, rows recorded as unreadable are not. Raises NotAStore,
-    SourceError where the images are not found, ValueError.
+    the last run found them, which a store at a URL does not remember). An incomplete split is a failure, rows recorded
+    as unreadable are not. Raises NotAStore, SourceError where the images are not found, ValueError.
     """
     if not 0 <= recompute <= 1:
         raise ValueError(f"recompute is {recompute}: expected a fraction from 0 to 1")
-    folder = StoreFolder(store)
+    view = open_view(store)
     try:
-        manifest = folder.read_manifest()
+        manifest = view.read_manifest()
     except StoreDamaged as error:
-        return VerifyReport(False, 0, (Failure(None, None, "zarr.json", _say(error, folder)),))
-    root_failures = list(_check_root(folder, manifest))
+        return VerifyReport(False, 0, (Failure(None, None, "zarr.json", _say(error, view)),))
+    images = Path(root) if root is not None else None
+    # A store at a URL is read for long before anybody misses its images.
+    source = open_source_of(store, manifest, root=images) if recompute and is_url(store) else None
+    root_failures = list(_check_root(view, manifest))
     failures = list(root_failures)
     checked = recomputed = 0
-    splits = folder.splits(manifest)
-    lost = folder.lost_splits(manifest)
+    splits = view.splits(manifest)
+    lost = view.lost_splits(manifest)
     failures += [Failure(split, None, f"{split}/zarr.json", "the file is missing") for split in lost]
     if not splits and not lost:
         failures.append(Failure(None, None, ".", "it holds no split yet"))
     sound = []
     for split in splits:
-        found, n_shards = _check_split(folder, manifest, split)
+        found, n_shards = _check_split(view, manifest, split)
         if not found and not root_failures:
-            found = list(_check_with_zarr(SplitReader(folder, manifest, split)))
+            found = list(_check_with_zarr(SplitReader(view, manifest, split)))
         if not found:
             sound.append(split)
         failures += found
         checked += n_shards
     # Afterwards, and only of a sound store: without the images there would be no report of the damage.
     for split in sound if recompute and not failures else []:
-        bad, n_rows = _recompute(folder, manifest, split, recompute, Path(root) if root is not None else None)
+        source = source or open_source_of(store, manifest, root=images)
+        bad, n_rows = _recompute(SplitReader(view, manifest, split), source, recompute)
         failures += bad
         recomputed += n_rows
     return VerifyReport(not failures, checked, tuple(failures), recomputed)
 
 
-def _check_root(folder: StoreFolder, manifest: Manifest) -> Iterator[Failure]:
+def _check_root(view: StoreView, manifest: Manifest) -> Iterator[Failure]:
     names = tuple(channel_table(manifest.spec))
-    splits = [*folder.splits(manifest), *folder.lost_splits(manifest)]
+    splits = [*view.splits(manifest), *view.lost_splits(manifest)]
     members = {split: describe_split(manifest, split, channel_names=names) for split in splits}
-    if (folder.path / "zarr.json").read_bytes() != to_json(describe_root(manifest, members), indent=2):
+    if view.place.read("zarr.json") != to_json(describe_root(manifest, members), indent=2):
         yield Failure(None, None, "zarr.json", "the metadata is not what the manifest gives")
 
 
-def _check_split(folder: StoreFolder, manifest: Manifest, split: str) -> tuple[list[Failure], int]:
+def _check_split(view: StoreView, manifest: Manifest, split: str) -> tuple[list[Failure], int]:
     """(failures, shards checked) of one split."""
-    failures = list(_check_small_files(folder, manifest, split))
+    failures = list(_check_small_files(view, manifest, split))
     try:
-        reader = SplitReader(folder, manifest, split, allow_partial=True)
+        reader = SplitReader(view, manifest, split, allow_partial=True)
+    except StoreIncomplete as error:
+        return [*failures, Failure(split, None, summary_path(split), _say(error, view))], 0
     except StoreDamaged as error:
-        known = {_summary_path(split), *(f"{split}/{name}/c.0" for name in ROW_ARRAYS)}
+        known = {summary_path(split), *(f"{split}/{name}/c.0" for name in ROW_ARRAYS)}
         if not known & {failure.path for failure in failures}:
             # The row arrays are sound, each for itself, and together not those of the receipts.
-            failures.append(Failure(split, None, split, _say(error, folder)))
+            failures.append(Failure(split, None, split, _say(error, view)))
         return failures, 0
     layout = manifest.splits[split]
     finished = reader.finished_shards()
     if reader.summary is None:
         reason = f"the split is incomplete: {len(finished)} of {layout.n_shards} shards are done, no summary"
-        failures.append(Failure(split, None, _summary_path(split), reason))
+        failures.append(Failure(split, None, summary_path(split), reason))
     receipts = []
     for shard in finished:
         try:
             receipt = reader.receipt(shard)
         except (StoreDamaged, StoreIncomplete) as error:
-            path = f"{split}/coefficients/receipts/{receipt_name(shard)}"
-            failures.append(Failure(split, shard, path, _say(error, folder)))
+            failures.append(Failure(split, shard, receipt_path(split, shard), _say(error, view)))
             continue
         receipts.append(receipt)
-        failures += _check_shard(folder, manifest, reader, receipt)
+        failures += _check_shard(view, manifest, reader, receipt)
     whole = reader.summary is not None and len(receipts) == layout.n_shards
     if whole and summarize(receipts) != reader.summary:
-        failures.append(Failure(split, None, _summary_path(split), "it is not the sum of the receipts"))
+        failures.append(Failure(split, None, summary_path(split), "it is not the sum of the receipts"))
     return failures, len(finished)
 
 
-def _say(error: Exception, folder: StoreFolder) -> str:
+def _say(error: Exception, view: StoreView) -> str:
     """What the reader said, without the store's path and the advice to run what is running."""
-    return str(error).removeprefix(f"{folder.path}: ").removesuffix(": see `scatcache verify`")
+    return str(error).removeprefix(f"{view.name}: ").removesuffix(": see `scatcache verify`")
 
 
-def _summary_path(split: str) -> str:
-    return f"{split}/coefficients/receipts/summary.json"
-
-
-def _check_small_files(folder: StoreFolder, manifest: Manifest, split: str) -> Iterator[Failure]:
+def _check_small_files(view: StoreView, manifest: Manifest, split: str) -> Iterator[Failure]:
     channels = channel_table(manifest.spec)
     expected = {
         f"{split}/{name}/zarr.json".replace("//", "/"): to_json(document, indent=2)
@@ -151,42 +155,41 @@ def _check_small_files(folder: StoreFolder, manifest: Manifest, split: str) -> I
     }
     expected |= {f"{split}/{name}/c.0": with_crc(channel_chunk(values)) for name, values in channels.items()}
     try:
-        summary = folder.read_summary(split)
+        summary = view.read_summary(split)
     except StoreDamaged as error:
-        yield Failure(split, None, _summary_path(split), _say(error, folder))
+        yield Failure(split, None, summary_path(split), _say(error, view))
     else:
         if summary is not None and summary.manifest != manifest.digest:
             reason = "it belongs to another store, or zarr.json was edited"
-            yield Failure(split, None, _summary_path(split), reason)
+            yield Failure(split, None, summary_path(split), reason)
     for name in ROW_ARRAYS:
         try:
-            folder.read_row_array(manifest, split, name)
+            view.read_row_array(manifest, split, name)
         except StoreDamaged as error:
-            yield Failure(split, None, f"{split}/{name}/c.0", _say(error, folder))
+            yield Failure(split, None, f"{split}/{name}/c.0", _say(error, view))
     for path, data in expected.items():
         try:
-            if (folder.path / path).read_bytes() != data:
+            if view.place.read(path) != data:
                 yield Failure(split, None, path, "its bytes are not what the manifest gives")
         except FileNotFoundError:
             yield Failure(split, None, path, "the file is missing")
 
 
-def _check_shard(folder: StoreFolder, manifest: Manifest, reader: SplitReader, receipt: Receipt) -> Iterator[Failure]:
+def _check_shard(view: StoreView, manifest: Manifest, reader: SplitReader, receipt: Receipt) -> Iterator[Failure]:
     split, shard = receipt.split, receipt.shard
     layout = manifest.splits[split]
     span = layout.rows_of(shard)
     ok = np.ones(len(span), bool)
     ok[[entry.row - span.start for entry in receipt.unreadable]] = False
-    with contextlib.suppress(FileNotFoundError):
-        status = folder.status(split, shard).read_bytes()
-        if status != encode_status(ok, shard_images=layout.shard_images):
-            path = f"{split}/status/{status_name(shard)}"
-            yield Failure(split, shard, path, "the statuses are not those of the receipt")
-    if not folder.status(split, shard).exists():
-        yield Failure(split, shard, f"{split}/status/{status_name(shard)}", "the file is missing")
-    path = f"{split}/coefficients/{shard_name(shard)}"
+    path = status_path(split, shard)
     try:
-        found = hash_file(folder.shard(split, shard))
+        if view.place.read(path) != encode_status(ok, shard_images=layout.shard_images):
+            yield Failure(split, shard, path, "the statuses are not those of the receipt")
+    except FileNotFoundError:
+        yield Failure(split, shard, path, "the file is missing")
+    path = shard_path(split, shard)
+    try:
+        found = hash_file(view.place.open(path, tail_bytes=READ_BYTES))
     except FileNotFoundError:
         yield Failure(split, shard, path, "the file is missing")
         return
@@ -200,41 +203,37 @@ def _locate_damage(reader: SplitReader, span: range) -> str:
         try:
             reader.read(np.array([row]))
         except StoreDamaged as error:
-            return _say(error, reader.folder)
+            return _say(error, reader.view)
     return "its bytes are not those of the receipt (none of the rows is touched)"
 
 
-def hash_file(path: Path) -> str:
+def hash_file(file: OpenFile) -> str:
     """sha256 of a file's bytes, as receipts write it."""
     hashed = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(READ_BYTES):
-            hashed.update(block)
+    for start in range(0, file.file_bytes, READ_BYTES):
+        hashed.update(file.read_range(start, READ_BYTES))
     return "sha256:" + hashed.hexdigest()
 
 
 def _check_with_zarr(reader: SplitReader) -> Iterator[Failure]:
     """The promise that any Zarr reader opens the store, kept on the first and the last row."""
-    import zarr
-
-    array = zarr.open_group(str(reader.folder.path), mode="r")[f"{reader.split}/coefficients"]
-    assert isinstance(array, zarr.Array)
-    for row in (0, reader.layout.n_rows - 1):
-        theirs, ours = np.asarray(array[row]), reader.read(np.array([row]))[0]
+    rows = (0, reader.layout.n_rows - 1)
+    found = reader.view.place.read_with_zarr(f"{reader.split}/coefficients", rows)
+    if found is None:
+        logger.warning("%s: zarr-python has no way to read it, so that is not compared", reader.view.name)
+        return
+    for row, theirs in zip(rows, found, strict=True):
+        ours = reader.read(np.array([row]))[0]
         if theirs.dtype != ours.dtype or not np.array_equal(theirs, ours, equal_nan=True):
             reason = f"zarr-python reads other values in row {row} than scatcache"
             yield Failure(reader.split, row // reader.layout.shard_images, f"{reader.split}/coefficients", reason)
 
 
-def _recompute(
-    folder: StoreFolder, manifest: Manifest, split: str, fraction: float, root: Path | None
-) -> tuple[list[Failure], int]:
+def _recompute(reader: SplitReader, source: Source, fraction: float) -> tuple[list[Failure], int]:
     """(failures, rows compared) on rows spread evenly over the split."""
-    layout = manifest.splits[split]
+    split, layout = reader.split, reader.layout
     assert layout.image_shape is not None
-    reader = SplitReader(folder, manifest, split)
-    source = open_stored_source(folder, manifest, root=root)
-    transform = open_transform(manifest.spec, shape=layout.image_shape, device="cpu", backend="auto")
+    transform = open_transform(reader.manifest.spec, shape=layout.image_shape, device="cpu", backend="auto")
     unreadable = reader.unreadable()
     n_rows = max(1, round(fraction * layout.n_rows))
     chosen = [row for row in np.linspace(0, layout.n_rows - 1, n_rows).astype(int).tolist() if row not in unreadable]
@@ -244,8 +243,8 @@ def _recompute(
     failures = []
     for row, reason in sorted(reasons.items()):
         shard = row // layout.shard_images
-        path = f"{split}/coefficients/{shard_name(shard)}"
-        failures.append(Failure(split, shard, path, f"row {row} ({reader.rows.key[row]}): {reason}"))
+        reason = f"row {row} ({reader.rows.key[row]}): {reason}"
+        failures.append(Failure(split, shard, shard_path(split, shard), reason))
     return failures, len(chosen)
 
 

@@ -112,7 +112,7 @@ def resume(
     """
     options = RunOptions(device, backend, workers, processes, decode_threads, scheduler, on_error)
     folder = StoreFolder(store)
-    manifest = folder.read_manifest()
+    manifest = folder.view.read_manifest()
     with explain_failures(folder):
         source = open_stored_source(
             folder,
@@ -121,7 +121,7 @@ def resume(
             fetch=download,
             on_download=_tell_download(on_event),
         )
-        splits = name_splits(split) or tuple(folder.splits(manifest)) or None
+        splits = name_splits(split) or tuple(folder.view.splits(manifest)) or None
         return _run(source, folder, asked=Asked(Settings(), splits, options), stored=manifest, on_event=on_event)
 
 
@@ -156,10 +156,10 @@ def _run(
     prepared = _prepare(source, folder, asked=asked, stored=stored)
     with WriterLock(folder.job / "lock"), _forget_unborn(folder):
         # Another process may have made or changed the store before we had the lock.
-        current = None if asked.overwrite or folder.read_root() is None else folder.read_manifest()
+        current = None if asked.overwrite or folder.view.read_root() is None else folder.view.read_manifest()
         if current != stored:
             prepared = _prepare(source, folder, asked=asked, stored=current)
-        if asked.overwrite and folder.read_root() is not None:
+        if asked.overwrite and folder.view.read_root() is not None:
             folder.delete()
         run = JobRun(prepared, asked.options, on_event or _log_warnings)
         run.execute()

@@ -18,6 +18,7 @@ from scatcache.images.sources import (
 from scatcache.store.files import to_json, write_atomically
 from scatcache.store.folder import StoreFolder
 from scatcache.store.manifest import Manifest
+from scatcache.store.places import is_url
 
 
 def remember(folder: StoreFolder, **values: Any) -> None:
@@ -102,8 +103,13 @@ def keeps_background(typed: bool | None, stored: Manifest | None) -> bool:
     return bool(typed)
 
 
+def open_source_of(store: str | os.PathLike[str], manifest: Manifest, *, root: Path | None) -> Source:
+    """open_stored_source by a store's path or URL; a store at a URL remembers nothing."""
+    return open_stored_source(None if is_url(store) else StoreFolder(store), manifest, root=root)
+
+
 def open_stored_source(
-    folder: StoreFolder,
+    folder: StoreFolder | None,
     manifest: Manifest,
     *,
     root: Path | None,
@@ -112,16 +118,17 @@ def open_stored_source(
 ) -> Source:
     """The source a store was made from, found under root, or where the last run found it.
 
-    Raises SourceError where neither is known, or it was a dataset object.
+    folder: None where the store is not on this machine. Raises SourceError where neither is known, or it was a dataset
+    object.
     """
-    known = recall(folder).get("root")
+    known = None if folder is None else recall(folder).get("root")
     if root is None and isinstance(known, str):
         root = Path(known)
     if is_known_source(manifest.source):
         return open_source(
             manifest.source,
             root=root,
-            work_dir=folder.job,
+            work_dir=None if folder is None else folder.job,
             keep_background=keeps_background(None, manifest),
             fetch=fetch,
             on_download=on_download,
@@ -129,8 +136,8 @@ def open_stored_source(
     if manifest.source != FOLDER_NAME:
         name = manifest.source
         raise SourceError(
-            f"{folder.path} was made from a dataset object: go on with scatcache.extract(dataset, name={name!r}, ...)"
+            f"the store was made from a dataset object: go on with scatcache.extract(dataset, name={name!r}, ...)"
         )
     if root is None:
-        raise SourceError(f"{folder.path} does not remember where its images are: name their folder with --root")
-    return open_source(os.path.join(root, ""), work_dir=folder.job)
+        raise SourceError("the store does not remember where its images are: name their folder with --root")
+    return open_source(os.path.join(root, ""))

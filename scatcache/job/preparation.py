@@ -97,10 +97,10 @@ def name_store(source: str | os.PathLike[str], J: int | None) -> Path:
 
 def read_stored(folder: StoreFolder, J: int | None, *, overwrite: bool = False) -> Manifest | None:
     """The manifest to go on with, None for a new store (or one to be overwritten), which needs J: else ValueError."""
-    if overwrite or folder.read_root() is None:
+    if overwrite or folder.view.read_root() is None:
         require_J(J)
         return None
-    return folder.read_manifest()
+    return folder.view.read_manifest()
 
 
 def name_splits(split: str | Sequence[str] | None) -> tuple[str, ...] | None:
@@ -119,7 +119,7 @@ def check_place(source: Source, folder: StoreFolder) -> None:
 def check_out(out: str | os.PathLike[str]) -> StoreFolder:
     """The folder of --out, which must be absent, empty or a store of ours. Raises ScatcacheError, NotAStore."""
     folder = StoreFolder(out)
-    if not folder.path.exists() or folder.read_root() is not None:
+    if not folder.path.exists() or folder.view.read_root() is not None:
         return folder
     if not folder.path.is_dir():
         raise ScatcacheError(f"{out} is a file, not a scatcache store: choose another --out")

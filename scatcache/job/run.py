@@ -54,7 +54,7 @@ class JobRun:
         """Everything but the report."""
         prepared, folder, manifest = self.prepared, self.prepared.folder, self.prepared.manifest
         # A split that is asked for gets its metadata back, one whose folder was deleted is gone.
-        lost = set(folder.lost_splits(manifest)) - set(prepared.splits)
+        lost = set(folder.view.lost_splits(manifest)) - set(prepared.splits)
         if there := [split for split in sorted(lost) if (folder.path / split).exists()]:
             raise StoreDamaged(
                 f"{folder.path}: split {there[0]}: its zarr.json is missing: give --split {there[0]} to mend it, or "
@@ -152,7 +152,7 @@ class JobRun:
 
     def _make_folders(self) -> None:
         prepared, folder, manifest = self.prepared, self.prepared.folder, self.prepared.manifest
-        if folder.read_root() is None:
+        if folder.view.read_root() is None:
             folder.create(manifest)
         folder.clean(manifest)
         channels = channel_table(manifest.spec)
@@ -194,7 +194,7 @@ class JobRun:
     def _read_receipts(self, split: str) -> Iterator[Receipt]:
         """A split's receipts in the order of its shards, from the disk: all of them at once may be gigabytes."""
         for shard in range(self.prepared.manifest.splits[split].n_shards):
-            found = self.prepared.folder.read_receipt(split, shard)
+            found = self.prepared.folder.view.read_receipt(split, shard)
             if found is None:
                 raise StoreDamaged(f"{self.prepared.folder.path}: split {split}: the receipt of shard {shard} vanished")
             yield found[0]
@@ -233,8 +233,8 @@ class JobRun:
         """What this run did."""
         prepared, manifest = self.prepared, self.prepared.manifest
         every = {split: list(self.receipts[split].values()) for split in prepared.splits}
-        present = prepared.folder.splits(manifest)
-        finished = all(prepared.folder.read_summary(split) is not None for split in present)
+        present = prepared.folder.view.splits(manifest)
+        finished = all(prepared.folder.view.read_summary(split) is not None for split in present)
         names = {receipt.backend["name"] for receipts in every.values() for receipt in receipts}
         return ExtractReport(
             store=str(prepared.folder.path),

@@ -70,7 +70,7 @@ class Cache:
 
     def __repr__(self) -> str:
         channels, height, width = self.row_shape
-        name = f"Cache {self._reader.folder.path.name!r}, split {self.split!r}"
+        name = f"Cache {self._reader.view.name.rpartition('/')[2]!r}, split {self.split!r}"
         return f"<{name}: {len(self)} rows of ({channels}, {height}, {width}) {self.dtype}, {self.spec}>"
 
     @property
@@ -206,7 +206,9 @@ class Cache:
 def open_cache(path: str | os.PathLike[str], split: str | None = None, *, allow_partial: bool = False) -> Cache:
     """Opens one split of a store for reading; takes the only split where split is None.
 
+    path: of a local folder, or an s3://, https:// or http:// URL; credentials come from the environment (AWS_...).
     allow_partial: open an unfinished split too; rows that are not there yet raise StoreIncomplete when asked for.
-    Raises NotAStore, StoreIncomplete (also for a split that is not there, or several and none named), StoreDamaged.
+    Raises NotAStore, StoreIncomplete (also for a split that is not there, or several and none named), StoreDamaged;
+    ScatcacheError where a remote place refuses or does not answer.
     """
     return Cache(open_split(path, split, allow_partial=allow_partial))

@@ -25,9 +25,7 @@ def build_dask(reader: SplitReader) -> "dask.array.Array":
     from dask.delayed import delayed
 
     if reader.summary is None:
-        raise StoreIncomplete(
-            f"split {reader.split} is incomplete: finish it with `scatcache resume {reader.folder.path}`"
-        )
+        raise StoreIncomplete(f"split {reader.split} is incomplete: {reader.view.place.finish}")
     delayed_reader = delayed(reader, pure=False)
     blocks = [
         dask.array.from_delayed(

@@ -1,16 +1,14 @@
-"""A store's folder: creating it and its splits, reading its manifest, publishing receipts and summaries."""
+"""A store's local folder: creating it and its splits, publishing receipts and summaries."""
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from scatcache.errors import NotAStore, ScatcacheError, StoreDamaged
+from scatcache.errors import ScatcacheError, StoreDamaged
 from scatcache.store.files import (
     fsync_folder,
     publish,
@@ -22,22 +20,27 @@ from scatcache.store.files import (
 from scatcache.store.layout import receipt_name, shard_name, status_name
 from scatcache.store.manifest import Manifest
 from scatcache.store.metadata import channel_chunk, describe_root, describe_split
-from scatcache.store.receipts import Receipt, Summary, encode_record, hash_bytes, parse_receipt, parse_summary
-from scatcache.store.rows import ROW_ARRAYS, RowTable, decode_rows, encode_rows, encode_status, with_crc
+from scatcache.store.places import LocalPlace, is_url, show_place
+from scatcache.store.receipts import Receipt, Summary, encode_record
+from scatcache.store.rows import ROW_ARRAYS, RowTable, encode_rows, encode_status, with_crc
 from scatcache.store.shard_file import read_index
+from scatcache.store.view import StoreView
 
 
 class StoreFolder:
     """The paths and files of one store on a local (or locally mounted) file system; holds no open file.
 
     path: absolute and without links, so that a store has one STORE.job whichever way it is named, and is found after a
-    change of the working folder. Raises ScatcacheError for a URL.
+    change of the working folder. view: the same store for reading. Raises ScatcacheError for a URL.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
-        if "://" in os.fspath(path):
-            raise ScatcacheError(f"{path} is no local path: extract to a local folder, then copy it with any tool")
+        if is_url(path):
+            raise ScatcacheError(
+                f"{show_place(path)} is no local path: extract to a local folder, then copy it with any tool"
+            )
         self.path = Path(os.path.realpath(path))
+        self.view = StoreView(LocalPlace(self.path))
 
     @property
     def job(self) -> Path:
@@ -58,84 +61,6 @@ class StoreFolder:
 
     def status(self, split: str, shard: int) -> Path:
         return self.path / split / "status" / status_name(shard)
-
-    # Reading
-
-    def read_root(self) -> dict[str, Any] | None:
-        """The attributes under "scatcache" of zarr.json, None where this folder carries none of ours.
-
-        Raises StoreDamaged where zarr.json is ours by its place but does not parse.
-        """
-        return self._read_document()[0]
-
-    def _read_document(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-        """(our attributes or None, consolidated metadata by path) of the root's zarr.json."""
-        try:
-            data = (self.path / "zarr.json").read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None, {}
-        try:
-            document = json.loads(data)
-            members = document.get("consolidated_metadata") or {}
-            return document.get("attributes", {}).get("scatcache"), dict(members.get("metadata", {}))
-        except (ValueError, TypeError, AttributeError) as error:
-            raise StoreDamaged(f"{self.path}/zarr.json is not readable as Zarr v3 metadata: restore it") from error
-
-    def read_manifest(self) -> Manifest:
-        """Raises NotAStore where there is none of ours, or one of a newer format; StoreDamaged for a malformed one."""
-        fields = self.read_root()
-        if fields is None:
-            found = "a file" if self.path.exists() else "nothing"
-            if self.path.is_dir():
-                found = "a folder without our manifest"
-            raise NotAStore(
-                f"{self.path} is no scatcache store (found {found}): name a folder that scatcache extract made"
-            )
-        try:
-            manifest = Manifest.from_dict(fields)
-        except (NotAStore, StoreDamaged) as error:
-            raise type(error)(f"{self.path}: {error}") from error
-        for split in self.splits(manifest):
-            if manifest.splits[split].image_shape is None:
-                raise StoreDamaged(f"{self.path}: the manifest in zarr.json lost split {split}'s shape: restore it")
-        return manifest
-
-    def splits(self, manifest: Manifest) -> list[str]:
-        """The splits that were added, sorted by name."""
-        return [name for name in sorted(manifest.splits) if (self.path / name / "zarr.json").exists()]
-
-    def lost_splits(self, manifest: Manifest) -> list[str]:
-        """The splits that were added, by the root's metadata, and whose own metadata is gone."""
-        present, (_, members) = self.splits(manifest), self._read_document()
-        return [name for name in sorted(manifest.splits) if name in members and name not in present]
-
-    def read_rows(self, manifest: Manifest, split: str) -> RowTable:
-        """A split's row table. Raises StoreDamaged naming the array that is missing or damaged."""
-        return RowTable(**{name: self.read_row_array(manifest, split, name) for name in ROW_ARRAYS})
-
-    def read_row_array(self, manifest: Manifest, split: str, name: str) -> np.ndarray:
-        """(n_rows,) values of one of ROW_ARRAYS. Raises StoreDamaged where it is missing or damaged."""
-        path = self.path / split / name / "c.0"
-        try:
-            return decode_rows(name, path.read_bytes(), n_rows=manifest.splits[split].n_rows)
-        except (FileNotFoundError, StoreDamaged) as error:
-            reason = "it is missing" if isinstance(error, FileNotFoundError) else error
-            raise StoreDamaged(f"{self.path}: split {split}, array {name} ({path.name}): {reason}") from error
-
-    def read_receipt(self, split: str, shard: int) -> tuple[Receipt, str] | None:
-        """(receipt, sha256 of its bytes), None where the shard has none."""
-        try:
-            data = (self.receipts(split) / receipt_name(shard)).read_bytes()
-        except FileNotFoundError:
-            return None
-        return parse_receipt(data), hash_bytes(data)
-
-    def read_summary(self, split: str) -> Summary | None:
-        """None where the split is unfinished."""
-        try:
-            return parse_summary(self.summary(split).read_bytes())
-        except FileNotFoundError:
-            return None
 
     # Writing
 
@@ -180,7 +105,7 @@ class StoreFolder:
             array = path.parent.name if path.name == "c.0" else ""
             if array in ROW_ARRAYS:
                 with contextlib.suppress(StoreDamaged):
-                    if np.array_equal(self.read_row_array(manifest, split, array), getattr(rows, array)):
+                    if np.array_equal(self.view.read_row_array(manifest, split, array), getattr(rows, array)):
                         continue
             elif path.exists() and path.read_bytes() == data:
                 continue
@@ -190,7 +115,7 @@ class StoreFolder:
     def consolidate(self, manifest: Manifest, *, channel_names: tuple[str, ...]) -> None:
         """Replaces the root's metadata, atomically, by one that lists the splits present; keeps an equal one."""
         members = {
-            split: describe_split(manifest, split, channel_names=channel_names) for split in self.splits(manifest)
+            split: describe_split(manifest, split, channel_names=channel_names) for split in self.view.splits(manifest)
         }
         document = to_json(describe_root(manifest, members), indent=2)
         if (self.path / "zarr.json").read_bytes() != document:
@@ -230,7 +155,7 @@ class StoreFolder:
 
         The manifest goes last: whenever this is cut off, the rest can still be told for ours and deleted.
         """
-        root = self.read_root()
+        root = self.view.read_root()
         if not isinstance(root, dict) or not isinstance(root.get("format"), int):
             raise ScatcacheError(f"{self.path} carries no scatcache manifest: not deleted")
         for path in self.path.iterdir():
@@ -245,7 +170,7 @@ class StoreFolder:
     def find_done(self, manifest: Manifest, split: str, shard: int, *, rows_digest: str) -> Receipt | None:
         """The receipt of a finished shard whose file's size and index agree with it, else None."""
         try:
-            found = self.read_receipt(split, shard)
+            found = self.view.read_receipt(split, shard)
             if found is None or not self._agrees(manifest, found[0], split, shard, rows_digest):
                 return None
             return found[0]

@@ -6,20 +6,20 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from scatcache.errors import StoreDamaged, StoreIncomplete
 from scatcache.store.encodings import find_encoding
-from scatcache.store.folder import StoreFolder
 from scatcache.store.layout import receipt_name, shard_name
 from scatcache.store.manifest import Manifest
+from scatcache.store.places import OpenFile
 from scatcache.store.receipts import Receipt, Summary, Unreadable
-from scatcache.store.shard_file import ABSENT, read_index
+from scatcache.store.shard_file import ABSENT, index_bytes, read_index
+from scatcache.store.view import StoreView, open_view, shard_path
 
-# Shards kept open at once; a shard costs one descriptor and its index (16 bytes a chunk).
+# Shards kept open at once; a shard costs one descriptor where it is local, and its index (16 bytes a chunk).
 MAX_OPEN_SHARDS = 256
 # Neighbouring chunks are fetched by one read up to this size.
 MAX_READ_BYTES = 8 * 2**20
@@ -27,27 +27,15 @@ N_THREADS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinit
 
 
 class OpenShard:
-    """One shard's descriptor, index and receipt; safe for threads (positional reads only)."""
+    """One shard's file, index and receipt; safe for threads (positional reads only)."""
 
-    def __init__(self, path: Path, receipt: Receipt, *, n_chunks: int):
+    def __init__(self, file: OpenFile, receipt: Receipt, *, n_chunks: int):
         self.receipt = receipt
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            found = os.fstat(self._descriptor).st_size
-            if found != receipt.file_bytes:
-                raise StoreDamaged(f"it has {found} bytes, its receipt says {receipt.file_bytes}")
-            self.index = read_index(self.read_range, file_bytes=found, n_chunks=n_chunks, crc=receipt.index_crc32c)
-        except BaseException:
-            os.close(self._descriptor)
-            self._descriptor = -1
-            raise
-
-    def read_range(self, start: int, n_bytes: int) -> bytes:
-        return os.pread(self._descriptor, n_bytes, start)
-
-    def __del__(self) -> None:
-        if getattr(self, "_descriptor", -1) >= 0:
-            os.close(self._descriptor)
+        self.read_range = file.read_range
+        found = file.file_bytes
+        if found != receipt.file_bytes:
+            raise StoreDamaged(f"it has {found} bytes, its receipt says {receipt.file_bytes}")
+        self.index = read_index(file.read_range, file_bytes=found, n_chunks=n_chunks, crc=receipt.index_crc32c)
 
 
 class SplitReader:
@@ -58,8 +46,8 @@ class SplitReader:
     StoreDamaged where the split's own records do not agree.
     """
 
-    def __init__(self, folder: StoreFolder, manifest: Manifest, split: str, *, allow_partial: bool = False):
-        self.folder, self.manifest, self.split = folder, manifest, split
+    def __init__(self, view: StoreView, manifest: Manifest, split: str, *, allow_partial: bool = False):
+        self.view, self.manifest, self.split = view, manifest, split
         self.layout = manifest.splits[split]
         self.encoding = find_encoding(manifest.encoding)
         assert self.layout.image_shape is not None
@@ -67,10 +55,10 @@ class SplitReader:
         self.summary = self._read_summary()
         if self.summary is None and not allow_partial:
             raise StoreIncomplete(
-                f"{folder.path}: split {split} is incomplete: finish it with `scatcache resume {folder.path}`, or pass "
-                f"allow_partial=True to read what is there"
+                f"{view.name}: split {split} is incomplete: {view.place.finish}, or pass allow_partial=True to read "
+                f"what is there"
             )
-        self.rows = folder.read_rows(manifest, split)
+        self.rows = view.read_rows(manifest, split)
         self._check_rows()
         self._finished = self._find_finished()
         self._start_caches()
@@ -93,11 +81,11 @@ class SplitReader:
         self._start_caches()
 
     def _damaged(self, where: str, reason: object) -> StoreDamaged:
-        return StoreDamaged(f"{self.folder.path}: split {self.split}, {where}: {reason}: see `scatcache verify`")
+        return StoreDamaged(f"{self.view.name}: split {self.split}, {where}: {reason}: see `scatcache verify`")
 
     def _read_summary(self) -> Summary | None:
         try:
-            summary = self.folder.read_summary(self.split)
+            summary = self.view.read_summary(self.split)
         except StoreDamaged as error:
             raise self._damaged("receipts/summary.json", error) from error
         if summary is None:
@@ -121,11 +109,11 @@ class SplitReader:
         # One that was finished since then may hold unreadable rows that nobody here knows of.
         if shard not in self._finished:
             raise StoreIncomplete(
-                f"{self.folder.path}: split {self.split}, shard {shard} was not extracted yet when it was opened: "
-                f"finish it with `scatcache resume {self.folder.path}`, then open it again"
+                f"{self.view.name}: split {self.split}, shard {shard} was not extracted yet when it was opened: "
+                f"{self.view.place.finish}, then open it again"
             )
         try:
-            found = self.folder.read_receipt(self.split, shard)
+            found = self.view.read_receipt(self.split, shard)
         except StoreDamaged as error:
             raise self._damaged(where, error) from error
         if found is None:
@@ -144,9 +132,10 @@ class SplitReader:
                 self._shards.move_to_end(shard)
                 return self._shards[shard]
         receipt = self.receipt(shard)
-        path = self.folder.shard(self.split, shard)
+        n_chunks = self.layout.n_chunks
         try:
-            opened = OpenShard(path, receipt, n_chunks=self.layout.n_chunks)
+            file = self.view.place.open(shard_path(self.split, shard), tail_bytes=index_bytes(n_chunks))
+            opened = OpenShard(file, receipt, n_chunks=n_chunks)
         except FileNotFoundError as error:
             raise self._damaged(f"shard {shard} ({shard_name(shard)})", "the file is missing") from error
         except StoreDamaged as error:
@@ -172,7 +161,12 @@ class SplitReader:
         shards = range(self.layout.n_shards)
         if self.summary is not None:
             return frozenset(shards)
-        names = {path.name for path in self.folder.receipts(self.split).glob("*.json")}
+        names = self.view.place.list_sizes(f"{self.split}/coefficients/receipts")
+        if names is None:
+            raise StoreIncomplete(
+                f"{self.view.name}: split {self.split} is incomplete, and which of its shards are there cannot be "
+                f"listed at this place: {self.view.place.finish}, or copy what is there to a local folder and open that"
+            )
         return frozenset(shard for shard in shards if receipt_name(shard) in names)
 
     def read(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
@@ -224,7 +218,10 @@ class SplitReader:
         written = spans[spans[:, 0] != ABSENT]
         start = int(written[0, 0]) if len(written) else 0
         end = int(written[-1, 0] + written[-1, 1]) if len(written) else 0
-        data = memoryview(opened.read_range(start, end - start))
+        try:
+            data = memoryview(opened.read_range(start, end - start))
+        except FileNotFoundError as error:
+            raise self._damaged(f"shard {shard} ({shard_name(shard)})", "the file is missing") from error
         for (chunk, positions), (offset, length) in zip(run, spans.tolist(), strict=True):
             piece = None if offset == ABSENT else data[offset - start : offset - start + length]
             self._decode(opened, chunk, piece, positions, rows, out)
@@ -271,13 +268,13 @@ if hasattr(os, "register_at_fork"):
 def open_split(path: str | os.PathLike[str], split: str | None = None, *, allow_partial: bool = False) -> SplitReader:
     """The reader of one split; split=None takes the only one.
 
-    Raises NotAStore, StoreIncomplete, StoreDamaged; LookupError's child StoreIncomplete for a split that was never
-    added.
+    path: of a local folder, or an s3://, https:// or http:// URL. Raises NotAStore, StoreIncomplete, StoreDamaged;
+    LookupError's child StoreIncomplete for a split that was never added; ScatcacheError where a remote place refuses or
+    does not answer.
     """
-    # Shards are opened when they are read, by then perhaps from another working folder.
-    folder = StoreFolder(path)
-    manifest = folder.read_manifest()
-    present, lost = folder.splits(manifest), folder.lost_splits(manifest)
+    view = open_view(path)
+    manifest = view.read_manifest()
+    present, lost = view.splits(manifest), view.lost_splits(manifest)
     if lost and (split is None or split in lost):
         raise StoreDamaged(f"{path}: split {lost[0]}: its zarr.json is missing: see `scatcache verify`")
     listed = ", ".join(present) or "none"
@@ -288,4 +285,4 @@ def open_split(path: str | os.PathLike[str], split: str | None = None, *, allow_
     if split not in present:
         advice = f"extract it with --split {split}" if split in manifest.splits else "the source has no such split"
         raise StoreIncomplete(f"{path} holds no split {split!r} but {listed}: {advice}")
-    return SplitReader(folder, manifest, split, allow_partial=allow_partial)
+    return SplitReader(view, manifest, split, allow_partial=allow_partial)

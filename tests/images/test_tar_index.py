@@ -40,7 +40,7 @@ def test_every_file_is_read_by_its_key(tar, tmp_path, kept):
         offset, n_bytes = made.locate(key)
         assert tar.read_bytes()[offset : offset + n_bytes] == content
     for key in ("a/2.jpg", "", "zz", "a/1"):
-        with pytest.raises(KeyError):
+        with pytest.raises(FileNotFoundError):
             made.read(key)
 
 

@@ -94,7 +94,7 @@ def test_a_shard_is_published_whole_with_its_receipt(tmp_path):
     job, tasks, folder = make_job(tmp_path)
     receipts = [compute_shard(job, task) for task in tasks]
     assert [(receipt.shard, receipt.n_rows, receipt.n_ok) for receipt in receipts] == [(0, 4, 4), (1, 2, 2)]
-    assert [folder.read_receipt("all", shard)[0] for shard in (0, 1)] == receipts
+    assert [folder.view.read_receipt("all", shard)[0] for shard in (0, 1)] == receipts
     assert list_temporaries(folder.path) == []
 
 
@@ -102,7 +102,7 @@ def test_sums_are_those_of_the_stored_values(tmp_path):
     job, tasks, folder = make_job(tmp_path, damage={1})
     for task in tasks:
         receipt = compute_shard(job, task)
-        reader = SplitReader(folder, job.manifest, "all", allow_partial=True)
+        reader = SplitReader(folder.view, job.manifest, "all", allow_partial=True)
         bad = {entry.row for entry in receipt.unreadable}
         rows = [row for row in job.manifest.splits["all"].rows_of(task.shard) if row not in bad]
         stored = reader.read(np.array(rows)).astype(np.float64)
@@ -159,7 +159,7 @@ def test_on_error_fail_names_the_image_and_leaves_no_file(tmp_path):
     with pytest.raises(UnreadableImage, match=r"all: class./000..png: .*--on-error fail"):
         compute_shard(job, tasks[0])
     assert list_temporaries(folder.path) == []
-    assert folder.read_receipt("all", 0) is None
+    assert folder.view.read_receipt("all", 0) is None
 
 
 @pytest.mark.parametrize(("n_failures", "slept"), [(1, [0.2]), (2, [0.2, 1.0]), (3, [0.2, 1.0, 3.0])])
@@ -177,7 +177,7 @@ def test_a_lasting_failure_of_the_machine_is_never_an_unreadable_image(tmp_path,
         compute_shard(make_flaky(job), tasks[0])
     assert not isinstance(caught.value, UnreadableImage)
     assert pauses[:3] == [0.2, 1.0, 3.0]
-    assert folder.read_receipt("all", 0) is None and list_temporaries(folder.path) == []
+    assert folder.view.read_receipt("all", 0) is None and list_temporaries(folder.path) == []
     flaky.n_failures = 0
     assert compute_shard(job, tasks[0]).n_ok == 4
 
@@ -215,7 +215,7 @@ def test_a_stopped_job_leaves_nothing_and_no_other_job_minds(tmp_path):
     stop_job(job.job_id)
     with pytest.raises(JobStopped):
         compute_shard(job, tasks[0])
-    assert list_temporaries(folder.path) == [] and folder.read_receipt("all", 0) is None
+    assert list_temporaries(folder.path) == [] and folder.view.read_receipt("all", 0) is None
     assert compute_shard(other, tasks[0]).n_ok == 4
 
 

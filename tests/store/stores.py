@@ -49,6 +49,14 @@ def made_store(base: Path, encoding: str = "float16", seed: int = 0) -> Path:
 
 
 @functools.cache
+def made_many_shards(base: Path) -> Path:
+    """The finished store of made_images with one row a shard."""
+    out = base / "stores" / "many.zarr"
+    scatcache.extract(made_images(base), out=out, workers=1, **{**SETTINGS, "shard_images": 1})
+    return out
+
+
+@functools.cache
 def made_splits(base: Path) -> Path:
     """A finished store with the splits test and train."""
     images = base / "stores" / "images-of-splits"

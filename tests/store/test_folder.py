@@ -16,8 +16,8 @@ def folder(store):
 
 
 def find_done(folder, shard):
-    manifest = folder.read_manifest()
-    rows = folder.read_rows(manifest, "all")
+    manifest = folder.view.read_manifest()
+    rows = folder.view.read_rows(manifest, "all")
     digest = rows.digest(manifest.splits["all"].rows_of(shard))
     return folder.find_done(manifest, "all", shard, rows_digest=digest)
 
@@ -47,28 +47,28 @@ def test_shard_that_does_not_agree_with_its_receipt_is_not_done(folder, damage):
 
 
 def test_shard_made_of_other_rows_is_not_done(folder):
-    assert folder.find_done(folder.read_manifest(), "all", 0, rows_digest="sha256:other") is None
+    assert folder.find_done(folder.view.read_manifest(), "all", 0, rows_digest="sha256:other") is None
 
 
 @pytest.mark.parametrize("document", [b"", b"{", b"[]", b"7", b'{"attributes": 7}', b"\xff\xfe"])
 def test_root_that_does_not_parse_is_damage(folder, document):
     (folder.path / "zarr.json").write_bytes(document)
     with pytest.raises(StoreDamaged, match=r"zarr\.json is not readable"):
-        folder.read_manifest()
+        folder.view.read_manifest()
 
 
 @pytest.mark.parametrize("document", ["{}", '{"attributes": {}}', '{"zarr_format": 3, "node_type": "group"}'])
 def test_zarr_store_of_others_is_no_store(tmp_path, document):
     (tmp_path / "zarr.json").write_text(document)
     with pytest.raises(NotAStore, match="a folder without our manifest"):
-        StoreFolder(tmp_path).read_manifest()
+        StoreFolder(tmp_path).view.read_manifest()
 
 
 @pytest.mark.parametrize(("name", "found"), [("missing", "nothing"), ("file", "a file"), (".", "a folder without our")])
 def test_what_is_no_store_is_named(tmp_path, name, found):
     (tmp_path / "file").touch()
     with pytest.raises(NotAStore, match=rf"found {found}.*name a folder that scatcache extract made"):
-        StoreFolder(tmp_path / name).read_manifest()
+        StoreFolder(tmp_path / name).view.read_manifest()
 
 
 def test_present_split_without_a_shape_is_damage(folder):
@@ -76,14 +76,14 @@ def test_present_split_without_a_shape_is_damage(folder):
     document["attributes"]["scatcache"]["splits"]["all"]["image_shape"] = None
     (folder.path / "zarr.json").write_text(json.dumps(document))
     with pytest.raises(StoreDamaged, match="lost split all's shape"):
-        folder.read_manifest()
+        folder.view.read_manifest()
 
 
 def test_split_whose_own_metadata_is_gone_is_lost(folder):
-    manifest = folder.read_manifest()
-    assert (folder.splits(manifest), folder.lost_splits(manifest)) == (["all"], [])
+    manifest = folder.view.read_manifest()
+    assert (folder.view.splits(manifest), folder.view.lost_splits(manifest)) == (["all"], [])
     (folder.path / "all/zarr.json").unlink()
-    assert (folder.splits(manifest), folder.lost_splits(manifest)) == ([], ["all"])
+    assert (folder.view.splits(manifest), folder.view.lost_splits(manifest)) == ([], ["all"])
 
 
 def test_folder_of_others_is_never_deleted(tmp_path):
@@ -120,10 +120,10 @@ def test_foreign_groups_with_an_attribute_of_our_name_are_not_deleted(tmp_path, 
 
 
 def test_split_appears_whole_or_not_at_all(folder, tmp_path, monkeypatch):
-    manifest = folder.read_manifest()
+    manifest = folder.view.read_manifest()
     other = StoreFolder(tmp_path / "other.zarr")
     other.create(manifest)
-    rows, channels = folder.read_rows(manifest, "all"), channel_table(manifest.spec)
+    rows, channels = folder.view.read_rows(manifest, "all"), channel_table(manifest.spec)
     calls, fsync = [], os.fsync
 
     def fail(descriptor):
@@ -146,8 +146,8 @@ def test_split_appears_whole_or_not_at_all(folder, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("lost", ["zarr.json", "label/c.0", "key/zarr.json", "j1", "label", "coefficients/receipts"])
 def test_added_split_is_mended_and_else_left_alone(folder, lost):
-    manifest = folder.read_manifest()
-    rows, channels = folder.read_rows(manifest, "all"), channel_table(manifest.spec)
+    manifest = folder.view.read_manifest()
+    rows, channels = folder.view.read_rows(manifest, "all"), channel_table(manifest.spec)
     sound = {
         path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file() and "receipts" not in path.parts
     }
@@ -161,7 +161,7 @@ def test_added_split_is_mended_and_else_left_alone(folder, lost):
 
 
 def test_leftovers_of_killed_writers_are_cleaned(folder):
-    manifest = folder.read_manifest()
+    manifest = folder.view.read_manifest()
     sound = set(folder.path.rglob("*"))
     for place in (".", "all/coefficients", "all/coefficients/receipts", "all/status"):
         (folder.path / place / ".c.0.abc.tmp").write_bytes(b"torn")
@@ -171,24 +171,24 @@ def test_leftovers_of_killed_writers_are_cleaned(folder):
 
 
 def test_equal_summary_is_not_written_again(folder):
-    summary, path = folder.read_summary("all"), folder.summary("all")
+    summary, path = folder.view.read_summary("all"), folder.summary("all")
     before = path.stat().st_ino
     folder.publish_summary(summary)
     assert path.stat().st_ino == before
     flip(path, 10)
     folder.publish_summary(summary)
-    assert path.stat().st_ino != before and folder.read_summary("all") == summary
+    assert path.stat().st_ino != before and folder.view.read_summary("all") == summary
     folder.withdraw_summary("all")
     folder.withdraw_summary("all")
-    assert folder.read_summary("all") is None
+    assert folder.view.read_summary("all") is None
 
 
 @pytest.mark.parametrize("name", ["key", "label", "source_index", "view"])
 def test_missing_or_damaged_row_array_is_named(folder, name):
-    manifest, path = folder.read_manifest(), folder.path / "all" / name / "c.0"
+    manifest, path = folder.view.read_manifest(), folder.path / "all" / name / "c.0"
     flip(path, 5)
     with pytest.raises(StoreDamaged, match=rf"split all, array {name} \(c\.0\): .*crc32c"):
-        folder.read_rows(manifest, "all")
+        folder.view.read_rows(manifest, "all")
     path.unlink()
     with pytest.raises(StoreDamaged, match=rf"split all, array {name} \(c\.0\): it is missing"):
-        folder.read_rows(manifest, "all")
+        folder.view.read_rows(manifest, "all")

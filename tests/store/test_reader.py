@@ -188,7 +188,7 @@ def test_every_flipped_byte_of_a_shard_is_found(encoded, tmp_path):
     for offset in [*range(0, len(sound), 97), *range(len(sound) - 200, len(sound))]:
         flip(path, offset, 1 << offset % 8)
         with pytest.raises(StoreDamaged, match="split all, shard 4"):
-            SplitReader(reader.folder, reader.manifest, "all").read(np.arange(48, 50))
+            SplitReader(reader.view, reader.manifest, "all").read(np.arange(48, 50))
         path.write_bytes(sound)
     np.testing.assert_array_equal(open_split(store).read(np.arange(48, 50)), reader.read(np.arange(48, 50)))
 
