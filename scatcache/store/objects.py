@@ -109,7 +109,7 @@ class ObjectFiles:
         except FileNotFoundError:
             kind, status, reason = "", 404, ""
         except (BaseError, OSError, ValueError) as error:
-            kind, status, reason = type(error).__name__, find_status(error), find_reason(error)
+            kind, status, reason = find_kind(error), find_status(error), find_reason(error)
         # Only here, out of the handlers: an exception raised in one carries obstore's along.
         for key in (kind, status):
             if unless and key in unless:
@@ -128,6 +128,11 @@ class ObjectFiles:
             return f"{reason}, and no key is set in the environment: {CREDENTIALS}"
         where = "the bucket and AWS_ENDPOINT_URL" if self._is_s3 else "the URL"
         return f"{reason}: check {where} and the network, then try again"
+
+
+def find_kind(error: Exception) -> str:
+    """The name of one of obstore's errors; of an answer without the range asked for, the same from any server."""
+    return "NotSupportedError" if "source: NotPartial" in str(error) else type(error).__name__
 
 
 def find_status(error: Exception) -> int:

@@ -135,7 +135,11 @@ def check_url(url: str) -> str:
     Raises ScatcacheError for another scheme, a URL without host or bucket, and for one that carries a user, password,
     query or fragment: these would end up in logs and histories, and credentials come from the environment alone.
     """
-    shown, parts = show_place(url), urlsplit(url)
+    shown = show_place(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
     if parts.scheme not in SCHEMES:
         raise ScatcacheError(
             f"{shown} is no place that scatcache reads: expected a local path, s3://, https:// or http://"

@@ -54,13 +54,14 @@ class Link:
     def _fetch_whole(self, name: str) -> bytes:
         # Held while fetching: the threads of one read mostly want the same file.
         with self._lock:
-            if self.has_ranges:
-                self.has_ranges = False
-                logger.warning("%s: the server ignores ranges: each shard is fetched whole", self.files.url)
             if name not in self._whole:
                 found = self.files.fetch(name, None)
                 assert found is not None
                 self._whole[name] = found[0]
+            # An empty file has no range to answer with.
+            if self.has_ranges and self._whole[name]:
+                self.has_ranges = False
+                logger.warning("%s: the server ignores ranges: each shard is fetched whole", self.files.url)
             self._whole.move_to_end(name)
             while len(self._whole) > MAX_WHOLE_FILES:
                 self._whole.popitem(last=False)

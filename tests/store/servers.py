@@ -122,12 +122,12 @@ class Bucket:
         self.client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **credentials)
         self.client.create_bucket(Bucket=BUCKET)
 
-    def upload(self, store: Path, prefix: str) -> str:
+    def upload(self, store: Path, prefix: str, *, acl: str = "private") -> str:
         """The URL of a copy of a store."""
         for path in sorted(store.rglob("*")):
             if path.is_file():
                 name = f"{prefix}/{path.relative_to(store)}"
-                self.client.put_object(Bucket=BUCKET, Key=name, Body=path.read_bytes())
+                self.client.put_object(Bucket=BUCKET, Key=name, Body=path.read_bytes(), ACL=acl)
         return f"{self.url}/{prefix}"
 
 

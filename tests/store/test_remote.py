@@ -514,7 +514,7 @@ def test_setting_that_obstore_refuses_is_an_error_of_ours(monkeypatch):
 
 @pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
 def test_public_bucket_needs_no_credentials(sound, bucket, monkeypatch, variable):
-    url = bucket.upload(sound, "public.zarr")
+    url = bucket.upload(sound, "public.zarr", acl="public-read")
     forget_aws(monkeypatch)
     monkeypatch.setenv(variable, bucket.endpoint)
     monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
