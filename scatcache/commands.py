@@ -204,11 +204,8 @@ def verify(store: str, recompute: float, root: Path | None, as_json: bool) -> in
         verdict = "ok" if report.ok else count(len(report.failures), "failure")
         click.echo(f"{count(report.checked, 'shard')} checked{again}: {verdict}")
         if any(failure.shard is not None for failure in report.failures):
-            mend = (
-                "copy the file named anew"
-                if "://" in store
-                else f"delete the file named and give `scatcache resume {store}`"
-            )
+            mend = f"delete the file named and give `scatcache resume {store}`"
+            mend = "copy the file named anew" if "://" in store else mend
             click.echo(f"to mend a shard, {mend}", err=True)
     return 0 if report.ok else EXIT_VERIFY
 
