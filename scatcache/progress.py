@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from scatcache.job.events import Downloading, Event, JobPlanned, ShardFinished
+from scatcache.job.events import ArchiveProgress, Event, JobPlanned, ShardFinished
 
 LINE_EVERY_S = 10.0
 
@@ -88,10 +88,10 @@ def watch_job(*, quiet: bool) -> Iterator[Callable[[Event], None]]:
         yield _print_lines()
 
 
-def describe_download(event: Downloading) -> str:
+def describe_archive(event: ArchiveProgress) -> str:
     """What has come of an archive."""
     total = "" if event.total_bytes is None else f" of {show_bytes(event.total_bytes)}"
-    return f"downloading {event.file}: {show_bytes(event.bytes)}{total}"
+    return f"{event.action} {event.file}: {show_bytes(event.bytes)}{total}"
 
 
 def _show_warnings(event: Event) -> None:
@@ -108,13 +108,16 @@ def _show_plan(planned: JobPlanned) -> Tally:
 
 
 def _print_lines() -> Callable[[Event], None]:
-    state: dict[str, Any] = {"tally": None, "shown": 0.0}
+    state: dict[str, Any] = {"tally": None, "shown": None}
 
     def on_event(event: Event) -> None:
-        if isinstance(event, Downloading):
-            if time.monotonic() - state["shown"] >= LINE_EVERY_S or event.bytes == event.total_bytes:
+        if isinstance(event, ArchiveProgress):
+            if state["shown"] is None:
+                # What takes a moment is not worth a line.
                 state["shown"] = time.monotonic()
-                click.echo(describe_download(event), err=True)
+            if time.monotonic() - state["shown"] >= LINE_EVERY_S:
+                state["shown"] = time.monotonic()
+                click.echo(describe_archive(event), err=True)
         elif isinstance(event, JobPlanned):
             state.update(tally=_show_plan(event), shown=time.monotonic())
         elif isinstance(event, ShardFinished):
@@ -136,16 +139,17 @@ def _draw_bar() -> Iterator[Callable[[Event], None]]:
     console.width = max(20, console.width - 3)
     columns = (TextColumn("{task.percentage:>3.0f}%"), BarColumn(bar_width=None), TextColumn("{task.description}"))
     progress = Progress(*columns, console=console, transient=True, expand=True)
-    state: dict[str, Any] = {"tally": None, "task": None, "download": None}
+    state: dict[str, Any] = {"tally": None, "task": None}
+    archives: dict[str, Any] = {}
 
     def on_event(event: Event) -> None:
-        if isinstance(event, Downloading):
-            if state["download"] is None:
-                state["download"] = progress.add_task(describe_download(event))
+        if isinstance(event, ArchiveProgress):
+            if event.file not in archives:
+                archives[event.file] = progress.add_task(describe_archive(event))
                 progress.start()
             progress.update(
-                state["download"],
-                description=describe_download(event),
+                archives[event.file],
+                description=describe_archive(event),
                 completed=event.bytes,
                 total=event.total_bytes,
                 visible=event.bytes != event.total_bytes,

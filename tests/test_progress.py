@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from scatcache import progress
-from scatcache.job.events import Downloading, JobFinished, JobPlanned, ShardFinished
+from scatcache.job.events import ArchiveProgress, JobFinished, JobPlanned, ShardFinished
 from scatcache.progress import LINE_EVERY_S, Tally, announce, watch_job
 from scatcache.store.receipts import Receipt
 
@@ -56,23 +56,23 @@ def test_a_tally_counts_what_this_run_did_and_tells_what_is_left(clock):
     assert tally.describe() == "300/1,000, 20.0 images/s, 2.00 MB, 0:00:35 left, 3 unreadable"
 
 
-def test_a_download_is_told_at_its_end_and_now_and_then(clock, capsys):
+def test_a_download_is_told_now_and_then(clock, capsys):
     with watch_job(quiet=False) as on_event:
-        for done, seconds in ((1, 1.0), (2, LINE_EVERY_S), (3, LINE_EVERY_S + 1), (4, LINE_EVERY_S + 2)):
+        for done, seconds in ((1, 1.0), (2, 2.0), (3, LINE_EVERY_S + 1), (4, LINE_EVERY_S + 2)):
             clock[0] = seconds
-            on_event(Downloading("a.tar", done * 10**6, 4 * 10**6))
+            on_event(ArchiveProgress("downloading", "a.tar", done * 10**6, 4 * 10**6))
         on_event(plan())
     lines = capsys.readouterr().err.splitlines()
-    assert lines[:2] == ["downloading a.tar: 2.00 MB of 4.00 MB", "downloading a.tar: 4.00 MB of 4.00 MB"]
-    assert lines[2] == "1,000 images -> /data/photos-J2.zarr"
+    assert lines[0] == "downloading a.tar: 3.00 MB of 4.00 MB"
+    assert lines[1] == "1,000 images -> /data/photos-J2.zarr"
 
 
 def test_a_download_is_drawn_on_a_terminal_and_cleared_away(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     with watch_job(quiet=False) as on_event:
-        on_event(Downloading("a.tar", 10**6, None))
-        on_event(Downloading("a.tar", 4 * 10**6, 4 * 10**6))
+        on_event(ArchiveProgress("downloading", "a.tar", 10**6, None))
+        on_event(ArchiveProgress("downloading", "a.tar", 4 * 10**6, 4 * 10**6))
         on_event(plan())
         on_event(finish())
     assert "downloading a.tar: 1.00 MB" in terminal.getvalue() and "1,000 images" in terminal.getvalue()
@@ -80,7 +80,7 @@ def test_a_download_is_drawn_on_a_terminal_and_cleared_away(monkeypatch):
 
 def test_a_quiet_download_says_nothing(capsys):
     with watch_job(quiet=True) as on_event:
-        on_event(Downloading("a.tar", 4, 4))
+        on_event(ArchiveProgress("downloading", "a.tar", 4, 4))
     assert capsys.readouterr().err == ""
 
 

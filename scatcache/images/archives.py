@@ -18,11 +18,18 @@ from scatcache.errors import SourceError
 from scatcache.images.keys import show_path
 from scatcache.images.tar_members import ForwardReader
 
-_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+# (what is being done, file, bytes so far, bytes in all or None): called as an archive is downloaded or indexed.
+OnArchive = Callable[[str, str, int, int | None], None]
+
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 _BLOCK_BYTES = 1 << 20
 # What a malformed compressed tar is known to raise; gzip's and zlib's own are no OSErrors of the machine.
 MALFORMED = (EOFError, tarfile.TarError, zlib.error, gzip.BadGzipFile)
 _logger = logging.getLogger(__name__)
+
+
+def tell_nobody(action: str, file: str, done: int, total: int | None) -> None:
+    """The OnArchive of whoever does not care."""
 
 
 def unpack_folder(
@@ -75,7 +82,7 @@ def _make_folder(archive: Path, folder: str, work_dir: Path | None, beside: bool
         temporary = archive.parent / name
         temporary.mkdir()
     except OSError as error:
-        if error.errno not in _READ_ONLY:
+        if error.errno not in READ_ONLY:
             raise
         if work_dir is None:
             raise SourceError(

@@ -7,12 +7,13 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scatcache.errors import SourceError
+from scatcache.images.archives import OnArchive, tell_nobody
 from scatcache.images.checksums import hash_md5
 from scatcache.images.keys import show_path
 from scatcache.images.roots import list_places
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     import requests
 
 logger = logging.getLogger(__name__)
-
-# (file, bytes so far, bytes in all or None): called as a download goes on.
-OnDownload = Callable[[str, int, int | None], None]
 
 PAUSES_S = (1.0, 5.0, 15.0)
 TIMEOUT_S = (20, 60)
@@ -82,7 +80,7 @@ def check_archive(path: Path, archive: Archive) -> None:
         )
 
 
-def download(source: str, folder: Path, on_download: OnDownload | None = None) -> Path:
+def download(source: str, folder: Path, on_archive: OnArchive | None = None) -> Path:
     """Fetches a source's archive into folder, going on where an earlier try was cut off; returns its path.
 
     Everything before the last step lies in `.NAME.part` there. An archive that is there already is checked.
@@ -98,14 +96,10 @@ def download(source: str, folder: Path, on_download: OnDownload | None = None) -
     staging = folder / f".{archive.name}.part"
     staging.mkdir(parents=True, exist_ok=True)
     with _lock(staging):
-        _fetch(archive, staging, on_download or _ignore)
+        _fetch(archive, staging, on_archive or tell_nobody)
         os.replace(staging / archive.name, path)
         shutil.rmtree(staging, ignore_errors=True)
     return path
-
-
-def _ignore(file: str, done: int, total: int | None) -> None:
-    pass
 
 
 @contextlib.contextmanager
@@ -120,7 +114,7 @@ def _lock(staging: Path) -> Iterator[None]:
         yield
 
 
-def _fetch(archive: Archive, staging: Path, on_download: OnDownload) -> None:
+def _fetch(archive: Archive, staging: Path, on_archive: OnArchive) -> None:
     import pooch
     import requests
 
@@ -129,7 +123,7 @@ def _fetch(archive: Archive, staging: Path, on_download: OnDownload) -> None:
         left.unlink()
 
     def fetch(url: str, output: Any, _: Any) -> None:
-        _fetch_with_retries(url, partial, archive.name, on_download)
+        _fetch_with_retries(url, partial, archive.name, on_archive)
         os.replace(partial, output)
 
     try:
@@ -148,12 +142,12 @@ def _fetch(archive: Archive, staging: Path, on_download: OnDownload) -> None:
         ) from error
 
 
-def _fetch_with_retries(url: str, partial: Path, name: str, on_download: OnDownload) -> None:
+def _fetch_with_retries(url: str, partial: Path, name: str, on_archive: OnArchive) -> None:
     import requests
 
     for pause_s in (*PAUSES_S, None):
         try:
-            _fetch_rest(url, partial, name, on_download)
+            _fetch_rest(url, partial, name, on_archive)
             return
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             if pause_s is None:
@@ -162,7 +156,7 @@ def _fetch_with_retries(url: str, partial: Path, name: str, on_download: OnDownl
             time.sleep(pause_s)
 
 
-def _fetch_rest(url: str, partial: Path, name: str, on_download: OnDownload) -> None:
+def _fetch_rest(url: str, partial: Path, name: str, on_archive: OnArchive) -> None:
     """Appends to partial what is missing of it, or starts again where the server cannot go on."""
     import requests
     import urllib3
@@ -185,7 +179,7 @@ def _fetch_rest(url: str, partial: Path, name: str, on_download: OnDownload) -> 
             try:
                 for block in response.raw.stream(_BLOCK_BYTES, decode_content=False):
                     file.write(block)
-                    on_download(name, file.tell(), total)
+                    on_archive("downloading", name, file.tell(), total)
             except urllib3.exceptions.HTTPError as error:
                 # What requests makes of it only where it decodes the content.
                 raise requests.ConnectionError(str(error)) from error

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from scatcache.errors import SourceError
+from scatcache.images.archives import OnArchive, tell_nobody
 from scatcache.images.devkit import ARCHIVE, find_devkit, read_devkit
 from scatcache.images.folder import WHOLE, FolderSource, find_classes, look_into
 from scatcache.images.keys import escape_name, show_path
@@ -33,7 +34,9 @@ _CLASS_TAR = re.compile(r"n\d{8}\.tar")
 _VAL_PREFIX = "ILSVRC2012_val_"
 
 
-def open_imagenet(root: Path | None = None, work_dir: Path | None = None) -> PartedSource:
+def open_imagenet(
+    root: Path | None = None, work_dir: Path | None = None, *, on_archive: OnArchive = tell_nobody
+) -> PartedSource:
     """Finds ImageNet's train and val under root (or where locate_root looks), each a folder or the official tar.
 
     work_dir: where the indices of the tars are kept from run to run. Folders are preferred to tars. Validation images
@@ -43,7 +46,7 @@ def open_imagenet(root: Path | None = None, work_dir: Path | None = None) -> Par
     as the disk does. The archives' md5s, minutes of reading, are not compared: `official` is None.
     """
     root = locate_root("imagenet", root, WANTED, holds=_holds_imagenet)
-    found = {split: part for split in SPLITS if (part := _find_part(split, root, work_dir)) is not None}
+    found = {split: part for split in SPLITS if (part := _find_part(split, root, work_dir, on_archive)) is not None}
     folders = {split: _sort_flat(split, part, root) for split, part in found.items() if not _find_part_classes(part)}
     classes = {name for part in found.values() for name in _find_part_classes(part)}
     labels = tuple(sorted(classes.union(*(names.values() for names in folders.values()))))
@@ -67,7 +70,7 @@ def _is_imagenet_folder(folder: Path) -> bool:
     return any(_WNID.fullmatch(name) for name in folders) or any(name.startswith(_VAL_PREFIX) for name in images)
 
 
-def _find_part(split: str, root: Path, work_dir: Path | None) -> FolderSource | TarSource | None:
+def _find_part(split: str, root: Path, work_dir: Path | None, on_archive: OnArchive) -> FolderSource | TarSource | None:
     """A split's folder or tar, with no classes yet; None where there is neither."""
     if _is_imagenet_folder(root / split):
         return FolderSource(base_name="imagenet", root=root / split, splits=(WHOLE,), classes=())
@@ -75,7 +78,7 @@ def _find_part(split: str, root: Path, work_dir: Path | None) -> FolderSource | 
     if not tar.is_file():
         return None
     list_files = _list_class_tars if split == "train" else _list_tar
-    return TarSource("imagenet", index_tar(tar, work_dir, partial(list_files, tar)), ())
+    return TarSource("imagenet", index_tar(tar, work_dir, partial(list_files, tar), on_archive), ())
 
 
 def _find_part_classes(part: FolderSource | TarSource) -> set[str]:

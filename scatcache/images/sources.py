@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from scatcache.errors import SourceError
+from scatcache.images.archives import OnArchive, tell_nobody
 from scatcache.images.caltech101 import open_caltech101
 from scatcache.images.cifar10 import open_cifar10
 from scatcache.images.dataset import open_dataset
-from scatcache.images.download import ARCHIVES, OnDownload, check_archive, choose_folder, download, find_archive
+from scatcache.images.download import ARCHIVES, check_archive, choose_folder, download, find_archive
 from scatcache.images.folder import FOLDER_NAME, open_folder
 from scatcache.images.imagenet import open_imagenet
 from scatcache.images.keys import show_path
@@ -28,7 +29,7 @@ __all__ = [
     "SPLITS",
     "WITH_BACKGROUND",
     "Listing",
-    "OnDownload",
+    "OnArchive",
     "Row",
     "Source",
     "is_known_source",
@@ -36,6 +37,7 @@ __all__ = [
     "open_object",
     "open_source",
     "source_exists",
+    "tell_nobody",
 ]
 
 
@@ -47,12 +49,13 @@ class Place:
     work_dir: Path | None
     beside: bool = True
     keep_background: bool = False
+    on_archive: OnArchive = tell_nobody
 
 
 SOURCES: dict[str, Callable[[Place], Source]] = {
     "cifar10": lambda place: open_cifar10(place.root, place.work_dir, beside=place.beside),
     "stl10": lambda place: open_stl10(place.root, place.work_dir, beside=place.beside),
-    "imagenet": lambda place: open_imagenet(place.root, place.work_dir),
+    "imagenet": lambda place: open_imagenet(place.root, place.work_dir, on_archive=place.on_archive),
     "caltech101": lambda place: open_caltech101(place.root, place.work_dir, keep_background=place.keep_background),
     "photos": lambda place: open_photos(),
 }
@@ -98,7 +101,7 @@ def open_source(
     beside: bool = True,
     keep_background: bool = False,
     fetch: bool = False,
-    on_download: OnDownload | None = None,
+    on_archive: OnArchive = tell_nobody,
 ) -> Source:
     """Opens a dataset by name, or a folder of images.
 
@@ -106,6 +109,7 @@ def open_source(
     is made of archives: indices, what is inflated, and what is unpacked where their folder is read-only;
     beside=False: whatever is unpacked, so that nothing is written but there. keep_background: of caltech101, its
     pictures of no class too. fetch: download the official archive where the dataset is not found, and take no other.
+    on_archive: called as an archive is downloaded or indexed.
 
     Raises SourceError where source is unknown, or the dataset missing, malformed or contradictory.
     """
@@ -115,8 +119,8 @@ def open_source(
         raise SourceError(f"{show_path(source)} has no background class: leave --keep-background out")
     if is_known_source(source):
         name = os.fspath(source)
-        place = Place(root, work_dir, beside, keep_background)
-        return _open_official(name, place, on_download) if fetch else _open_named(name, place)
+        place = Place(root, work_dir, beside, keep_background, on_archive)
+        return _open_official(name, place) if fetch else _open_named(name, place)
     if fetch:
         find_archive(os.fspath(source))
     if root is None and not source_exists(source):
@@ -143,7 +147,7 @@ def _open_named(name: str, place: Place) -> Source:
         raise NotFound(f"{error}; or give --download" if name in DOWNLOADS else str(error)) from None
 
 
-def _open_official(name: str, place: Place, on_download: OnDownload | None) -> Source:
+def _open_official(name: str, place: Place) -> Source:
     """The source from its official archive, which is fetched where there is nothing yet."""
     archive = find_archive(name)
     folder = choose_folder(name, place.root)
@@ -153,7 +157,7 @@ def _open_official(name: str, place: Place, on_download: OnDownload | None) -> S
     try:
         source = SOURCES[name](place)
     except NotFound:
-        download(name, folder, on_download)
+        download(name, folder, place.on_archive)
         source = SOURCES[name](replace(place, root=folder))
     if source.official is not True:
         reason = source.warnings[0] if source.warnings else f"{source.root} holds unpacked files that have no md5"

@@ -7,13 +7,14 @@ import os
 import uuid
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from scatcache.errors import SourceError
+from scatcache.images.archives import READ_ONLY, OnArchive, tell_nobody
 from scatcache.images.keys import show_path
 from scatcache.images.listing import check_image_bytes
 from scatcache.images.tar_members import TarMember
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 # Of an index file; a change of what members are taken, or of their keys, needs another.
 INDEX_FORMAT = 1
+MEMBERS_BETWEEN_TELLING = 1000
 _ARRAYS = {"keys": "S", "offsets": "i", "sizes": "i", "stamp": "i"}
 
 
@@ -81,11 +83,16 @@ class TarIndex:
         return self.table.find(key)
 
 
-def index_tar(tar: Path, work_dir: Path | None, list_files: Callable[[int], Iterable[TarMember]]) -> TarIndex:
+def index_tar(
+    tar: Path,
+    work_dir: Path | None,
+    list_files: Callable[[int], Iterable[TarMember]],
+    on_archive: OnArchive = tell_nobody,
+) -> TarIndex:
     """The index of a tar: the one that an earlier run left in work_dir, or a new one, kept there.
 
     list_files: descriptor -> TarMembers of the files to index; of two that share a key the later one counts, as when
-    unpacking. Where work_dir is None the index is held in memory.
+    unpacking. Where work_dir is None, or cannot be written to, the index is held in memory.
 
     Raises what list_files raises, and OSError as the disk does.
     """
@@ -96,12 +103,17 @@ def index_tar(tar: Path, work_dir: Path | None, list_files: Callable[[int], Iter
         if saved is not None and _is_sound(saved, tar, stamp):
             return TarIndex(tar, stamp, saved)
         logger.info("indexing %s", tar)
-        table = _make_table(list_files(descriptor))
+        table = _make_table(_tell(list_files(descriptor), tar.name, stamp[1], on_archive))
     finally:
         os.close(descriptor)
     if saved is None:
         return TarIndex(tar, stamp, None, table)
-    _save(saved, table, stamp)
+    try:
+        _save(saved, table, stamp)
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
+        return TarIndex(tar, stamp, None, table)
     return TarIndex(tar, stamp, saved)
 
 
@@ -109,6 +121,15 @@ def _stamp(descriptor: int) -> tuple[int, ...]:
     """What changes when the tar does; it decides whether to index again, never what is stored."""
     status = os.fstat(descriptor)
     return INDEX_FORMAT, status.st_size, status.st_mtime_ns
+
+
+def _tell(members: Iterable[TarMember], name: str, n_bytes: int, on_archive: OnArchive) -> Iterator[TarMember]:
+    """The members, telling now and then how far in the tar they are."""
+    for count, member in enumerate(members):
+        if count % MEMBERS_BETWEEN_TELLING == 0:
+            on_archive("indexing", name, member.offset, n_bytes)
+        yield member
+    on_archive("indexing", name, n_bytes, n_bytes)
 
 
 def _make_table(members: Iterable[TarMember]) -> TarTable:

@@ -8,9 +8,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Downloading:
-    """An archive on its way. file: its name; bytes so far, and in all (None where the server does not say)."""
+class ArchiveProgress:
+    """An archive on its way. action: "downloading" or "indexing"; file: its name; bytes so far, and in all (None where
+    the server does not say)."""
 
+    action: str
     file: str
     bytes: int
     total_bytes: int | None
@@ -52,4 +54,4 @@ class JobFinished:
     store: str
 
 
-Event = Downloading | JobPlanned | ShardFinished | JobFinished
+Event = ArchiveProgress | JobPlanned | ShardFinished | JobFinished

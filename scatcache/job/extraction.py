@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from scatcache.errors import ScatcacheError
-from scatcache.images.sources import OnDownload, Source
-from scatcache.job.events import Downloading, Event, JobPlanned
+from scatcache.images.sources import OnArchive, Source
+from scatcache.job.events import ArchiveProgress, Event, JobPlanned
 from scatcache.job.opening import NamedObject, keeps_background, open_stored_source
 from scatcache.job.options import RunOptions
 from scatcache.job.preparation import Prepared, Settings, check_out, name_splits, name_store, prepare, read_stored
@@ -70,7 +70,7 @@ def extract(
     cuda), backend (auto, torch), workers (shards at once), processes (worker processes, not threads), decode_threads
     (per process), scheduler (address of a Dask scheduler), on_error (skip records an unreadable image, fail raises),
     download (fetch the official archive where the dataset is not found, and take no other), overwrite (delete the
-    store first), on_event (called with Downloading, JobPlanned, ShardFinished, JobFinished).
+    store first), on_event (called with ArchiveProgress, JobPlanned, ShardFinished, JobFinished).
 
     Raises SourceError, SettingsDiffer, StoreLocked, StoreDamaged, NotAStore, BackendUnavailable, UnreadableImage
     (on_error="fail"), ScatcacheError (no space, I/O), ValueError (a value out of range, J missing).
@@ -85,7 +85,7 @@ def extract(
             folder.job,
             keep_background=keeps_background(keep_background, stored),
             fetch=download,
-            on_download=_tell_download(on_event),
+            on_archive=_tell_archive(on_event),
         )
         asked = Asked(settings, name_splits(split), options, overwrite)
         return _run(opened, folder, asked=asked, stored=stored, on_event=on_event)
@@ -119,18 +119,18 @@ def resume(
             manifest,
             root=Path(root) if root is not None else None,
             fetch=download,
-            on_download=_tell_download(on_event),
+            on_archive=_tell_archive(on_event),
         )
         splits = name_splits(split) or tuple(folder.view.splits(manifest)) or None
         return _run(source, folder, asked=Asked(Settings(), splits, options), stored=manifest, on_event=on_event)
 
 
-def _tell_download(on_event: Callable[[Event], None] | None) -> OnDownload:
-    def on_download(file: str, done: int, total: int | None) -> None:
+def _tell_archive(on_event: Callable[[Event], None] | None) -> OnArchive:
+    def on_archive(action: str, file: str, done: int, total: int | None) -> None:
         if on_event is not None:
-            on_event(Downloading(file, done, total))
+            on_event(ArchiveProgress(action, file, done, total))
 
-    return on_download
+    return on_archive
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from typing import Any
 from scatcache.errors import SourceError
 from scatcache.images.sources import (
     FOLDER_NAME,
-    OnDownload,
+    OnArchive,
     Source,
     is_known_source,
     open_object,
     open_source,
+    tell_nobody,
 )
 from scatcache.store.files import to_json, write_atomically
 from scatcache.store.folder import StoreFolder
@@ -77,7 +78,7 @@ class NamedObject:
         beside: bool = True,
         keep_background: bool = False,
         fetch: bool = False,
-        on_download: OnDownload | None = None,
+        on_archive: OnArchive = tell_nobody,
     ) -> Source:
         """The source; see open_source and open_object, and what they raise."""
         if not self.is_object:
@@ -88,7 +89,7 @@ class NamedObject:
                 beside=beside,
                 keep_background=keep_background,
                 fetch=fetch,
-                on_download=on_download,
+                on_archive=on_archive,
             )
         if keep_background or fetch:
             raise SourceError("a dataset object is taken as it is: leave keep_background and download out")
@@ -114,7 +115,7 @@ def open_stored_source(
     *,
     root: Path | None,
     fetch: bool = False,
-    on_download: OnDownload | None = None,
+    on_archive: OnArchive = tell_nobody,
 ) -> Source:
     """The source a store was made from, found under root, or where the last run found it.
 
@@ -131,7 +132,7 @@ def open_stored_source(
             work_dir=None if folder is None else folder.job,
             keep_background=keeps_background(None, manifest),
             fetch=fetch,
-            on_download=on_download,
+            on_archive=on_archive,
         )
     if manifest.source != FOLDER_NAME:
         name = manifest.source

@@ -92,8 +92,8 @@ def test_an_archive_arrives_whole_with_progress_and_nothing_else_is_left(server,
     path = download("stl10", tmp_path / "new", lambda *progress: calls.append(progress))
     assert path == tmp_path / "new" / NAME and path.read_bytes() == CONTENT
     assert list_all(tmp_path / "new") == [NAME]
-    counts = [count for _, count, _ in calls]
-    assert calls[-1] == (NAME, len(CONTENT), len(CONTENT)) and counts == sorted(counts)
+    counts = [count for _, _, count, _ in calls]
+    assert calls[-1] == ("downloading", NAME, len(CONTENT), len(CONTENT)) and counts == sorted(counts)
 
 
 def test_a_file_that_is_there_is_checked_and_not_fetched(server, tmp_path):

@@ -1,3 +1,4 @@
+import errno
 import os
 import pickle
 from functools import partial
@@ -152,3 +153,24 @@ def test_what_listing_raises_is_raised(tar, tmp_path):
     with pytest.raises(SourceError, match="wrong"):
         index_tar(tar, tmp_path / "job", partial(list_files))
     assert not (tmp_path / "job").exists()
+
+
+def test_an_index_that_may_not_be_written_is_held_in_memory(tar, tmp_path, monkeypatch):
+    def refuse(*arguments, **arrays):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(np, "savez", refuse)
+    made = index(tar, tmp_path / "job")
+    assert made.saved is None and made.read("b/2.jpg") == b"two"
+
+
+def test_indexing_is_told_from_its_start_to_its_end(tmp_path):
+    path = tmp_path / "some.tar"
+    path.write_bytes(make_tar((f"{number:04d}.jpg", b"") for number in range(2500)))
+    told = []
+    index_tar(
+        path, None, lambda fd: list_members(fd, 0, path.stat().st_size, name="t"), lambda *what: told.append(what)
+    )
+    size = path.stat().st_size
+    assert [what[2] for what in told] == [512, 512 * 1001, 512 * 2001, size]
+    assert {(what[0], what[1], what[3]) for what in told} == {("indexing", "some.tar", size)}
