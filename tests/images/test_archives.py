@@ -67,7 +67,8 @@ def test_nothing_but_the_wanted_regular_files_is_unpacked(archive, tmp_path):
         add(tar, "other/0.bin", b"x")
         for name, content in CONTENT.items():
             add(tar, f"./wanted/{name}", content)
-    assert {path.name for path in unpack(archive).iterdir()} == set(CONTENT)
+        add(tar, "other/0.bin", b"x")
+    assert {path.name: path.read_bytes() for path in unpack(archive).iterdir()} == CONTENT
     assert not list(tmp_path.rglob("escaped.bin"))
 
 
@@ -151,5 +152,21 @@ def test_a_full_disk_leaves_nothing(archive, monkeypatch):
 
     monkeypatch.setattr("os.fsync", fill_disk)
     with pytest.raises(OSError, match="No space left"):
+        unpack(archive)
+    assert list_beside(archive) == ["wanted.tar.gz"]
+
+
+def test_an_archive_that_inflates_without_end_is_refused_and_leaves_nothing(archive):
+    archive.write_bytes(gzip.compress(gzip.decompress(archive.read_bytes()) + bytes(3 * 2**20)))
+    with pytest.raises(SourceError, match="grows to more than"):
+        unpack(archive)
+    assert list_beside(archive) == ["wanted.tar.gz"]
+
+
+def test_a_sparse_file_that_claims_terabytes_counts_as_missing(archive):
+    with tarfile.open(archive, "w:gz") as tar:
+        for name, content in CONTENT.items():
+            add(tar, f"wanted/{name}", content, tarfile.GNUTYPE_SPARSE if name == "2.bin" else tarfile.REGTYPE)
+    with pytest.raises(SourceError, match="wanted"):
         unpack(archive)
     assert list_beside(archive) == ["wanted.tar.gz"]

@@ -238,6 +238,13 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+def test_an_archive_that_inflates_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(cifar10, "MAX_BYTES", 10_000)
+    write_form(tmp_path, "bin.tar.gz")
+    with pytest.raises(SourceError, match="grows to more than the 10000 bytes"):
+        open_cifar10(tmp_path)
+
+
 def test_an_unknown_split_lists_those_there_are(root):
     with pytest.raises(SourceError, match="no split val: expected train or test"):
         open_cifar10(root).list_rows("val")

@@ -1,5 +1,6 @@
 import os
 import pickle
+import shutil
 import socket
 from pathlib import Path
 
@@ -226,6 +227,31 @@ def test_native_shape_turns_images_upright_and_passes_over_bad_ones(tmp_path):
     upright.crop((0, 0, 20, 30)).save(tmp_path / "cat/4.png")
     with pytest.raises(SourceError, match="give --size N"):
         source.native_shape("all", source.list_rows("all").rows)
+
+
+def test_a_split_whose_folders_are_no_classes_of_train_is_refused(tmp_path):
+    """As Tiny-ImageNet's are: labels made of its folder `images` would be wrong without a word."""
+    touch(
+        tmp_path, "train/n1/1.png", "train/n2/1.png", "val/images/1.png", "test/images/1.png", "val/val_annotations.txt"
+    )
+    with pytest.raises(SourceError, match=r"val holds the folder images.*train \(n1, .*as val_annotations\.txt says"):
+        open_folder(tmp_path)
+    shutil.move(tmp_path / "val/images", tmp_path / "val/n2")
+    with pytest.raises(SourceError, match=r"test holds the folder images.*called unlabeled"):
+        open_folder(tmp_path)
+    (tmp_path / "test").rename(tmp_path / "unlabeled")
+    assert open_folder(tmp_path).splits == ("train", "val", "unlabeled")
+
+
+def test_a_split_without_class_folders_beside_train_is_warned_of(tmp_path):
+    source = open_folder(touch(tmp_path, "train/n1/1.png", "val/1.png", "unlabeled/1.png"))
+    assert len(source.warnings) == 1 and "val holds no class folders: its rows have the label -1" in source.warnings[0]
+    assert [row.label for row in source.list_rows("val").rows] == [-1]
+
+
+def test_a_class_that_only_another_split_has_is_a_class(tmp_path):
+    source = open_folder(touch(tmp_path, "train/n1/1.png", "val/n1/1.png", "val/n2/1.png"))
+    assert source.classes == ("n1", "n2") and source.warnings == ()
 
 
 def test_a_listing_does_not_depend_on_the_order_of_the_disk(tmp_path):
