@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ WHOLE = "all"
 NO_LABEL = -1
 # What a manifest calls a folder that is no named dataset.
 FOLDER_NAME = "folder"
+# What a folder of images that are of no class is called, and what may say beside it which is of which.
+_NO_CLASSES = ("images", "image", "imgs", "img", "jpegimages", "data")
+_ANNOTATIONS = re.compile(r".*annotations?\.(txt|csv|json)", re.IGNORECASE)
 _LEADS_NOWHERE = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
@@ -148,24 +152,31 @@ def _find_splits(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _check_classes(root: Path, by_split: dict[str, list[str]]) -> tuple[str, ...]:
-    """What to warn of: a split that lies flat beside a train of class folders, and so has no labels.
+    """What to warn of: a split that lies flat beside a train of class folders, or has no class in common with it.
 
-    Raises SourceError for a split whose folders have nothing in common with train's: they are no classes, and labels
-    made of them would be wrong without a word.
+    Raises SourceError for a split of one folder that is no class, as Tiny-ImageNet's val/images: its labels would be
+    wrong without a word.
     """
     train = by_split.get("train", [])
-    labelled = [split for split in by_split if split not in ("train", "unlabeled")] if train else []
-    for split in labelled:
-        if by_split[split] and not {*by_split[split]} & {*train}:
-            folder, annotations = root / split, "val_annotations.txt"
-            hint = f" as {annotations} says" if (folder / annotations).is_file() else ""
-            raise SourceError(
-                f"{show_path(folder)} holds the folder {escape_name(by_split[split][0])}, and no class folder of train "
-                f"({escape_name(train[0])}, ...): sort its images into those{hint}, or move it away; a split without "
-                f"labels is called unlabeled"
+    warnings = []
+    for split in [split for split in by_split if split not in ("train", "unlabeled")] if train else []:
+        folder, names = root / split, by_split[split]
+        if not names:
+            warnings.append(f"{show_path(folder)} holds no class folders: its rows have the label -1")
+        elif not {*names} & {*train}:
+            annotations = next((name for name in sorted(os.listdir(folder)) if _ANNOTATIONS.fullmatch(name)), None)
+            hint = f" as {escape_name(annotations)} says" if annotations else ""
+            found = (
+                f"{show_path(folder)} holds the folder {escape_name(names[0])}, and no class folder of train "
+                f"({escape_name(train[0])}, ...)"
             )
-    flat = [root / split for split in labelled if not by_split[split]]
-    return tuple(f"{show_path(folder)} holds no class folders: its rows have the label -1" for folder in flat)
+            if annotations is None and names[0].lower() not in _NO_CLASSES:
+                warnings.append(found)
+                continue
+            raise SourceError(
+                f"{found}: sort its images into those{hint}, or move it away; a split without labels is called unlabeled"
+            )
+    return tuple(warnings)
 
 
 def find_classes(folder: Path) -> list[str]:

@@ -243,6 +243,12 @@ def test_a_split_whose_folders_are_no_classes_of_train_is_refused(tmp_path):
     assert open_folder(tmp_path).splits == ("train", "val", "unlabeled")
 
 
+def test_a_split_of_other_classes_than_train_is_warned_of(tmp_path):
+    source = open_folder(touch(tmp_path, "train/ant/1.png", "val/dog/1.png"))
+    assert source.classes == ("ant", "dog")
+    assert len(source.warnings) == 1 and "val holds the folder dog, and no class folder of train" in source.warnings[0]
+
+
 def test_a_split_without_class_folders_beside_train_is_warned_of(tmp_path):
     source = open_folder(touch(tmp_path, "train/n1/1.png", "val/1.png", "unlabeled/1.png"))
     assert len(source.warnings) == 1 and "val holds no class folders: its rows have the label -1" in source.warnings[0]
