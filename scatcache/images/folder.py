@@ -174,7 +174,8 @@ def _check_classes(root: Path, by_split: dict[str, list[str]]) -> tuple[str, ...
                 warnings.append(found)
                 continue
             raise SourceError(
-                f"{found}: sort its images into those{hint}, or move it away; a split without labels is called unlabeled"
+                f"{found}: sort its images into those{hint}, or move it away; a split without labels is called "
+                f"unlabeled"
             )
     return tuple(warnings)
 
