@@ -188,9 +188,10 @@ class _OpenFile:
     def __init__(self, path: Path):
         self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
-    def __del__(self) -> None:
+    # As a default: when the interpreter ends, modules may be gone before the last file is.
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
         if hasattr(self, "descriptor"):
-            os.close(self.descriptor)
+            close(self.descriptor)
 
 
 @functools.lru_cache(maxsize=8)

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -65,9 +65,10 @@ class LocalFile:
     def read_range(self, start: int, n_bytes: int) -> bytes:
         return os.pread(self._descriptor, n_bytes, start)
 
-    def __del__(self) -> None:
+    # As a default: when the interpreter ends, modules may be gone before the last file is.
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
         if hasattr(self, "_descriptor"):
-            os.close(self._descriptor)
+            close(self._descriptor)
 
 
 class LocalPlace:

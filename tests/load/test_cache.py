@@ -183,3 +183,9 @@ def test_opening_and_reading_numpy_imports_no_torch(sound):
     program += "heavy = {'torch', 'zarr', 'dask', 'xarray'} & sys.modules.keys(); assert not heavy, heavy"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_program_that_ends_with_open_shards_says_nothing(sound):
+    program = f"import scatcache\ncache = scatcache.open_cache({str(sound)!r})\ncache.coefficients([0])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
