@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scatcache.errors import SourceError
+from scatcache.errors import ScatcacheError, SourceError
 from scatcache.images.archives import OnArchive, tell_nobody
 from scatcache.images.checksums import hash_md5
 from scatcache.images.keys import show_path
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PAUSES_S = (1.0, 5.0, 15.0)
+PAUSES_S = (1.0, 3.0, 6.0)
 TIMEOUT_S = (20, 60)
 _BLOCK_BYTES = 2**18
 _PARTIAL, _CONTENT, _UNSATISFIABLE = 206, 200, 416
@@ -96,10 +96,18 @@ def download(source: str, folder: Path, on_archive: OnArchive | None = None) -> 
     staging = folder / f".{archive.name}.part"
     staging.mkdir(parents=True, exist_ok=True)
     with _lock(staging):
-        _fetch(archive, staging, on_archive or tell_nobody)
-        os.replace(staging / archive.name, path)
-        shutil.rmtree(staging, ignore_errors=True)
+        try:
+            _fetch(archive, staging, on_archive or tell_nobody)
+            os.replace(staging / archive.name, path)
+        finally:
+            # What a later try can go on from stays, and nothing else.
+            if not _has_bytes(staging):
+                shutil.rmtree(staging, ignore_errors=True)
     return path
+
+
+def _has_bytes(staging: Path) -> bool:
+    return any(file.name != "lock" and file.stat().st_size for file in staging.iterdir())
 
 
 @contextlib.contextmanager
@@ -204,7 +212,7 @@ def _describe(error: Exception) -> str:
     """The innermost reason, in one line."""
     while error.__cause__ is not None or error.__context__ is not None:
         inner = error.__cause__ or error.__context__
-        if not isinstance(inner, Exception):
+        if not isinstance(inner, Exception) or isinstance(inner, ScatcacheError):
             break
         error = inner
     return " ".join(str(error).split())[:200] or type(error).__name__

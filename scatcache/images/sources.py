@@ -1,5 +1,6 @@
 """The table of sources: from what the user typed to something that lists and reads images."""
 
+import contextlib
 import os
 import re
 from collections.abc import Callable
@@ -154,9 +155,10 @@ def _open_official(name: str, place: Place) -> Source:
     for known in [folder] if place.root is not None else list_places(name):
         if (known / archive.name).exists():
             check_archive(known / archive.name, archive)
-    try:
+    source = None
+    with contextlib.suppress(NotFound):
         source = SOURCES[name](place)
-    except NotFound:
+    if source is None:
         download(name, folder, place.on_archive)
         source = SOURCES[name](replace(place, root=folder))
     if source.official is not True:
