@@ -2,6 +2,7 @@
 
 import contextlib
 import filecmp
+import glob
 import io
 import json
 import os
@@ -87,8 +88,9 @@ def find_differences(first: Path, second: Path) -> list[str]:
 
 
 def list_receipts(store: Path) -> set[Path]:
-    """The receipts of finished shards."""
-    return {path for path in store.glob("*/coefficients/receipts/*.json") if path.name != "summary.json"}
+    """The receipts of finished shards. Not by Path.glob, which fails where a folder is renamed meanwhile."""
+    found = map(Path, glob.glob(f"{glob.escape(str(store))}/*/coefficients/receipts/*.json"))
+    return {path for path in found if path.name != "summary.json"}
 
 
 def list_temporaries(store: Path) -> list[Path]:
