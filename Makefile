@@ -14,14 +14,16 @@ PY := $(VENV)/bin/python
 GPU_CHECK_NEEDS := venv
 endif
 
-.PHONY: help venv demo test lint bench gpu-check
+.PHONY: help venv demo test lint bench bench-extract gpu-check
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo       a first extraction and a first training, on photographs that need no download'
 	@echo 'make test       lint, then every test; ends with the skipped tests counted by reason'
 	@echo 'make lint       ruff check, ruff format --check, mypy'
-	@echo 'make bench      time extraction on this machine'
+	@echo 'make bench      time the transform beside Kymatio'"'"'s, about 25 minutes (shorter: see its --help)'
+	@echo '                (make bench BENCH="--sizes 32,128 --J 2 --threads 1": about a minute)'
+	@echo 'make bench-extract  time the whole command beside the transform alone'
 	@echo 'make gpu-check  the tests that need a CUDA device, then the GPU benchmark'
 	@echo '                (make gpu-check PY=python3: with that interpreter; builds nothing, needs no network)'
 	@echo
@@ -42,6 +44,9 @@ lint: venv
 	$(VENV)/bin/mypy
 
 bench: venv
+	$(VENV)/bin/python -m tests.benchmarks.bench_transform $(BENCH)
+
+bench-extract: venv
 	$(VENV)/bin/python -m tests.benchmarks.bench_extract $(BENCH)
 
 # Only files with GPU tests are collected: a bare interpreter then needs no more packages than those import.
