@@ -25,12 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 
 from scatcache.errors import BackendUnavailable
 from tests.benchmarks.call_memory import run_in_child
-from tests.benchmarks.machine import describe_machine
+from tests.benchmarks.machine import count_others, describe_machine, read_clocks
 from tests.benchmarks.transform_tables import count, show_report
 from tests.benchmarks.transforms import BUILDERS, FIELD_SIZE, YARDSTICK, Call, Inputs, make_images
 from tests.scattering.tolerances import relative_error
@@ -110,52 +109,48 @@ def search_batches(
     return rates
 
 
+def run_rounds(
+    calls: dict[str, Call], inputs: Inputs, batches: dict[str, int], n_threads: int, settings: Settings
+) -> dict[str, list[float]]:
+    """Images/s of each round by implementation, which take turns within a round."""
+    rounds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(settings.rounds):
+        for name, call in calls.items():
+            calls_s = time_calls(call, inputs, batches[name], n_threads, settings.seconds)
+            rounds[name].append(count_rate(batches[name], calls_s))
+    return rounds
+
+
+def find_ratio(ours: list[float], theirs: list[float] | None) -> float | None:
+    if theirs is None:
+        return None
+    return statistics.median(our / their for our, their in zip(ours, theirs, strict=True))
+
+
 def measure_speed(calls: dict[str, Call], inputs: Inputs, n_threads: int, settings: Settings) -> list[dict[str, Any]]:
     """A result for each implementation: its best batch, and the rates of each round at it."""
     torch.set_num_threads(n_threads)
     check_agreement(calls, inputs, n_threads)
     searched = search_batches(calls, inputs, n_threads, settings.seconds)
     best = {name: max(known, key=lambda batch: known[batch]) for name, known in searched.items()}
-    rounds: dict[str, list[float]] = {name: [] for name in calls}
     clocks = read_clocks()
-    for _ in range(settings.rounds):
-        for name, call in calls.items():
-            calls_s = time_calls(call, inputs, best[name], n_threads, settings.seconds)
-            rounds[name].append(count_rate(best[name], calls_s))
+    rounds = run_rounds(calls, inputs, best, n_threads, settings)
     n_others = count_others(clocks)
-    results = []
-    for name, rates in rounds.items():
-        median = statistics.median(rates)
-        yardstick = rounds.get(YARDSTICK)
-        ratios = [ours / theirs for ours, theirs in zip(rates, yardstick, strict=True)] if yardstick else []
-        results.append({
+    return [
+        {
             "n_threads": n_threads,
             "implementation": name,
             "batch_images": best[name],
-            "images_per_s": median,
-            "ratio": statistics.median(ratios) if ratios else None,
-            "spread": (max(rates) - min(rates)) / median,
+            "images_per_s": statistics.median(rates),
+            "ratio": find_ratio(rates, rounds.get(YARDSTICK)),
+            "spread": (max(rates) - min(rates)) / statistics.median(rates),
             "peak_bytes": None,
             "n_cores_of_others": n_others,
             "rounds_images_per_s": rates,
             "search_images_per_s": searched[name],
-        })  # fmt: skip
-    return results
-
-
-def read_clocks() -> tuple[float, float, float]:
-    """Seconds: of the clock, of all busy cores, of this process."""
-    cores, own = psutil.cpu_times(), psutil.Process().cpu_times()
-    idle = cores.idle + getattr(cores, "iowait", 0.0)
-    # Guests' time is within the user's.
-    guests = getattr(cores, "guest", 0.0) + getattr(cores, "guest_nice", 0.0)
-    return time.monotonic(), sum(cores) - guests - idle, own.user + own.system
-
-
-def count_others(before: tuple[float, float, float]) -> float:
-    """How many cores other processes kept busy since."""
-    elapsed_s, busy_s, own_s = (now - then for now, then in zip(read_clocks(), before, strict=True))
-    return max(0.0, (busy_s - own_s) / elapsed_s)
+        }
+        for name, rates in rounds.items()
+    ]
 
 
 def measure_memory(results: list[dict[str, Any]], J: int, size: int) -> None:

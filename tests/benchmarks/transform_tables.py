@@ -28,9 +28,14 @@ def show_report(report: dict[str, Any], *, markdown: bool = False) -> str:
     head = (
         f"{cpu['model']}, {count(cpu['usable_cores'], 'core')}, torch {versions['torch']}, commit {machine['commit']}"
     )
-    refused = [f"without {name}: {reason}" for name, reason in report["refused"].items()]
+    notes = [NOTES, *(f"without {name}: {reason}" for name, reason in report["refused"].items())]
+    crowded = sum(
+        result["n_threads"] + result["n_cores_of_others"] > cpu["usable_cores"] + 0.2 for result in report["results"]
+    )
+    if crowded:
+        notes.append(f"NOT TO BE PUBLISHED: {count(crowded, 'row')} measured with other processes on the same cores.")
     tables = [draw(HEADER, make_rows(report)), draw(*make_poster(report))]
-    return "\n\n".join([head, tables[0], "\n".join([NOTES, *refused]), POSTER_TITLE, tables[1]])
+    return "\n\n".join([head, tables[0], "\n".join(notes), POSTER_TITLE, tables[1]])
 
 
 def make_rows(report: dict[str, Any]) -> Rows:
