@@ -21,9 +21,10 @@ help:
 	@echo 'make demo       a first extraction and a first training, on photographs that need no download'
 	@echo 'make test       lint, then every test; ends with the skipped tests counted by reason'
 	@echo 'make lint       ruff check, ruff format --check, mypy'
-	@echo 'make bench      time the transform beside Kymatio'"'"'s, about 25 minutes (shorter: see its --help)'
-	@echo '                (make bench BENCH="--sizes 32,128 --J 2 --threads 1": about a minute)'
-	@echo 'make bench-extract  time the whole command beside the transform alone'
+	@echo "make bench      time the transform beside Kymatio's, up to half an hour on two idle cores"
+	@echo "                (make bench BENCH='--sizes 32,128 --J 2 --threads 1': about a minute)"
+	@echo 'make bench-extract'
+	@echo '                time the whole command beside the transform alone'
 	@echo 'make gpu-check  the tests that need a CUDA device, then the GPU benchmark'
 	@echo '                (make gpu-check PY=python3: with that interpreter; builds nothing, needs no network)'
 	@echo

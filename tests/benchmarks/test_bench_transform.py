@@ -9,6 +9,7 @@ import pytest
 
 from scatcache.errors import BackendUnavailable
 from tests.benchmarks import bench_transform, call_memory
+from tests.benchmarks.transform_tables import show_report
 from tests.benchmarks.transforms import BUILDERS, YARDSTICK, Inputs, make_images
 
 TINY = ["--sizes", "16", "--J", "1,2", "--threads", "1", "--rounds", "1", "--seconds", "0.02", "--no-memory"]
@@ -76,3 +77,14 @@ def test_memory_of_a_call_covers_its_coefficients():
     (coefficients,) = BUILDERS["torch"](2, size)(make_images(n_images, size), 1)
     assert coefficients.nbytes <= many < 20 * coefficients.nbytes
     assert few < many
+
+
+@pytest.mark.parametrize(("n_cores_of_others", "told"), [(0.1, False), (1.0, True)])
+def test_other_busy_processes_are_told_of(tmp_path, n_cores_of_others, told):
+    out = tmp_path / "transform.json"
+    bench_transform.main([*TINY, "--implementations", "torch", "--out", str(out)])
+    report = json.loads(out.read_text())
+    report["machine"]["cpu"]["usable_cores"] = 1
+    for result in report["results"]:
+        result["n_cores_of_others"] = n_cores_of_others
+    assert ("NOT TO BE PUBLISHED: 2 rows" in show_report(report)) == told

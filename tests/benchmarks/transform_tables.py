@@ -28,6 +28,8 @@ def show_report(report: dict[str, Any], *, markdown: bool = False) -> str:
     head = (
         f"{cpu['model']}, {count(cpu['usable_cores'], 'core')}, torch {versions['torch']}, commit {machine['commit']}"
     )
+    if report["omp_wait_policy"]:
+        head += f", OMP_WAIT_POLICY={report['omp_wait_policy']}"
     notes = [NOTES, *(f"without {name}: {reason}" for name, reason in report["refused"].items())]
     crowded = sum(
         result["n_threads"] + result["n_cores_of_others"] > cpu["usable_cores"] + 0.2 for result in report["results"]
