@@ -231,7 +231,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=parse_numbers, default=(1, 2))
     parser.add_argument("--implementations", type=parse_names, default=tuple(BUILDERS), help=",".join(BUILDERS))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of one measurement")
+    parser.add_argument(
+        "--seconds", type=float, default=1.0, help="of one measurement; few leave out large batches, Kymatio's first"
+    )
     parser.add_argument("--no-memory", action="store_true", help="measure speed alone")
     parser.add_argument("--out", type=Path, help="where to write the JSON")
     parser.add_argument("--read", type=Path, help="measure nothing, show the report in this JSON")
