@@ -56,8 +56,8 @@ class ScatteringSpec:
             )
         if self.is_centered and (height % 2 or width % 2):
             raise ValueError(
-                f"images of {height}x{width} have an odd side, which cannot be padded by as many pixels before as "
-                f"after, and the centered grid needs even ones: choose the grid kymatio, or crop to an even size"
+                f"images of {height}x{width} have an odd side, which the centered grid cannot pad by as much before as "
+                f"after: expected even sides; choose the grid kymatio, or crop to an even size, as --size 224 does"
             )
 
     def padded_shape(self, height: int, width: int) -> tuple[int, int]:

@@ -169,8 +169,7 @@ def _ramp(size: int, log2_stride: int) -> NDArray[np.complex128]:
     shift = (2**log2_stride - 1) / 2
     ramp = np.exp(2j * np.pi * shift * np.fft.fftfreq(size))
     if log2_stride and size % 2 == 0:
-        # cos(pi s), for s is half an odd number.
-        ramp[size // 2] = 0
+        ramp[size // 2] = 0  # cos(pi s), for s is half an odd number
     return ramp
 
 
