@@ -133,8 +133,8 @@ def summarise(runs: list[dict[str, object]]) -> list[dict[str, object]]:
 
 
 def show(report: dict[str, object]) -> None:
-    print(f"{report['n_train']} training images, {report['n_test']} test images, {report['seeds']} seeds, "
-          f"{report['elapsed_s']} s, {report['cpu_s']} s of CPU; accuracy in percent, mean +- deviation over seeds")  # fmt: skip
+    print(f"{report['n_train']} training images, {report['n_test']} test images, {report['seeds']} seeds")
+    print(f"{report['elapsed_s']} s, {report['cpu_s']} s of CPU; accuracy in percent, mean ± deviation over seeds")
     print("| grid | mirrored copies | accuracy | against kymatio on the same images |\n|---|---|---|---|")
     for entry in report["summary"]:
         accuracy = f"{entry['accuracy_mean']:.2f} ± {entry['accuracy_std']:.2f}"
