@@ -21,6 +21,7 @@ from scatcache.spec import ScatteringSpec
 from scatcache.version import __version__
 
 if TYPE_CHECKING:
+    from scatcache import symmetry
     from scatcache.inspect.doctor import doctor
     from scatcache.inspect.info import info
     from scatcache.inspect.plan import plan
@@ -28,11 +29,14 @@ if TYPE_CHECKING:
     from scatcache.inspect.sources import sources
     from scatcache.inspect.verify import verify
     from scatcache.job.extraction import extract, resume
+    from scatcache.load.augment import RandomFlip, RandomQuarterTurn
     from scatcache.load.cache import Cache, open_cache
     from scatcache.scattering.module import Scattering2D
 
 _MODULES = {
     "Cache": "scatcache.load.cache",
+    "RandomFlip": "scatcache.load.augment",
+    "RandomQuarterTurn": "scatcache.load.augment",
     "Scattering2D": "scatcache.scattering.module",
     "doctor": "scatcache.inspect.doctor",
     "extract": "scatcache.job.extraction",
@@ -49,6 +53,8 @@ __all__ = [
     "BackendUnavailable",
     "Cache",
     "NotAStore",
+    "RandomFlip",
+    "RandomQuarterTurn",
     "ScatcacheError",
     "Scattering2D",
     "ScatteringSpec",
@@ -67,11 +73,14 @@ __all__ = [
     "resume",
     "show",
     "sources",
+    "symmetry",
     "verify",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "symmetry":
+        return importlib.import_module("scatcache.symmetry")
     if name not in _MODULES:
         raise AttributeError(f"module 'scatcache' has no attribute {name!r}")
     value = getattr(importlib.import_module(_MODULES[name]), name)

@@ -17,14 +17,15 @@ import scatcache
 from scatcache import interruption
 from scatcache.errors import ScatcacheError, SettingsDiffer, StoreLocked
 from scatcache.progress import count, show_bytes, watch_job
+from scatcache.spec import GRIDS
 
 LINE, BOUND_SPACE = 80, "\0"  # no path holds a NUL
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREADABLE, EXIT_VERIFY, EXIT_SETTINGS, EXIT_LOCKED = 1, 2, 3, 4, 5, 6
 
 # What of extract's options changes what plan says.
 PLAN_OPTIONS = (
-    *("root", "out", "J", "L", "max_order", "size", "limit", "encoding", "shard_images", "seed", "keep_background"),
-    *("device", "backend", "overwrite"),
+    *("root", "out", "J", "L", "max_order", "grid", "size", "limit", "encoding", "shard_images", "seed"),
+    *("keep_background", "device", "backend", "overwrite"),
 )
 
 Command = Callable[..., Any]
@@ -45,6 +46,7 @@ settings_options = add_options(
     click.option("--J", "J", type=click.IntRange(1, 8), help="log2 of the largest scale; needed for a new store"),
     click.option("--L", "L", type=click.IntRange(1, 127), help="number of angles  [default: 8]"),
     click.option("--max-order", type=click.IntRange(0, 2), help="largest order of the paths  [default: 2]"),
+    click.option("--grid", type=click.Choice(GRIDS), help="centered: mirror images are exact  [default: kymatio]"),
     click.option("--size", type=click.IntRange(1), help="resize and centre-crop to this many pixels  [default: as is]"),
     click.option("--limit", type=click.IntRange(1), help="a fair sample of this many images of each split"),
     click.option("--encoding", help="float16, float16raw or float32  [default: float16]"),

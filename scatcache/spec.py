@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-GRIDS = ("kymatio",)
+GRIDS = ("kymatio", "centered")
 N_COLOURS = 3
 
 
@@ -11,8 +11,9 @@ N_COLOURS = 3
 class ScatteringSpec:
     """J, L, max_order and grid of a 2-D scattering transform of RGB images.
 
-    J: log2 of the largest scale, 1 to 8; L: number of angles, 1 to 127; max_order: 0, 1 or 2; grid: where the
-    coefficients are sampled ("kymatio": pixels 0, 2^J, 2*2^J, ...).
+    J: log2 of the largest scale, 1 to 8; L: number of angles, 1 to 127; max_order: 0, 1 or 2; grid: where maps are
+    sampled ("kymatio": at pixels 0, 2^J, 2*2^J, ...; "centered": in the centre of each cell of 2^J pixels, at 2^J i +
+    (2^J - 1) / 2, which mirror images share: see symmetry.py).
 
     Raises ValueError for values outside these ranges, TypeError for values that are no integers.
     """
@@ -29,8 +30,11 @@ class ScatteringSpec:
                 raise TypeError(f"{name} is {value!r}: expected an integer from {low} to {high}")
             if not low <= value <= high:
                 raise ValueError(f"{name} is {value}: expected an integer from {low} to {high}")
-        if self.grid not in GRIDS:
-            raise ValueError(f"grid is {self.grid!r}: expected one of {', '.join(GRIDS)}")
+        check_grid(self.grid)
+
+    @property
+    def is_centered(self) -> bool:
+        return self.grid == "centered"
 
     @property
     def n_paths(self) -> int:
@@ -44,11 +48,16 @@ class ScatteringSpec:
         return N_COLOURS * self.n_paths
 
     def check_shape(self, height: int, width: int) -> None:
-        """Raises ValueError where a (height, width) image is smaller than 2^J on either axis."""
+        """Raises ValueError where a (height, width) image is smaller than 2^J on an axis, or odd on a centered grid."""
         if min(height, width) < 2**self.J:
             raise ValueError(
                 f"images of {height}x{width} are too small for J={self.J}, which needs {2**self.J} pixels on each "
                 f"axis: choose a smaller J or larger images"
+            )
+        if self.is_centered and (height % 2 or width % 2):
+            raise ValueError(
+                f"images of {height}x{width} have an odd side, which the centered grid cannot pad by as much before as "
+                f"after: expected even sides; choose the grid kymatio, or crop to an even size, as --size 224 does"
             )
 
     def padded_shape(self, height: int, width: int) -> tuple[int, int]:
@@ -59,7 +68,7 @@ class ScatteringSpec:
     def output_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """(n_channels, h, w) of the coefficients of one RGB image of (height, width) pixels.
 
-        Raises ValueError where the image is smaller than 2^J on either axis.
+        Raises ValueError as check_shape does.
         """
         padded_height, padded_width = self.padded_shape(height, width)
         return self.n_channels, (padded_height >> self.J) - 2, (padded_width >> self.J) - 2
@@ -70,3 +79,9 @@ class ScatteringSpec:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "ScatteringSpec":
         return cls(**fields)
+
+
+def check_grid(grid: str) -> None:
+    """Raises ValueError for the name of no grid."""
+    if grid not in GRIDS:
+        raise ValueError(f"grid is {grid!r}: expected one of {', '.join(GRIDS)}")

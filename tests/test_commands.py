@@ -270,6 +270,7 @@ def test_bytes_are_shown_in_decimal_units(n_bytes, text):
         (["extract", "photos", "--J", "two"], "--J"),
         (["extract", "photos", "--J", "2", "--L", "128"], "--L"),
         (["extract", "photos", "--J", "2", "--max-order", "3"], "--max-order"),
+        (["extract", "photos", "--J", "2", "--grid", "corner"], "--grid"),
         (["extract", "photos", "--J", "2", "--size", "0"], "--size"),
         (["extract", "photos", "--J", "2", "--limit", "0"], "--limit"),
         (["extract", "photos", "--J", "2", "--limit", "-1"], "--limit"),
@@ -323,6 +324,24 @@ def test_changed_settings_are_5_with_every_field(tmp_path, images):
     assert "spec.J: the store has 1, asked for now 2" in done.err
     assert "seed: the store has 0, asked for now 7" in done.err
     assert "choose another --out, or --overwrite" in done.err
+
+
+def test_the_grid_is_kept_shown_and_compared(tmp_path, images):
+    out = tmp_path / "a.zarr"
+    assert call("plan", images, "--J", 1, "--L", 4, "--grid", "centered", "--out", out).code == 0
+    assert extract(images, out, "--grid", "centered").code == 0
+    assert "grid=centered" in " ".join(call("info", out).out.split())
+    assert call("info", out, "--json").result["spec"]["grid"] == "centered"
+    assert call("verify", out, "--recompute", 1).code == call("resume", out).code == extract(images, out).code == 0
+    done = extract(images, out, "--grid", "kymatio")
+    assert done.code == 5 and 'spec.grid: the store has "centered", asked for now "kymatio"' in done.err
+
+
+def test_odd_images_on_the_centered_grid_are_refused_before_any_work(tmp_path, here):
+    images = make_images(tmp_path / "odd", 2, side=15)
+    for name in ("extract", "plan"):
+        assert_refused(call(name, images, "--J", 1, "--grid", "centered"), "15x15 have an odd side")
+    assert list(here.iterdir()) == []
 
 
 def test_a_changed_listing_is_5(tmp_path, images):

@@ -22,13 +22,14 @@ LEVELS = {
     "images": 2,
     "scattering": 2,
     "store": 2,
-    "job": 3,
-    "load": 3,
-    "inspect": 4,
-    "": 5,
-    "interruption": 6,
-    "progress": 6,
-    "commands": 7,
+    "symmetry": 3,
+    "job": 4,
+    "load": 4,
+    "inspect": 5,
+    "": 6,
+    "interruption": 7,
+    "progress": 7,
+    "commands": 8,
 }
 OUTSIDE = ("cli", "pipelines", "tests")
 HEAVY = ("torch", "cupy", "dask", "distributed", "matplotlib", "zarr")

@@ -55,6 +55,7 @@ def plan(
     J: int | None = None,
     L: int | None = None,
     max_order: int | None = None,
+    grid: str | None = None,
     size: int | None = None,
     limit: int | None = None,
     encoding: str | None = None,
@@ -71,7 +72,7 @@ def plan(
     An archive that is still packed is unpacked, a tar indexed, into a temporary folder and forgotten. Nothing is
     downloaded.
     """
-    settings = Settings(J, L, max_order, size, limit, encoding, shard_images, seed, keep_background)
+    settings = Settings(J, L, max_order, grid, size, limit, encoding, shard_images, seed, keep_background)
     named = NamedObject(source, name, version, None if root is None else Path(root))
     folder = check_out(out if out is not None else name_store(named.store_name, J))
     stored = read_stored(folder, J, overwrite=overwrite)

@@ -35,6 +35,7 @@ def extract(
     J: int | None = None,
     L: int | None = None,
     max_order: int | None = None,
+    grid: str | None = None,
     size: int | None = None,
     limit: int | None = None,
     encoding: str | None = None,
@@ -62,9 +63,9 @@ def extract(
     source's files are; out: the store, SOURCE-J2.zarr in the working folder by default (with the J given).
 
     Settings, fixed by a store's first run and taken from it when None: J (log2 of the largest scale; needed for a new
-    store), L (angles), max_order (0, 1, 2), size (crop in pixels), limit (rows per split), encoding (float16,
-    float16raw, float32), shard_images (images per shard), seed (of the storage order), keep_background (of caltech101,
-    its pictures of no class too).
+    store), L (angles), max_order (0, 1, 2), grid (kymatio, centered), size (crop in pixels), limit (rows per split),
+    encoding (float16, float16raw, float32), shard_images (images per shard), seed (of the storage order),
+    keep_background (of caltech101, its pictures of no class too).
 
     The rest may change from run to run: split (which to add or resume; the source's default ones), device (auto, cpu,
     cuda), backend (auto, torch), workers (shards at once), processes (worker processes, not threads), decode_threads
@@ -75,7 +76,7 @@ def extract(
     Raises SourceError, SettingsDiffer, StoreLocked, StoreDamaged, NotAStore, BackendUnavailable, UnreadableImage
     (on_error="fail"), ScatcacheError (no space, I/O), ValueError (a value out of range, J missing).
     """
-    settings = Settings(J, L, max_order, size, limit, encoding, shard_images, seed, keep_background)
+    settings = Settings(J, L, max_order, grid, size, limit, encoding, shard_images, seed, keep_background)
     options = RunOptions(device, backend, workers, processes, decode_threads, scheduler, on_error)
     named = NamedObject(source, name, version, None if root is None else Path(root))
     folder = check_out(out if out is not None else name_store(named.store_name, J))

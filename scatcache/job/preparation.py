@@ -14,7 +14,7 @@ from scatcache.images.sources import FOLDER_NAME, Listing, Source
 from scatcache.job.planning import bound_bytes, choose_folds, lay_out, order_rows
 from scatcache.job.reading import with_retries
 from scatcache.scattering.filters import filter_bank_hash
-from scatcache.spec import ScatteringSpec
+from scatcache.spec import ScatteringSpec, check_grid
 from scatcache.store.encodings import DEFAULT_ENCODING, find_encoding
 from scatcache.store.files import TEMPORARY_SUFFIX
 from scatcache.store.folder import StoreFolder
@@ -33,6 +33,7 @@ class Settings:
     J: int | None = None
     L: int | None = None
     max_order: int | None = None
+    grid: str | None = None
     size: int | None = None
     limit: int | None = None
     encoding: str | None = None
@@ -57,6 +58,8 @@ class Settings:
             object.__setattr__(self, name, operator.index(value))
             if not low <= value <= MAX_SEED:
                 raise ValueError(f"{name} is {value}: expected an integer from {low}")
+        if self.grid is not None:
+            check_grid(self.grid)
         if self.encoding is not None:
             find_encoding(self.encoding)
 
@@ -218,7 +221,8 @@ def make_manifest(
 
 def make_spec(settings: Settings, stored: Manifest | None) -> ScatteringSpec:
     """Raises ValueError where J is neither typed nor stored."""
-    typed = {name: getattr(settings, name) for name in ("J", "L", "max_order") if getattr(settings, name) is not None}
+    names = ("J", "L", "max_order", "grid")
+    typed = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
     known = stored.spec.to_dict() if stored else {}
     require_J(typed.get("J", known.get("J")))
     return ScatteringSpec.from_dict({**known, **typed})
@@ -253,8 +257,13 @@ def _check_shape(spec: ScatteringSpec, split: str, image_shape: tuple[int, int])
 
 
 def _fits(spec: ScatteringSpec, image_shape: tuple[int, int] | None) -> tuple[int, int] | None:
-    # A split that nobody asked for may be too small for this J without stopping the others.
-    return image_shape if image_shape is not None and min(image_shape) >= 2**spec.J else None
+    # A split that nobody asked for may be too small for this J, or odd, without stopping the others.
+    try:
+        if image_shape is not None:
+            spec.check_shape(*image_shape)
+    except ValueError:
+        return None
+    return image_shape
 
 
 def compare(folder: StoreFolder, stored: Manifest, wanted: Manifest, listings: dict[str, Listing]) -> None:

@@ -25,7 +25,7 @@ def resolve_backend(backend: str) -> str:
 def build_backend(backend: str, spec: ScatteringSpec, shape: tuple[int, int]) -> TorchScattering:
     """The transform of (H, W) planes by a backend, filters built, on the CPU.
 
-    Raises ValueError for unknown backends and for shapes smaller than 2^J.
+    Raises ValueError for unknown backends and for shapes that spec.check_shape refuses.
     """
     return _BACKENDS[resolve_backend(backend)](spec, shape)
 

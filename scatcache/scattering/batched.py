@@ -88,6 +88,7 @@ def open_transform(
 ) -> BatchTransform:
     """A BatchTransform of (H, W) images, its filters built and on the device.
 
-    Raises BackendUnavailable where there is no such device, ValueError for unknown names and images smaller than 2^J.
+    Raises BackendUnavailable where there is no such device, ValueError for unknown names and shapes that
+    spec.check_shape refuses.
     """
     return BatchTransform(spec, shape, device=resolve_device(device), backend=backend)

@@ -17,7 +17,8 @@ class Scattering2D(nn.Module):
     transform is differentiable, with a gradient of 0 where a modulus is 0, and follows .to(device); its filters keep
     their precision under .half() and the like, and are no part of the state dict.
 
-    Raises ValueError for settings out of range, images smaller than 2^J and unknown backends.
+    Raises ValueError for settings out of range, images smaller than 2^J or odd on the centered grid, and unknown
+    backends.
     """
 
     def __init__(
@@ -64,7 +65,8 @@ class Scattering2D(nn.Module):
         return self(images)
 
     def extra_repr(self) -> str:
-        return f"J={self.J}, shape={self.shape}, L={self.L}, max_order={self.max_order}, backend={self.backend!r}"
+        settings = f"J={self.J}, shape={self.shape}, L={self.L}, max_order={self.max_order}, backend={self.backend!r}"
+        return f"{settings}, grid={self.spec.grid!r}"
 
     def _check_images(self, images: Tensor) -> None:
         if not isinstance(images, Tensor):

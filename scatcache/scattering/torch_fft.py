@@ -7,10 +7,11 @@ the aliases as a sum of views, and the low-pass (with decimation and crop) as tw
 import threading
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scatcache.scattering.filters import filter_bank, lowpass_matrix, reflect_indices
+from scatcache.scattering.filters import centering_ramp, filter_bank, lowpass_matrix, reflect_indices
 from scatcache.spec import ScatteringSpec
 
 # Working set of one pass. On a CPU: larger ones leave the cache, smaller ones spend their time holding the GIL (one
@@ -23,7 +24,7 @@ REAL_FFT_PIXELS = 64 * 64
 class TorchScattering(nn.Module):
     """The transform of one image shape; filters are non-persistent buffers that keep their precision in any .to().
 
-    shape: (H, W) in pixels, at least 2^J each. Raises ValueError for smaller ones.
+    shape: (H, W) in pixels. Raises ValueError for those that spec.check_shape refuses.
     """
 
     rows: Tensor
@@ -89,6 +90,8 @@ class TorchScattering(nn.Module):
 
         Returns (..., L, P / 2^(j - res), Q / 2^(j - res)).
         """
+        if self.spec.is_centered and res < j:
+            spectrum = self._centre(spectrum, j, res)
         psi = self.get_buffer(f"psi_{j}_{res}").to(spectrum.dtype)
         stride = 2 ** (j - res)
         height, width = spectrum.shape[-2] // stride, spectrum.shape[-1] // stride
@@ -99,6 +102,12 @@ class TorchScattering(nn.Module):
             a, b = divmod(alias, stride)
             folded.addcmul_(aliases[..., a, :, b, :], psi_aliases[:, a, :, b])
         return _modulus(torch.fft.ifft2(torch.view_as_complex(folded.unflatten(-1, (-1, 2)))))
+
+    def _centre(self, spectrum: Tensor, j: int, res: int) -> Tensor:
+        """The interleaved spectrum at 2^res of maps moved to where samples at 2^j lie on the centered grid."""
+        ramp = torch.view_as_complex(self.get_buffer(f"ramp_{j}_{res}").to(spectrum.dtype))
+        moved = torch.view_as_complex(spectrum.unflatten(-1, (-1, 2))) * ramp
+        return torch.view_as_real(moved).flatten(-2)
 
     def _lowpass(self, maps: Tensor, j: int) -> Tensor:
         """maps (..., P, Q) at resolution 2^j, averaged by phi and sampled every 2^J pixels: (..., h, w)."""
@@ -115,6 +124,10 @@ class TorchScattering(nn.Module):
                 # Each value twice, for real and imaginary parts; the mean over 4^(j - res) aliases is an exact scale.
                 interleaved = torch.tensor(bank.psi[j][res]).repeat_interleave(2, -1)
                 self._register(f"psi_{j}_{res}", interleaved / 4 ** (j - res))
+                if self.spec.is_centered and res < j:
+                    ramps = [centering_ramp(self.spec, size >> res, j - res) for size in self.padded_shape]
+                    # As reals: a module cast to half precision leaves complex buffers no imaginary part.
+                    self._register(f"ramp_{j}_{res}", torch.view_as_real(torch.from_numpy(np.outer(*ramps))))
 
     def _register_lowpass(self) -> None:
         for j in range(self.spec.J if self.spec.max_order else 1):

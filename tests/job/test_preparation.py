@@ -38,6 +38,11 @@ def test_an_unknown_encoding_is_refused_with_the_known_ones():
         Settings(encoding="bfloat16")
 
 
+def test_an_unknown_grid_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="grid is 'corner': expected one of kymatio, centered"):
+        Settings(grid="corner")
+
+
 @pytest.mark.parametrize("seed", [0, 2**63 - 1])
 def test_the_whole_range_of_seeds_is_accepted(seed):
     assert Settings(seed=seed).seed == seed
@@ -96,10 +101,11 @@ def test_splits_come_in_the_sources_order(tmp_path):
 def test_what_is_not_typed_is_taken_from_the_store(tmp_path, folder):
     images = make_images(tmp_path / "images", 9)
     typed = {"J": 1, "L": 3, "max_order": 1, "size": 8, "limit": 7, "encoding": "float32", "shard_images": 2, "seed": 5}
-    first = prepare_folder(images, folder, **typed)
+    first = prepare_folder(images, folder, grid="centered", **typed)
     again = prepare_folder(images, folder, stored=first.manifest)
     assert again.manifest == first.manifest
     assert (again.is_new, again.manifest.seed, again.manifest.limit) == (False, 5, 7)
+    assert again.manifest.spec.grid == "centered"
 
 
 def test_typing_the_stored_settings_again_changes_nothing(tmp_path, folder):
@@ -115,6 +121,7 @@ def test_typing_the_stored_settings_again_changes_nothing(tmp_path, folder):
         ({"J": 1}, "spec.J"),
         ({"L": 4}, "spec.L"),
         ({"max_order": 1}, "spec.max_order"),
+        ({"grid": "centered"}, "spec.grid"),
         ({"size": 8}, "preprocessing.size"),
         ({"limit": 3}, "limit"),
         ({"encoding": "float32"}, "encoding"),
@@ -181,6 +188,24 @@ def test_images_too_small_for_J_are_refused(tmp_path, folder):
     images = make_images(tmp_path / "images", 4, side=4)
     with pytest.raises(SourceError, match="split all: images of 4x4 are too small for J=3"):
         prepare_folder(images, folder, J=3)
+
+
+def test_odd_images_are_refused_on_the_centered_grid_alone(tmp_path, folder):
+    images = make_images(tmp_path / "images", 4, side=15)
+    with pytest.raises(SourceError, match="split all: images of 15x15 have an odd side"):
+        prepare_folder(images, folder, grid="centered")
+    with pytest.raises(SourceError, match="split all: images of 13x13 have an odd side"):
+        prepare_folder(images, folder, size=13, grid="centered")
+    for typed in ({}, {"size": 14, "grid": "centered"}):
+        assert prepare_folder(images, folder, **typed).manifest.spec.grid == typed.get("grid", "kymatio")
+
+
+def test_a_split_nobody_asked_for_may_be_odd(tmp_path, folder):
+    make_images(tmp_path / "images" / "train", 4, side=16)
+    make_images(tmp_path / "images" / "test", 4, side=15)
+    prepared = prepare_folder(tmp_path / "images", folder, splits=("train",), grid="centered")
+    shapes = {name: layout.image_shape for name, layout in prepared.manifest.splits.items()}
+    assert shapes == {"train": (16, 16), "test": None}
 
 
 def test_mixed_sizes_are_refused_with_what_to_type(tmp_path, folder):
