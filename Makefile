@@ -34,7 +34,7 @@ demo: venv
 	$(VENV)/bin/python -m pipelines.demo
 
 test: lint
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
 lint: venv
 	$(VENV)/bin/ruff check .

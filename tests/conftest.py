@@ -139,6 +139,15 @@ def is_whole(kept: Path) -> bool:
         return False
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread_a_worker() -> None:
+    """Of several processes that share the tests (pytest -n), each computes with one thread."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        import torch
+
+        torch.set_num_threads(1)
+
+
 @functools.cache
 def has_cuda() -> bool:
     import torch
