@@ -140,12 +140,11 @@ def is_whole(kept: Path) -> bool:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread_a_worker() -> None:
-    """Of several processes that share the tests (pytest -n), each computes with one thread."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        import torch
+def one_thread() -> None:
+    """One intra-op thread, as in extraction; on a shared machine two that wait for each other take ten times longer."""
+    import torch
 
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
 
 
 @functools.cache

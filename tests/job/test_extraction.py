@@ -70,11 +70,17 @@ def test_the_store_does_not_depend_on_processes(tmp_path, dataset):
     assert find_differences(tmp_path / "threads.zarr", tmp_path / "processes.zarr") == []
 
 
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory):
+    """The address of a Dask cluster that someone else runs."""
+    with dask_cluster(tmp_path_factory.mktemp("cluster")) as (address, _):
+        yield address
+
+
 @pytest.mark.slow
-def test_the_store_does_not_depend_on_a_scheduler(tmp_path, dataset):
+def test_the_store_does_not_depend_on_a_scheduler(tmp_path, dataset, scheduler):
     scatcache.extract(out=tmp_path / "threads.zarr", **dataset)
-    with dask_cluster(tmp_path) as (address, _):
-        scatcache.extract(out=tmp_path / "cluster.zarr", scheduler=address, **dataset)
+    scatcache.extract(out=tmp_path / "cluster.zarr", scheduler=scheduler, **dataset)
     assert find_differences(tmp_path / "threads.zarr", tmp_path / "cluster.zarr") == []
 
 
