@@ -19,7 +19,7 @@ endif
 
 help:
 	@echo 'make demo       a first extraction and a first training, on photographs that need no download'
-	@echo 'make test       lint, then every test; ends with the skipped tests counted by reason'
+	@echo 'make test       lint, then every test, two at once; ends with the skipped tests counted by reason'
 	@echo 'make lint       ruff check, ruff format --check, mypy'
 	@echo 'make bench      time extraction on this machine'
 	@echo 'make gpu-check  the tests that need a CUDA device, then the GPU benchmark'
