@@ -19,7 +19,7 @@ endif
 
 help:
 	@echo 'make demo       a first extraction and a first training, on photographs that need no download'
-	@echo 'make test       lint, then every test; ends with the skipped tests counted by reason'
+	@echo 'make test       lint, then every test, two at once; ends with the skipped tests counted by reason'
 	@echo 'make lint       ruff check, ruff format --check, mypy'
 	@echo "make bench      time the transform beside Kymatio's, up to half an hour on two idle cores"
 	@echo "                (make bench BENCH='--sizes 32,128 --J 2 --threads 1': about a minute)"
@@ -37,7 +37,7 @@ demo: venv
 	$(VENV)/bin/python -m pipelines.demo
 
 test: lint
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
 lint: venv
 	$(VENV)/bin/ruff check .

@@ -139,6 +139,14 @@ def is_whole(kept: Path) -> bool:
         return False
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """One intra-op thread, as in extraction; on a shared machine two that wait for each other take ten times longer."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @functools.cache
 def has_cuda() -> bool:
     import torch

@@ -11,6 +11,7 @@ import pytest
 
 import scatcache
 from tests.runs import (
+    call,
     dask_cluster,
     find_differences,
     identify_finished,
@@ -20,7 +21,6 @@ from tests.runs import (
     list_receipts,
     list_temporaries,
     make_images,
-    run,
     start,
     wait_for,
 )
@@ -42,7 +42,7 @@ def images(tmp_path_factory):
 def straight(tmp_path_factory, images):
     """The store that nothing stopped."""
     out = tmp_path_factory.mktemp("straight") / "straight.zarr"
-    assert run(*list_arguments(images, out)).returncode == 0
+    assert call(*list_arguments(images, out)).code == 0
     return out
 
 
@@ -66,8 +66,8 @@ def wait_for_nobody(leader, *, timeout_s):
 def assert_goes_on(arguments, straight, killed):
     """The same command ends the killed store as the straight one, keeping the files of finished shards."""
     finished = identify_finished(killed)
-    done = run(*arguments)
-    assert done.returncode == 0, done.stderr
+    done = call(*arguments)
+    assert done.code == 0, done.err
     assert find_differences(straight, killed) == []
     found = identify_finished(killed)
     assert {path: found[path] for path in finished} == finished
@@ -85,7 +85,7 @@ def slow_down(kind, pause_s):
     kind.read = lambda source, split, key: (time.sleep(pause_s), read(source, split, key))[1]
 
 slow_down(FolderSource, 0.03)
-slow_down(Cifar10Source, 0.003)
+slow_down(Cifar10Source, 0.006)
 from scatcache.commands import main
 main()
 """
@@ -115,9 +115,9 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, images, straight):
 def test_a_killed_run_on_cifar10_goes_on_to_the_same_bytes(tmp_path, cifar10_root):
     straight, killed = tmp_path / "straight.zarr", tmp_path / "killed.zarr"
     arguments = ["extract", "cifar10", "--split", "test", "--root", cifar10_root, "--J", "2"]
-    arguments += ["--limit", "640", "--shard-images", "10"]
+    arguments += ["--limit", "320", "--shard-images", "10"]
     kill_twice([*arguments, "--out", killed], killed)
-    assert run(*arguments, "--out", straight).returncode == 0
+    assert call(*arguments, "--out", straight).code == 0
     assert 2 <= len(list_receipts(killed)) < len(list_receipts(straight))
     assert_goes_on([*arguments, "--out", killed], straight, killed)
 

@@ -1,6 +1,5 @@
 """The stores of tests/store/stores.py as fixtures."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,14 +35,3 @@ def store(sound: Path, tmp_path: Path) -> Path:
 def splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished store with the splits test and train; read only."""
     return made_splits(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """One intra-op thread, as in extraction; on a shared machine two that wait for each other take ten times longer."""
-    import torch
-
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
