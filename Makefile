@@ -14,6 +14,9 @@ PY := $(VENV)/bin/python
 GPU_CHECK_NEEDS := venv
 endif
 
+# An editable install does not build the native cores again by itself.
+NATIVE := $(wildcard scatcache/scattering/native/*.cpp scatcache/scattering/native/*.h)
+
 .PHONY: help venv demo test lint bench bench-extract gpu-check
 .DEFAULT_GOAL := help
 
@@ -67,7 +70,7 @@ gpu-check: $(GPU_CHECK_NEEDS)
 venv:
 	@test -n "$(PYTHON)" || { echo 'no Python 3.11 or newer found; name one: PYTHON=/path/to/python3' >&2; exit 1; }
 	@set -e; exec 9>.venv.lock; if command -v flock >/dev/null; then flock 9; fi; \
-	made_from="$$(cat pyproject.toml constraints.txt | cksum) $$TORCH"; \
+	made_from="$$(cat pyproject.toml constraints.txt $(NATIVE) | cksum) $$TORCH"; \
 	if [ "$$(cat $(VENV)/.stamp 2>/dev/null)" = "$$made_from" ]; then exit 0; fi; \
 	echo "building $(VENV) with $(PYTHON)$${TORCH:+ and $$TORCH}"; \
 	if [ -e $(VENV)/.stamp ]; then rm $(VENV)/.stamp; else $(PYTHON) -m venv --clear $(VENV); fi; \

@@ -62,7 +62,7 @@ def map_binary_batch(path: Path) -> Batch:
             f"{show_path(path)} is truncated: {n_bytes} bytes are {n_bytes / RECORD_BYTES:.2f} records of "
             f"{RECORD_BYTES} bytes; fetch the archive again"
         )
-    records = np.memmap(path, np.uint8, "r").reshape(-1, RECORD_BYTES)
+    records = np.memmap(path, np.uint8, "r").view(np.ndarray).reshape(-1, RECORD_BYTES)
     return Batch(records[:, 0], records[:, 1:].reshape(-1, 3, SIDE, SIDE))
 
 

@@ -149,7 +149,7 @@ def _map_file(path: Path) -> np.ndarray:
             f"{show_path(path)} holds {n_bytes} bytes, {n_bytes / RECORD_BYTES:.2f} records of {RECORD_BYTES}: "
             f"expected 1 to {MAX_RECORDS} whole ones; fetch the archive again"
         )
-    return np.memmap(path, np.uint8, "r").reshape(-1, 3, SIDE, SIDE)
+    return np.memmap(path, np.uint8, "r").view(np.ndarray).reshape(-1, 3, SIDE, SIDE)
 
 
 def _read_classes(path: Path) -> tuple[str, ...]:

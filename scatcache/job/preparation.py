@@ -310,5 +310,5 @@ def choose_backend(device: str, backend: str) -> tuple[str, str, str]:
     else:
         why = f"{device} was asked for"
     resolve_device(device)
-    name = resolve_backend(backend)
+    name = resolve_backend(backend, device)
     return device, name, why if backend == "auto" else f"{why}, {backend} was asked for"

@@ -16,6 +16,7 @@ from scatcache.images.decode import decode
 from scatcache.images.sources import Source
 from scatcache.job.planning import ShardTask
 from scatcache.job.reading import ShardReads
+from scatcache.scattering.channel_sums import find_adder
 from scatcache.store.encodings import Encoding, find_encoding
 from scatcache.store.folder import StoreFolder
 from scatcache.store.manifest import Manifest
@@ -112,7 +113,7 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
         sums=tuple(sink.sums.tolist()),
         square_sums=tuple(sink.square_sums.tolist()),
         unreadable=unreadable,
-        backend={"name": transform.name, "device": job.device},
+        backend={"name": transform.name, "core": transform.core, "device": job.device},
         versions=find_versions(),
     )
     folder.publish_receipt(job.manifest, receipt)
@@ -131,6 +132,7 @@ class ShardSink:
         self.square_sums = np.zeros(n_channels, np.float64)
         self.reasons: list[str | None] = []
         self._writer, self._encoding, self._chunk_images = writer, encoding, chunk_images
+        self._add = find_adder()
         self._held: list[np.ndarray] = []
         self._held_ok: list[bool] = []
 
@@ -139,9 +141,7 @@ class ShardSink:
         for row, readable in zip(coefficients, ok, strict=True):
             if readable:
                 # One row at a time: the last bit of a sum then depends on the shard alone, not on its batches.
-                values = row.reshape(len(row), -1).astype(np.float64)
-                self.sums += values.sum(axis=1)
-                self.square_sums += np.einsum("ci,ci->c", values, values)
+                self._add(row, self.sums, self.square_sums)
             else:
                 row[...] = np.nan
             self._held.append(row)

@@ -1,19 +1,22 @@
 """The transform as extraction calls it: uint8 RGB batches in NumPy to stored coefficients in NumPy.
 
-The coefficients of an image have the same bits at any place of a batch, among any neighbours, in a batch of any size:
-every pass computes the same number of images, missing ones being zeros, and opening a transform checks that a pass
-gives one image the same bits in each of its places. Where it does not, images are computed one by one.
+The coefficients of an image have the same bits at any place of a batch, among any neighbours, in a batch of any size.
+The native core computes every image alone. In torch every pass computes the same number of images, missing ones being
+zeros, and opening a transform checks that a pass gives one image the same bits in each of its places. Where it does
+not, images are computed one by one.
 """
 
 import math
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scatcache.scattering.backends import build_backend, resolve_backend, resolve_device
-from scatcache.scattering.torch_fft import BUDGET_BYTES, scale_pixels
+from scatcache.scattering.backends import NATIVE, TORCH, resolve_backend, resolve_device
+from scatcache.scattering.native.transform import NativeTransform
+from scatcache.scattering.torch_fft import BUDGET_BYTES, TorchScattering, scale_pixels
 from scatcache.spec import N_COLOURS, ScatteringSpec
 
 # Images in one call, at most, and the float32 bytes of their coefficients. More would gain nothing on a CPU.
@@ -22,27 +25,20 @@ MAX_BATCH_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}
 OUT_DTYPES = (np.float16, np.float32)
 
 
-class BatchTransform:
+class BatchTransform(Protocol):
     """The transform of RGB images of one shape on one device; made by open_transform.
 
-    name: the backend's name; device: a torch.device; batch_images: the most images one call takes, a function of the
-    spec, the shape, the backend and the kind of device alone.
+    name: the backend's name; core: the native core's, empty elsewhere; device: a torch.device; batch_images: the most
+    images one call takes, a function of the spec, the shape, the backend and the kind of device alone.
     """
 
-    def __init__(self, spec: ScatteringSpec, shape: tuple[int, int], *, device: torch.device, backend: str) -> None:
-        self.spec = spec
-        self.shape = shape
-        self.name = resolve_backend(backend)
-        self.device = device
-        self.output_shape = spec.output_shape(*shape)
-        self._transform = build_backend(self.name, spec, shape).to(device)
-        kind, image_bytes = device.type, 4 * math.prod(self.output_shape)
-        pass_bytes = N_COLOURS * self._transform.plane_bytes(element_bytes=4)
-        most_images = min(MAX_BATCH_IMAGES[kind], MAX_BATCH_BYTES[kind] // image_bytes)
-        self._pass_images = max(1, min(most_images, BUDGET_BYTES[kind] // pass_bytes))
-        self.batch_images = max(1, most_images // self._pass_images) * self._pass_images
-        if not self._places_agree():
-            self._pass_images = 1
+    spec: ScatteringSpec
+    shape: tuple[int, int]
+    name: str
+    core: str
+    device: torch.device
+    output_shape: tuple[int, int, int]
+    batch_images: int
 
     def __call__(self, images: NDArray[np.uint8], out: NDArray[np.floating]) -> None:
         """Write the coefficients of images, uint8 (B, H, W, 3), to out, float16 or float32 (B, n_channels, h, w).
@@ -50,7 +46,51 @@ class BatchTransform:
         B is at most batch_images. The caller sets torch.set_num_threads(1) where several threads call.
         Raises TypeError and ValueError for arrays of other dtypes and shapes.
         """
-        self._check_arrays(images, out)
+
+
+class NativeBatches:
+    """A BatchTransform by the native core, on the calling thread, straight into the caller's array."""
+
+    name = NATIVE
+
+    def __init__(self, spec: ScatteringSpec, shape: tuple[int, int], *, device: torch.device) -> None:
+        self.spec = spec
+        self.shape = shape
+        self.device = device
+        self.output_shape = spec.output_shape(*shape)
+        self.batch_images = max(1, _most_images("cpu", self.output_shape))
+        self._transform = NativeTransform(spec, shape)
+        self.core = self._transform.core
+
+    def __call__(self, images: NDArray[np.uint8], out: NDArray[np.floating]) -> None:
+        _check_arrays(self, images, out)
+        direct = out if out.flags.carray else np.empty(out.shape, out.dtype)
+        self._transform(images.transpose(0, 3, 1, 2), direct)
+        if direct is not out:
+            out[...] = direct
+
+
+class TorchBatches:
+    """A BatchTransform by torch_fft."""
+
+    name = TORCH
+    core = ""
+
+    def __init__(self, spec: ScatteringSpec, shape: tuple[int, int], *, device: torch.device) -> None:
+        self.spec = spec
+        self.shape = shape
+        self.device = device
+        self.output_shape = spec.output_shape(*shape)
+        self._transform = TorchScattering(spec, shape).to(device)
+        pass_bytes = N_COLOURS * self._transform.plane_bytes(element_bytes=4)
+        most_images = _most_images(device.type, self.output_shape)
+        self._pass_images = max(1, min(most_images, BUDGET_BYTES[device.type] // pass_bytes))
+        self.batch_images = max(1, most_images // self._pass_images) * self._pass_images
+        if not self._places_agree():
+            self._pass_images = 1
+
+    def __call__(self, images: NDArray[np.uint8], out: NDArray[np.floating]) -> None:
+        _check_arrays(self, images, out)
         with torch.inference_mode():
             for start in range(0, len(images), self._pass_images):
                 part = images[start : start + self._pass_images]
@@ -71,16 +111,8 @@ class BatchTransform:
             coefficients = self._compute(np.repeat(noise, self._pass_images, axis=0))
         return bool((coefficients == coefficients[:1]).all())
 
-    def _check_arrays(self, images: NDArray[np.uint8], out: NDArray[np.floating]) -> None:
-        if images.dtype != np.uint8 or out.dtype not in OUT_DTYPES:
-            raise TypeError(f"images are {images.dtype}, out {out.dtype}: expected uint8, and float16 or float32")
-        if images.shape[1:] != (*self.shape, N_COLOURS) or len(images) > self.batch_images:
-            raise ValueError(
-                f"images have shape {images.shape}: expected (B, {self.shape[0]}, {self.shape[1]}, {N_COLOURS}), "
-                f"B at most {self.batch_images}"
-            )
-        if out.shape != (len(images), *self.output_shape):
-            raise ValueError(f"out has shape {out.shape}: expected {(len(images), *self.output_shape)}")
+
+_TRANSFORMS: dict[str, type[NativeBatches] | type[TorchBatches]] = {NATIVE: NativeBatches, TORCH: TorchBatches}
 
 
 def open_transform(
@@ -91,4 +123,21 @@ def open_transform(
     Raises BackendUnavailable where there is no such device, ValueError for unknown names and shapes that
     spec.check_shape refuses.
     """
-    return BatchTransform(spec, shape, device=resolve_device(device), backend=backend)
+    resolved = resolve_device(device)
+    return _TRANSFORMS[resolve_backend(backend, resolved)](spec, shape, device=resolved)
+
+
+def _most_images(kind: str, output_shape: tuple[int, int, int]) -> int:
+    return min(MAX_BATCH_IMAGES[kind], MAX_BATCH_BYTES[kind] // (4 * math.prod(output_shape)))
+
+
+def _check_arrays(transform: BatchTransform, images: NDArray[np.uint8], out: NDArray[np.floating]) -> None:
+    if images.dtype != np.uint8 or out.dtype not in OUT_DTYPES:
+        raise TypeError(f"images are {images.dtype}, out {out.dtype}: expected uint8, and float16 or float32")
+    if images.shape[1:] != (*transform.shape, N_COLOURS) or len(images) > transform.batch_images:
+        raise ValueError(
+            f"images have shape {images.shape}: expected (B, {transform.shape[0]}, {transform.shape[1]}, {N_COLOURS}), "
+            f"B at most {transform.batch_images}"
+        )
+    if out.shape != (len(images), *transform.output_shape):
+        raise ValueError(f"out has shape {out.shape}: expected {(len(images), *transform.output_shape)}")

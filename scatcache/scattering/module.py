@@ -3,19 +3,22 @@
 from torch import Tensor, nn
 
 from scatcache.scattering.backends import build_backend, resolve_backend
-from scatcache.scattering.torch_fft import scale_pixels
 from scatcache.spec import ScatteringSpec
 
 
 class Scattering2D(nn.Module):
     """Scattering coefficients of images of one shape: (..., H, W) -> (..., n_paths, h, w).
 
-    J: log2 of the largest scale; shape: (H, W) in pixels; L: number of angles; max_order: 0, 1 or 2; backend: "auto" or
-    "torch"; grid: as in ScatteringSpec. Paths stand in Kymatio's order (scatcache.scattering.path_table).
+    J: log2 of the largest scale; shape: (H, W) in pixels; L: number of angles; max_order: 0, 1 or 2; backend: "auto",
+    "native" or "torch"; grid: as in ScatteringSpec. Paths stand in Kymatio's order (scatcache.scattering.path_table).
 
     Floats are taken as they are and decide the precision, float32 or float64; uint8 is divided by 255 in float32. The
     transform is differentiable, with a gradient of 0 where a modulus is 0, and follows .to(device); its filters keep
     their precision under .half() and the like, and are no part of the state dict.
+
+    The attribute backend says which code computes: "native", the compiled core on as many threads as
+    torch.get_num_threads() says, or "torch". "auto" is native where a core was built, and even then leaves to torch
+    what the core has not: gradients, float64 and CUDA; asked for by name, native refuses them.
 
     Raises ValueError for settings out of range, images smaller than 2^J or odd on the centered grid, and unknown
     backends.
@@ -35,7 +38,7 @@ class Scattering2D(nn.Module):
         self.spec = ScatteringSpec(J=J, L=L, max_order=max_order, grid=grid)
         self.shape = _check_shape(shape)
         self.backend = resolve_backend(backend)
-        self.transform = build_backend(self.backend, self.spec, self.shape)
+        self.transform = build_backend(backend, self.spec, self.shape)
 
     @property
     def J(self) -> int:
@@ -56,8 +59,7 @@ class Scattering2D(nn.Module):
         images on another device than the module.
         """
         self._check_images(images)
-        planes = scale_pixels(images).reshape(-1, *self.shape)
-        coefficients = self.transform(planes)
+        coefficients = self.transform(images.reshape(-1, *self.shape))
         return coefficients.reshape(*images.shape[:-2], *coefficients.shape[1:])
 
     def scattering(self, images: Tensor) -> Tensor:

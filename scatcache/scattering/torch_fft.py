@@ -45,7 +45,11 @@ class TorchScattering(nn.Module):
         return self.rows.device
 
     def forward(self, planes: Tensor) -> Tensor:
-        """Coefficients of image planes (n, H, W): (n, n_paths, h, w), in the dtype of planes, float32 or float64."""
+        """Coefficients of image planes (n, H, W): (n, n_paths, h, w), in the dtype of planes, float32 or float64.
+
+        uint8 is divided by 255 in float32. Raises TypeError for other dtypes.
+        """
+        planes = scale_pixels(planes)
         if len(planes) == 0:
             _, height, width = self.spec.output_shape(*self.shape)
             return planes.new_empty(0, self.spec.n_paths, height, width)

@@ -30,6 +30,7 @@ from scatcache.images.decode import decode
 from scatcache.images.sources import open_source
 from scatcache.job.resources import count_cores
 from scatcache.scattering.batched import open_transform
+from scatcache.scattering.channel_sums import find_adder
 from scatcache.spec import ScatteringSpec
 from scatcache.store.encodings import find_encoding
 from tests.benchmarks.machine import describe_machine
@@ -106,10 +107,19 @@ def time_command(case: Case, n_workers: int) -> dict[str, float]:
         started = time.monotonic()
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         elapsed_s = time.monotonic() - started
+        steady = time_receipts(folder)
     report = json.loads(done.stdout)
     n_images = sum(split["rows"] for split in report["splits"].values())
     return {"images": n_images, "images_per_s": n_images / elapsed_s, "job_images_per_s": report["images_per_s"],
-            "elapsed_s": elapsed_s, "bytes": report["bytes"]}  # fmt: skip
+            "steady_images_per_s": steady, "elapsed_s": elapsed_s, "bytes": report["bytes"]}  # fmt: skip
+
+
+def time_receipts(folder: Path) -> float:
+    """Images/s between the first shard's receipt and the last one's: without start and end; 0 for a single shard."""
+    receipts = sorted(folder.glob("store.zarr/*/coefficients/receipts/*.json"), key=lambda path: path.stat().st_mtime)
+    elapsed_s = receipts[-1].stat().st_mtime - receipts[0].stat().st_mtime
+    n_rows = sum(json.loads(path.read_text())["n_rows"] for path in receipts[1:])
+    return n_rows / elapsed_s if elapsed_s else 0.0
 
 
 def time_stages(case: Case) -> dict[str, float]:
@@ -143,10 +153,10 @@ def time_writing(coefficients: np.ndarray) -> tuple[float, float, float]:
     chunks = [encoding.encode(row[None])[0] for row in coefficients]
     encode_s = time.perf_counter() - started
     started = time.perf_counter()
+    add = find_adder()
+    sums, square_sums = np.zeros((2, coefficients.shape[1]))
     for row in coefficients:
-        values = row.reshape(len(row), -1).astype(np.float64)
-        values.sum(axis=1)
-        np.einsum("ci,ci->c", values, values)
+        add(row, sums, square_sums)
     sums_s = time.perf_counter() - started
     started = time.perf_counter()
     with tempfile.TemporaryFile() as file:
@@ -181,6 +191,9 @@ def measure(case: Case, rounds: int, n_workers: int) -> dict[str, Any]:
         "workers": n_workers,
         "rounds": results,
         "ratio": statistics.median(result["ratio"] for result in results),
+        "steady_ratio": statistics.median(
+            result["steady_images_per_s"] / result["transform_images_per_s"] for result in results
+        ),
         "stage_ms_per_image": time_stages(case),
     }
 
@@ -193,6 +206,8 @@ def show_table(cases: dict[str, dict[str, Any]], start_s: float) -> str:
         alone = f"transform alone {middle['transform_images_per_s']:.1f} images/s"
         ratio = f"ratio {case['ratio']:.2f} (median of {len(case['rounds'])})"
         lines.append(f"{name}: {whole}, {alone}, {case['workers']} workers: {ratio}")
+        steady = f"{middle['steady_images_per_s']:.1f} images/s, ratio {case['steady_ratio']:.2f}"
+        lines.append(f"  between the first shard's receipt and the last one's: {steady}")
         total = sum(case["stage_ms_per_image"].values())
         for stage, ms in case["stage_ms_per_image"].items():
             lines.append(f"  {stage:<16} {ms:9.3f} ms of one core per image {100 * ms / total:5.1f}%")

@@ -18,6 +18,7 @@ from scatcache.images.folder import FolderSource
 from scatcache.job import reading
 from scatcache.job.events import ShardFinished
 from scatcache.job.preparation import name_store
+from scatcache.scattering.backends import resolve_backend
 from scatcache.store.folder import StoreFolder
 from scatcache.store.lock import WriterLock
 from tests.runs import (
@@ -316,7 +317,11 @@ def test_any_other_failure_of_the_disk_names_the_place(tmp_path, images, monkeyp
 
 def test_the_report_counts_rows_and_shards(tmp_path, images):
     report = scatcache.extract(images, out=tmp_path / "a.zarr", **SMALL)
-    assert (report.store, report.state, report.backend) == (str(tmp_path / "a.zarr"), "complete", "torch")
+    assert (report.store, report.state, report.backend) == (
+        str(tmp_path / "a.zarr"),
+        "complete",
+        resolve_backend("auto"),
+    )
     train = report.splits["train"]
     assert (train.rows, train.ok, train.unreadable, train.shards, train.shards_computed) == (13, 12, 1, 7, 7)
     files = [path for path in (tmp_path / "a.zarr").rglob("*") if path.is_file()]

@@ -11,6 +11,7 @@ from scatcache.job.opening import recall
 from scatcache.job.options import RunOptions
 from scatcache.job.preparation import Settings, prepare
 from scatcache.job.run import JobRun, find_gpus
+from scatcache.scattering.backends import resolve_backend
 from scatcache.store.folder import StoreFolder
 from tests.runs import find_differences, list_receipts, list_temporaries, make_images
 
@@ -38,7 +39,7 @@ def test_events_come_in_order_and_say_what_is_done(tmp_path, images):
     assert [type(event) for event in events] == [JobPlanned, *[ShardFinished] * 10, JobFinished]
     planned = events[0]
     assert (planned.n_images, planned.n_shards, planned.n_done, planned.n_images_done) == (19, 10, 0, 0)
-    assert (planned.n_workers, planned.device, planned.backend) == (2, "cpu", "torch")
+    assert (planned.n_workers, planned.device, planned.backend) == (2, "cpu", resolve_backend("auto"))
     assert planned.output_shapes == {"train": (15, 8, 8), "test": (15, 8, 8)}
     assert {(event.receipt.split, event.receipt.shard) for event in events[1:-1]} == {
         *(("train", shard) for shard in range(7)),

@@ -20,3 +20,9 @@ def kymatio_coefficients(images: NDArray[np.floating], spec: ScatteringSpec) -> 
     module = _module(spec.J, tuple(images.shape[-2:]), spec.L, max(spec.max_order, 1)).double()
     coefficients = module(torch.tensor(images, dtype=torch.float64)).numpy()
     return coefficients[..., : spec.n_paths, :, :]
+
+
+def kymatio_in_float32(images: NDArray[np.float32], spec: ScatteringSpec) -> NDArray[np.float32]:
+    """Kymatio's coefficients of images (..., H, W), as it computes them in float32."""
+    module = _module(spec.J, tuple(images.shape[-2:]), spec.L, max(spec.max_order, 1)).float()
+    return module(torch.tensor(images, dtype=torch.float32)).numpy()[..., : spec.n_paths, :, :]

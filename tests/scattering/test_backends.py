@@ -2,17 +2,39 @@ import pytest
 import torch
 
 from scatcache.errors import BackendUnavailable
+from scatcache.scattering import backends
 from scatcache.scattering.backends import build_backend, resolve_backend, resolve_device
+from scatcache.scattering.native.library import Choice
+from scatcache.scattering.native.module import NativeScattering
+from scatcache.scattering.torch_fft import TorchScattering
 from scatcache.spec import ScatteringSpec
 
 
+def test_auto_is_native_where_there_is_a_core_and_torch_elsewhere(monkeypatch):
+    for core, expected in (("portable", "native"), (None, "torch")):
+        monkeypatch.setattr(backends, "choose_core", lambda core=core: Choice(core, "a reason"))
+        assert resolve_backend("auto") == resolve_backend(expected) == expected
+        assert resolve_backend("auto", "cuda") == resolve_backend("torch") == "torch"
+
+
 def test_auto_is_a_backend_that_runs_here():
-    assert resolve_backend("auto") == resolve_backend("torch") == "torch"
+    spec = ScatteringSpec(J=2, L=2)
+    modules = {"native": NativeScattering, "torch": TorchScattering}
+    assert type(build_backend("auto", spec, (8, 8))) is modules[resolve_backend("auto")]
+    assert type(build_backend("torch", spec, (8, 8))) is TorchScattering
+
+
+def test_native_is_refused_where_it_does_not_run(monkeypatch):
+    monkeypatch.setattr(backends, "choose_core", lambda: Choice(None, "it rains"))
+    with pytest.raises(BackendUnavailable, match="does not run here: it rains; or choose the backend torch"):
+        build_backend("native", ScatteringSpec(J=2), (32, 32))
+    with pytest.raises(BackendUnavailable, match="runs on the CPU, not on cuda:1: choose the backend torch"):
+        resolve_backend("native", "cuda:1")
 
 
 @pytest.mark.parametrize("name", ["", "numpy", "Torch"])
 def test_unknown_backends_are_refused_by_a_list_of_names(name):
-    with pytest.raises(ValueError, match="expected one of auto, torch"):
+    with pytest.raises(ValueError, match="expected one of auto, native, torch"):
         build_backend(name, ScatteringSpec(J=2), (32, 32))
 
 

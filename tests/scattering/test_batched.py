@@ -8,14 +8,22 @@ import torch
 
 from scatcache.errors import BackendUnavailable
 from scatcache.scattering import open_transform
-from scatcache.scattering.batched import BatchTransform
+from scatcache.scattering.backends import resolve_backend
+from scatcache.scattering.batched import TorchBatches
+from scatcache.scattering.native.library import choose_core, find_core_for
 from scatcache.scattering.reference import scattering2d
 from scatcache.spec import ScatteringSpec
 from tests.scattering.tolerances import assert_orders_close
 
 SHAPES = [(32, 32), (33, 47), (30, 30), (31, 29), (96, 96), (128, 128), (224, 224)]
 SPECS = [ScatteringSpec(J=2), ScatteringSpec(J=3, L=5), ScatteringSpec(J=1, L=3, max_order=1)]
-GPU = pytest.param("cuda", marks=pytest.mark.gpu)
+NEEDS_NATIVE = pytest.mark.skipif(choose_core().core is None, reason="needs a native core")
+BACKENDS = [pytest.param("native", marks=NEEDS_NATIVE), "torch"]
+PLACES = [
+    pytest.param("native", "cpu", marks=NEEDS_NATIVE, id="native"),
+    pytest.param("torch", "cpu", id="torch"),
+    pytest.param("torch", "cuda", marks=pytest.mark.gpu, id="torch-cuda"),
+]
 
 
 def images_of(n, shape, seed=0):
@@ -30,28 +38,29 @@ def coefficients_of(transform, images, dtype=np.float32):
     return out
 
 
-@pytest.mark.parametrize("device", ["cpu", GPU])
+@pytest.mark.parametrize(("backend", "device"), PLACES)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 @pytest.mark.parametrize("shape", [(32, 32), (33, 47), (70, 66)])
-def test_channels_are_the_references_colour_by_colour(shape, dtype, device):
+def test_channels_are_the_references_colour_by_colour(shape, dtype, backend, device):
     spec, images = ScatteringSpec(J=2, L=4), images_of(2, shape)
-    found = coefficients_of(open_transform(spec, shape, device=device), images, dtype)
+    found = coefficients_of(open_transform(spec, shape, device=device, backend=backend), images, dtype)
     assert found.shape == (2, *spec.output_shape(*shape))
     by_colour = found.reshape(2, 3, spec.n_paths, *found.shape[-2:])
     assert_orders_close(by_colour, scattering2d(images.transpose(0, 3, 1, 2), spec), spec)
 
 
-@pytest.mark.parametrize("device", ["cpu", GPU])
+@pytest.mark.parametrize(("backend", "device"), PLACES)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_bits_do_not_depend_on_place_neighbours_or_batch(shape, device):
-    transform = open_transform(ScatteringSpec(J=2), shape, device=device)
+def test_bits_do_not_depend_on_place_neighbours_or_batch(shape, backend, device):
+    transform = open_transform(ScatteringSpec(J=2), shape, device=device, backend=backend)
     check_bits(transform, n=min(transform.batch_images, 8 if max(shape) < 96 else 3))
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("spec", SPECS[1:], ids=str)
 @pytest.mark.parametrize("shape", [(32, 32), (33, 47)], ids=str)
-def test_bits_do_not_depend_on_place_at_other_settings(spec, shape):
-    check_bits(open_transform(spec, shape), n=7)
+def test_bits_do_not_depend_on_place_at_other_settings(spec, shape, backend):
+    check_bits(open_transform(spec, shape, backend=backend), n=7)
 
 
 def check_bits(transform, n):
@@ -67,8 +76,9 @@ def check_bits(transform, n):
         assert np.array_equal(coefficients_of(transform, others)[place], alone[0])
 
 
-def test_a_full_batch_gives_the_bits_of_single_images():
-    transform = open_transform(ScatteringSpec(J=2), (32, 32))
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_full_batch_gives_the_bits_of_single_images(backend):
+    transform = open_transform(ScatteringSpec(J=2), (32, 32), backend=backend)
     images = images_of(transform.batch_images, (32, 32))
     found = coefficients_of(transform, images)
     for row in (0, 1, 5, 6, 31, len(images) - 1):
@@ -77,16 +87,17 @@ def test_a_full_batch_gives_the_bits_of_single_images():
 
 def test_images_are_computed_one_by_one_where_places_disagree(monkeypatch):
     spec = ScatteringSpec(J=2)
-    batch_images = open_transform(spec, (32, 32)).batch_images
-    assert open_transform(spec, (32, 32))._pass_images > 1
-    monkeypatch.setattr(BatchTransform, "_places_agree", lambda self: False)
-    transform = open_transform(spec, (32, 32))
+    agreeing = open_transform(spec, (32, 32), backend="torch")
+    batch_images = agreeing.batch_images
+    assert agreeing._pass_images > 1
+    monkeypatch.setattr(TorchBatches, "_places_agree", lambda self: False)
+    transform = open_transform(spec, (32, 32), backend="torch")
     assert transform._pass_images == 1 and transform.batch_images == batch_images
     check_bits(transform, n=4)
 
 
 def test_disagreeing_places_are_noticed(monkeypatch):
-    transform = open_transform(ScatteringSpec(J=2), (32, 32))
+    transform = open_transform(ScatteringSpec(J=2), (32, 32), backend="torch")
     assert transform._places_agree()
     compute = transform._compute
 
@@ -99,8 +110,9 @@ def test_disagreeing_places_are_noticed(monkeypatch):
     assert not transform._places_agree()
 
 
-def test_threads_share_a_transform_without_mixing_rows():
-    transform = open_transform(ScatteringSpec(J=2), (32, 32))
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_threads_share_a_transform_without_mixing_rows(backend):
+    transform = open_transform(ScatteringSpec(J=2), (32, 32), backend=backend)
     batches = [images_of(7, (32, 32), seed=seed) for seed in range(4)]
     expected = [coefficients_of(transform, batch) for batch in batches]
     found = [np.full_like(batch, np.nan) for batch in expected]
@@ -112,25 +124,33 @@ def test_threads_share_a_transform_without_mixing_rows():
     assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
 
 
-def test_batch_size_is_a_function_of_spec_shape_and_backend():
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_batch_size_is_a_function_of_spec_shape_and_backend(backend):
     for shape in ((32, 32), (224, 224)):
-        first, second = (open_transform(ScatteringSpec(J=2), shape) for _ in range(2))
+        first, second = (open_transform(ScatteringSpec(J=2), shape, backend=backend) for _ in range(2))
         assert first.batch_images == second.batch_images >= 1
-        assert (first.name, first.device) == ("torch", torch.device("cpu"))
+        assert (first.name, first.device) == (backend, torch.device("cpu"))
+        assert first.core == (find_core_for(first.spec.padded_shape(*shape)) if backend == "native" else "")
 
 
-def test_read_only_images_are_taken_and_strided_buffers_filled():
-    transform = open_transform(ScatteringSpec(J=2), (32, 32))
+def test_auto_is_what_resolve_backend_says():
+    assert open_transform(ScatteringSpec(J=2), (32, 32)).name == resolve_backend("auto")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_read_only_images_are_taken_and_strided_buffers_filled(backend):
+    transform = open_transform(ScatteringSpec(J=2), (32, 32), backend=backend)
     images = images_of(3, (32, 32))
     expected = coefficients_of(transform, images)
     images.setflags(write=False)
-    out = np.full((6, *transform.output_shape), np.nan, np.float32)[::2]
-    transform(images, out)
-    assert np.array_equal(out, expected)
+    room = np.full((6, *transform.output_shape), np.nan, np.float32)
+    transform(images, room[::2])
+    assert np.array_equal(room[::2], expected) and np.isnan(room[1::2]).all()
 
 
-def test_wrong_arrays_are_refused():
-    transform = open_transform(ScatteringSpec(J=2), (32, 32))
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_wrong_arrays_are_refused(backend):
+    transform = open_transform(ScatteringSpec(J=2), (32, 32), backend=backend)
     out = np.zeros((1, *transform.output_shape), np.float32)
     with pytest.raises(TypeError, match="images are float32"):
         transform(np.zeros((1, 32, 32, 3), np.float32), out)
@@ -148,5 +168,5 @@ def test_absent_device_and_unknown_backend_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(BackendUnavailable, match="choose the device cpu"):
         open_transform(ScatteringSpec(J=2), (32, 32), device="cuda")
-    with pytest.raises(ValueError, match="expected one of auto, torch"):
+    with pytest.raises(ValueError, match="expected one of auto, native, torch"):
         open_transform(ScatteringSpec(J=2), (32, 32), backend="fast")

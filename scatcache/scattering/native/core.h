@@ -1,0 +1,118 @@
+// The C interface of one core; a .cpp file defines SCATCACHE_CORE and SCATCACHE_LANES and includes this.
+
+#pragma once
+
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <thread>
+
+#include "preparation.h"
+#include "sums.h"
+
+namespace SCATCACHE_CORE {
+
+class Plan {
+  public:
+    explicit Plan(const scatcache_settings& settings) {
+        int angles = 1;
+        while (angles < LANES && angles < settings.L) angles *= 2;
+        switch (LANES / angles) {
+            case 1: transform_ = std::make_unique<Cascade<1>>(settings); break;
+            case 2: transform_ = std::make_unique<Cascade<2>>(settings); break;
+            case 4: transform_ = std::make_unique<Cascade<4>>(settings); break;
+            default: transform_ = std::make_unique<Cascade<LANES <= 8 ? LANES : 8>>(settings); break;
+        }
+    }
+
+    // Chunks of planes are handed to n_threads threads as these ask for them.
+    void run(const scatcache_images& images, const Output& out, int n_threads) {
+        const std::int64_t slots = transform_->n_slots();
+        const std::int64_t share = (images.n_planes + n_threads - 1) / n_threads;
+        const std::int64_t chunk = std::min<std::int64_t>(LANES, (share + slots - 1) / slots * slots);
+        std::atomic<std::int64_t> next{0};
+        const auto work_through = [&](Workspace work) {
+            for (;;) {
+                const std::int64_t first = next.fetch_add(chunk);
+                if (first >= images.n_planes) break;
+                transform_->run(images, first, int(std::min(chunk, images.n_planes - first)), out, work);
+            }
+            give_workspace(std::move(work));
+        };
+        Workspace own = take_workspace();
+        std::vector<std::thread> threads;
+        try {
+            for (int i = 1; i < n_threads && i * chunk < images.n_planes; ++i)
+                threads.emplace_back(work_through, take_workspace());
+        } catch (const std::exception&) {
+            // No memory or no thread: those that could be started do the work.
+        }
+        work_through(std::move(own));
+        for (std::thread& thread : threads) thread.join();
+    }
+
+  private:
+    Workspace take_workspace() {
+        const std::lock_guard<std::mutex> guard(mutex_);
+        if (idle_.empty()) return transform_->make_workspace();
+        Workspace work = std::move(idle_.back());
+        idle_.pop_back();
+        return work;
+    }
+
+    void give_workspace(Workspace work) noexcept {
+        const std::lock_guard<std::mutex> guard(mutex_);
+        try {
+            idle_.push_back(std::move(work));
+        } catch (const std::bad_alloc&) {
+            // Then it is not kept.
+        }
+    }
+
+    std::unique_ptr<Transform> transform_;
+    std::mutex mutex_;
+    std::vector<Workspace> idle_;
+};
+
+}  // namespace SCATCACHE_CORE
+
+#if defined(_WIN32)
+#define SCATCACHE_EXPORT extern "C" __declspec(dllexport)
+#else
+#define SCATCACHE_EXPORT extern "C" __attribute__((visibility("default")))
+#endif
+
+// Which settings.h this library was built with.
+SCATCACHE_EXPORT std::int32_t scatcache_interface() { return SCATCACHE_INTERFACE; }
+
+// A plan, or null where there is no memory for it.
+SCATCACHE_EXPORT void* scatcache_make_plan(const scatcache_settings* settings) {
+    try {
+        return new SCATCACHE_CORE::Plan(*settings);
+    } catch (const std::bad_alloc&) {
+        return nullptr;
+    }
+}
+
+SCATCACHE_EXPORT void scatcache_free_plan(void* plan) { delete static_cast<SCATCACHE_CORE::Plan*>(plan); }
+
+// Coefficients (n_planes, n_paths, h, w) into out, float32, or float16 where is_half is 1. Safe from several threads.
+// Returns 0, or 1 where there is no memory.
+SCATCACHE_EXPORT int scatcache_run(void* plan, const scatcache_images* images, void* out, std::int32_t is_half,
+                                   std::int32_t n_threads) {
+    try {
+        static_cast<SCATCACHE_CORE::Plan*>(plan)->run(*images, {out, is_half != 0}, n_threads);
+        return 0;
+    } catch (const std::bad_alloc&) {
+        return 1;
+    }
+}
+
+// Adds each channel's sum and sum of squares of values (n_channels, n_cells), float32, or float16 where is_half is 1.
+SCATCACHE_EXPORT void scatcache_add_sums(const void* values, std::int32_t is_half, std::int64_t n_channels,
+                                         std::int64_t n_cells, double* sums, double* squares) {
+    if (is_half)
+        SCATCACHE_CORE::add_channel_sums(static_cast<const std::uint16_t*>(values), n_channels, n_cells, sums, squares);
+    else
+        SCATCACHE_CORE::add_channel_sums(static_cast<const float*>(values), n_channels, n_cells, sums, squares);
+}

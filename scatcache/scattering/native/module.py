@@ -1,0 +1,83 @@
+"""The compiled core behind torch tensors; torch_fft for what it cannot do: gradients, float64 and other devices."""
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from scatcache.errors import BackendUnavailable
+from scatcache.scattering.native.transform import NativeTransform
+from scatcache.scattering.torch_fft import TorchScattering
+from scatcache.spec import ScatteringSpec
+
+DTYPES = (torch.uint8, torch.float32)
+
+
+class NativeScattering(nn.Module):
+    """The transform of one image shape, with as many threads as torch.get_num_threads() says.
+
+    alone: whether what the core cannot compute is refused, rather than left to torch.
+    Raises BackendUnavailable where there is no core, ValueError for shapes that spec.check_shape refuses.
+    """
+
+    place: Tensor
+    otherwise: TorchScattering | None
+
+    def __init__(self, spec: ScatteringSpec, shape: tuple[int, int], *, alone: bool = False) -> None:
+        super().__init__()
+        self.spec = spec
+        self.shape = shape
+        self.alone = alone
+        self.native = NativeTransform(spec, shape)
+        self.register_buffer("place", torch.empty(0, device="cpu"), persistent=False)
+        self.register_module("otherwise", None)
+
+    @property
+    def device(self) -> torch.device:
+        return self.place.device
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """Coefficients of image planes (n, H, W): (n, n_paths, h, w), float32, or float64 for float64.
+
+        Raises TypeError and ValueError for what the core cannot compute, where it is alone.
+        """
+        obstacle = _find_obstacle(planes)
+        if obstacle is None:
+            _, height, width = self.spec.output_shape(*self.shape)
+            coefficients = torch.empty(len(planes), self.spec.n_paths, height, width, dtype=torch.float32, device="cpu")
+            images = planes.detach().resolve_neg().unsqueeze(1).numpy()
+            self.native(images, coefficients.numpy(), n_threads=torch.get_num_threads())
+            return coefficients
+        if self.alone:
+            raise obstacle
+        return self._build_otherwise()(planes)
+
+    @torch.compiler.disable
+    def _build_otherwise(self) -> TorchScattering:
+        """torch_fft's transform, made on first use, never inside a graph: its filters would be part of the graph."""
+        if self.otherwise is None:
+            self.otherwise = TorchScattering(self.spec, self.shape).to(self.device)
+        return self.otherwise
+
+
+def _find_obstacle(planes: Tensor) -> TypeError | ValueError | BackendUnavailable | None:
+    """Why the core cannot transform planes, None where it can."""
+    advice = 'choose backend="torch" or "auto"'
+    if planes.dtype not in DTYPES:
+        return TypeError(f"images are {planes.dtype}, the native backend takes torch.uint8 and torch.float32: {advice}")
+    if planes.device.type != "cpu":
+        return BackendUnavailable(f"images are on {planes.device}, the native backend runs on the CPU: {advice}")
+    if _needs_torch(planes):
+        return ValueError(f"images need a gradient or a trace, which the native backend does not have: {advice}")
+    return None
+
+
+def _needs_torch(planes: Tensor) -> bool:
+    """Whether something follows the operations on planes: autograd, forward mode, torch.func, a tracer, a subclass."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
+        return True
+    if type(planes) not in (Tensor, nn.Parameter):
+        return True
+    if torch._C._functorch.is_functorch_wrapped_tensor(planes):
+        return True
+    follows = planes.requires_grad and torch.is_grad_enabled()
+    return follows or (planes.is_floating_point() and forward_ad.unpack_dual(planes).tangent is not None)

@@ -1,0 +1,3 @@
+#define SCATCACHE_CORE scatcache_portable
+#define SCATCACHE_LANES 4
+#include "core.h"

@@ -1,0 +1,101 @@
+// Making a cascade: filters into the order in which they are read, scales, and the memory of a thread.
+
+#pragma once
+
+#include "cascade.h"
+
+namespace SCATCACHE_CORE {
+
+// Unnormalised inverse FFTs and the means of aliases leave U too large by 1 / (N1 N2) with N1 N2 samples in the
+// spectrum; psi takes the nearest power of two of it, which rounds nothing, and the low-pass the rest.
+inline float power_of_two_scale(double n_samples) { return float(std::exp2(-std::round(std::log2(n_samples)))); }
+
+template <int SLOTS>
+Cascade<SLOTS>::Cascade(const scatcache_settings& settings)
+    : settings_(settings),
+      cells_high_((settings.padded_height >> settings.J) - 2),
+      cells_wide_((settings.padded_width >> settings.J) - 2) {
+    const int J = settings.J, L = settings.L;
+    const std::int64_t first_order = std::int64_t(J) * L, second_order = std::int64_t(L) * L * J * (J - 1) / 2;
+    n_paths_ = 1 + (settings.max_order >= 1 ? first_order : 0) + (settings.max_order == 2 ? second_order : 0);
+    for (int axis = 0; axis < 2; ++axis) prepare_images(settings, axis);
+    ramps_.resize(std::size_t(2 * J * J));
+    if (settings.max_order == 0) return;
+    for (int res = 0; res < J; ++res)
+        for (int size : {size_at(res).rows, size_at(res).columns})
+            if (!ffts_.count(size)) ffts_[size] = std::make_unique<Fft>(size);
+    const double n_samples = double(settings.padded_height) * settings.padded_width;
+    const float scale = power_of_two_scale(n_samples);
+    const double rest = 1.0 / (n_samples * double(scale));
+    for (int j = 0; j < J; ++j) {
+        const Size size = size_at(j);
+        along_rows_.emplace_back(settings.lowpass[J + j], cells_wide_, size.columns, 1.0);
+        along_columns_.push_back({Lowpass(settings.lowpass[j], cells_high_, size.rows, rest),
+                                  Lowpass(settings.lowpass[j], cells_high_, size.rows, rest * rest)});
+    }
+    // Half of each scale: split_pair gives twice the spectrum. At resolution 2^res there are 4^res times fewer samples.
+    wavelets_.resize(std::size_t(J * J));
+    for (int j = 0; j < J; ++j)
+        for (int res = 0; res <= j; ++res)
+            if (settings.psi[j * J + res])
+                wavelets_[std::size_t(j * J + res)] = arrange_wavelet(settings.psi[j * J + res], size_at(res), j - res, L,
+                                                                      SLOTS, scale * float(1 << (2 * res)) / 2.0f);
+    for (int axis = 0; axis < 2; ++axis)
+        for (int res = 0; res < J; ++res)
+            for (int fold = 0; fold < J; ++fold) {
+                const std::size_t at = std::size_t((axis * J + res) * J + fold);
+                const int size = axis == 0 ? size_at(res).rows : size_at(res).columns;
+                if (settings.ramps[at]) ramps_[at].assign(settings.ramps[at], settings.ramps[at] + 2 * size);
+            }
+}
+
+// What S0 needs of an axis: where padded samples come from, the low-pass with the reflection in it, and its sum.
+template <int SLOTS>
+void Cascade<SLOTS>::prepare_images(const scatcache_settings& settings, int axis) {
+    const int padded = axis == 0 ? settings.padded_height : settings.padded_width;
+    const int size = axis == 0 ? settings.height : settings.width;
+    const int n_cells = axis == 0 ? cells_high_ : cells_wide_;
+    const std::int64_t* reflection = settings.reflection[axis];
+    const double* lowpass = settings.lowpass[axis * settings.J];
+    std::vector<double> reflected(std::size_t(n_cells) * std::size_t(size), 0.0);
+    for (std::ptrdiff_t i = 0; i < n_cells; ++i) {
+        double sum = 0;
+        for (int n = 0; n < padded; ++n) {
+            reflected[std::size_t(i * size + reflection[n])] += lowpass[i * padded + n];
+            sum += lowpass[i * padded + n];
+        }
+        image_gain_[std::size_t(axis)].push_back(sum);
+    }
+    reflection_[std::size_t(axis)].assign(reflection, reflection + padded);
+    image_lowpass_.emplace_back(reflected.data(), n_cells, size, 1.0);
+}
+
+template <int SLOTS>
+Workspace Cascade<SLOTS>::make_workspace() const {
+    const Size size = size_at(0);
+    const std::size_t rows = std::size_t(size.rows), columns = std::size_t(size.columns);
+    const std::size_t longest = std::max(rows, columns);
+    Workspace work;
+    work.rows = Buffer<Lanes>(MOST_LINES * columns);
+    work.averaged = Buffer<Lanes>(rows * std::size_t(cells_wide_));
+    work.cells = Buffer<Lanes>(std::size_t(cells_high_) * std::size_t(cells_wide_));
+    work.folded = Buffer<Lanes>(2 * (longest + 2));
+    if (settings_.max_order == 0) return work;
+    std::size_t scratch = 0;
+    for (const auto& [length, plan] : ffts_) scratch = std::max(scratch, plan->scratch_size());
+    // More than one map at once is of order 2, at half the resolution or less.
+    for (std::size_t map = 0; map < MOST_MAPS; ++map) {
+        const Size largest = size_at(map == 0 ? 0 : 1);
+        work.maps[map] = Buffer<Complex>(std::size_t(largest.rows) * std::size_t(pad_stride(largest.columns)));
+        if (is_centered()) work.shifted[map] = Buffer<float>(size.half_spectrum() * 2 * SLOTS);
+    }
+    work.half_spectra = Buffer<Complex>(rows * std::size_t(pad_stride(size.columns / 2 + 1)));
+    work.columns = Buffer<Complex>(2 * MOST_MAPS * MOST_LINES * longest);
+    work.line = Buffer<Complex>(MOST_LINES * longest);
+    work.scratch = Buffer<Complex>(scratch);
+    work.image_spectra = Buffer<float>(size.half_spectrum() * 2 * LANES);
+    if (has_second_order(0)) work.map_spectra = Buffer<float>(size.half_spectrum() * 2 * LANES);
+    return work;
+}
+
+}  // namespace SCATCACHE_CORE

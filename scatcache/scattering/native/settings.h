@@ -1,0 +1,33 @@
+// What a caller of the core passes in: the C side of library.py.
+
+#pragma once
+
+#include <cstdint>
+
+// Counts changes of this file and of core.h's functions: library.py refuses a core built with another.
+#define SCATCACHE_INTERFACE 1
+
+extern "C" {
+
+// Filters and geometry of one transform; every array is copied, none has to outlive the call.
+struct scatcache_settings {
+    std::int32_t J, L, max_order;
+    std::int32_t height, width, padded_height, padded_width;
+    // [j * J + res]: psi_j in Fourier space at resolution 2^res, (L, P / 2^res, Q / 2^res); null where it is not needed.
+    const float* const* psi;
+    // [axis * J + j]: low-pass of an axis at resolution 2^j, (cells, size / 2^j).
+    const double* const* lowpass;
+    // [(axis * J + res) * J + fold]: (size / 2^res) re, im pairs, the shift of samples before a fold; null for none.
+    const float* const* ramps;
+    // [axis]: where each padded sample comes from.
+    const std::int64_t* const* reflection;
+};
+
+// Where the planes lie: plane p is colour p % n_colours of image p / n_colours. Strides are in elements.
+struct scatcache_images {
+    const void* data;
+    std::int32_t is_uint8;  // 1: divided by 255; 0: float32, taken as it is
+    std::int64_t n_planes, n_colours;
+    std::int64_t image_stride, colour_stride, row_stride, column_stride;
+};
+}
