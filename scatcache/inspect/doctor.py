@@ -124,7 +124,9 @@ def _probe(backend: str, what_ran: str) -> dict[str, Any]:
         coefficients = Scattering2D(2, (32, 32), backend=backend)(torch.rand(3, 32, 32))
     except (RuntimeError, ImportError) as error:
         return {"usable": False, "reason": str(error).splitlines()[0]}
-    return {"usable": bool(torch.isfinite(coefficients).all()), "reason": what_ran}
+    if not torch.isfinite(coefficients).all():
+        return {"usable": False, "reason": f"{backend} gave what is not finite for a 32x32 image"}
+    return {"usable": True, "reason": what_ran}
 
 
 def _probe_cuda() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """One run of a prepared job: what is missing, the workers, the shards as they come, the finished splits."""
 
 import contextlib
+import gc
 import json
 import logging
 import math
@@ -178,7 +179,7 @@ class JobRun:
             on_error=options.on_error,
         )
         cluster = open_cluster(n_workers=n_workers, processes=options.processes, gpus=gpus, scheduler=options.scheduler)
-        with _keep_torch_threads(), cluster as opened:
+        with _keep_torch_threads(), _rows_out_of_collections(), cluster as opened:
             try:
                 for receipt in run_tasks(opened, compute_shard, job, tasks):
                     self._take(receipt)
@@ -271,6 +272,22 @@ def find_gpus() -> tuple[str, ...]:
     if visible:
         return tuple(visible.split(","))[: torch.cuda.device_count()]
     return tuple(str(index) for index in range(torch.cuda.device_count()))
+
+
+@contextlib.contextmanager
+def _rows_out_of_collections() -> Iterator[None]:
+    """The garbage collector leaves alone what there is by now: it would walk over every row again and again.
+
+    A program that has frozen objects itself keeps them so.
+    """
+    if gc.get_freeze_count():
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @contextlib.contextmanager

@@ -116,7 +116,9 @@ def time_command(case: Case, n_workers: int) -> dict[str, float]:
 
 def time_receipts(folder: Path) -> float:
     """Images/s between the first shard's receipt and the last one's: without start and end; 0 for a single shard."""
-    receipts = sorted(folder.glob("store.zarr/*/coefficients/receipts/*.json"), key=lambda path: path.stat().st_mtime)
+    receipts = sorted(
+        folder.glob("store.zarr/*/coefficients/receipts/[0-9]*.json"), key=lambda path: path.stat().st_mtime
+    )
     elapsed_s = receipts[-1].stat().st_mtime - receipts[0].stat().st_mtime
     n_rows = sum(json.loads(path.read_text())["n_rows"] for path in receipts[1:])
     return n_rows / elapsed_s if elapsed_s else 0.0

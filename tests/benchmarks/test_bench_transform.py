@@ -33,7 +33,8 @@ def test_every_implementation_has_a_rate_in_the_json_and_a_row_in_the_table(tmp_
             assert any(line.split()[:5] == row for line in printed.splitlines())
     assert {*report} >= {"machine", "settings"} and "poster's CPU" in printed
     bench_transform.main(["--read", str(out), "--markdown"])
-    assert f"| 16 | 2 | 1 | {YARDSTICK} | " in capsys.readouterr().out
+    tables = capsys.readouterr().out
+    assert f" {YARDSTICK} |" in tables and "| 16 | 2 | 1 | " in tables and "| 16 | 1 | 1 | " in tables
 
 
 def test_two_threads_compute_what_one_does():

@@ -36,7 +36,7 @@ def show_report(report: dict[str, Any], *, markdown: bool = False) -> str:
     )
     if crowded:
         notes.append(f"NOT TO BE PUBLISHED: {count(crowded, 'row')} measured with other processes on the same cores.")
-    tables = [draw(HEADER, make_rows(report)), draw(*make_poster(report))]
+    tables = [draw(*(make_compact(report) if markdown else (HEADER, make_rows(report)))), draw(*make_poster(report))]
     return "\n\n".join([head, tables[0], "\n".join(notes), POSTER_TITLE, tables[1]])
 
 
@@ -56,6 +56,27 @@ def make_rows(report: dict[str, Any]) -> Rows:
         ]
         for result in report["results"]
     ]
+
+
+def make_compact(report: dict[str, Any]) -> tuple[list[str], Rows]:
+    """Header and rows with all implementations of a case side by side: images/s (ratio), and the peak MB of each."""
+    cases: dict[tuple[int, int, int], dict[str, dict[str, Any]]] = {}
+    for result in report["results"]:
+        case = cases.setdefault((result["size"], result["J"], result["n_threads"]), {})
+        case[result["implementation"]] = result
+    names = list(dict.fromkeys(result["implementation"] for result in report["results"]))
+    rows = []
+    for case, found in cases.items():
+        cells = [show_speed(found[name]) if name in found else "-" for name in names]
+        peaks = [format_digits(found[name]["peak_bytes"] / 1e6) if name in found and found[name]["peak_bytes"] else "-"
+                 for name in names]  # fmt: skip
+        rows.append([*map(str, case), *cells, " / ".join(peaks)])
+    return ["px", "J", "threads", *names, "peak MB, in this order"], rows
+
+
+def show_speed(result: dict[str, Any]) -> str:
+    speed = format_digits(result["images_per_s"])
+    return speed if result["ratio"] is None else f"{speed} ({format_digits(result['ratio'])})"
 
 
 def make_poster(report: dict[str, Any]) -> tuple[list[str], Rows]:

@@ -1,3 +1,4 @@
+import gc
 import json
 
 import pytest
@@ -183,3 +184,21 @@ def test_gpus_are_named_as_the_process_sees_them(monkeypatch):
     assert find_gpus() == ("0", "1")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-abc")
     assert find_gpus() == ("5", "GPU-abc")
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_rows_are_kept_from_the_collector_while_shards_are_computed(tmp_path, images, frozen):
+    counts = []
+
+    def watch(event):
+        if isinstance(event, ShardFinished):
+            counts.append(gc.get_freeze_count())
+
+    if frozen:
+        gc.freeze()
+    try:
+        before = gc.get_freeze_count()
+        scatcache.extract(images, out=tmp_path / "a.zarr", on_event=watch, **SMALL)
+        assert counts and all(counts) and gc.get_freeze_count() == before
+    finally:
+        gc.unfreeze()

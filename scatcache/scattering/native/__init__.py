@@ -1,1 +1,1 @@
-"""The scattering transform in C++: cascade.h states the stages, library.py finds the core, transform.py calls it."""
+"""The scattering transform in C++: stages.h states the stages, library.py finds the core, transform.py calls it."""

@@ -53,18 +53,22 @@ class Plan {
 
   private:
     Workspace take_workspace() {
-        const std::lock_guard<std::mutex> guard(mutex_);
-        if (idle_.empty()) return transform_->make_workspace();
-        Workspace work = std::move(idle_.back());
-        idle_.pop_back();
-        return work;
+        {
+            const std::lock_guard<std::mutex> guard(mutex_);
+            if (!idle_.empty()) {
+                Workspace work = std::move(idle_.back());
+                idle_.pop_back();
+                return work;
+            }
+        }
+        return transform_->make_workspace();
     }
 
     void give_workspace(Workspace work) noexcept {
         const std::lock_guard<std::mutex> guard(mutex_);
         try {
             idle_.push_back(std::move(work));
-        } catch (const std::bad_alloc&) {
+        } catch (...) {
             // Then it is not kept.
         }
     }
@@ -76,11 +80,7 @@ class Plan {
 
 }  // namespace SCATCACHE_CORE
 
-#if defined(_WIN32)
-#define SCATCACHE_EXPORT extern "C" __declspec(dllexport)
-#else
 #define SCATCACHE_EXPORT extern "C" __attribute__((visibility("default")))
-#endif
 
 // Which settings.h this library was built with.
 SCATCACHE_EXPORT std::int32_t scatcache_interface() { return SCATCACHE_INTERFACE; }
@@ -89,7 +89,7 @@ SCATCACHE_EXPORT std::int32_t scatcache_interface() { return SCATCACHE_INTERFACE
 SCATCACHE_EXPORT void* scatcache_make_plan(const scatcache_settings* settings) {
     try {
         return new SCATCACHE_CORE::Plan(*settings);
-    } catch (const std::bad_alloc&) {
+    } catch (...) {
         return nullptr;
     }
 }
@@ -103,7 +103,7 @@ SCATCACHE_EXPORT int scatcache_run(void* plan, const scatcache_images* images, v
     try {
         static_cast<SCATCACHE_CORE::Plan*>(plan)->run(*images, {out, is_half != 0}, n_threads);
         return 0;
-    } catch (const std::bad_alloc&) {
+    } catch (...) {
         return 1;
     }
 }

@@ -1,4 +1,5 @@
-"""Finds and opens the compiled cores: one source, built for several instruction sets; the widest usable one is chosen.
+"""Finds and opens the compiled cores: one source, built for several instruction sets; the widest usable one is chosen,
+for large images the next.
 
 SCATCACHE_NATIVE overrides the choice: off, portable, avx2 or avx512.
 """
@@ -60,7 +61,7 @@ class Choice:
 
 
 def choose_core() -> Choice:
-    """Which core this process uses and why. Raises ValueError where SCATCACHE_NATIVE names none."""
+    """The widest core that this process can use and why. Raises ValueError where SCATCACHE_NATIVE names none."""
     asked = os.environ.get(VARIABLE, "")
     if asked and asked != OFF and asked not in CORES:
         raise ValueError(f"{VARIABLE} is {asked!r}: expected {OFF}, {', '.join(reversed(list(CORES)))}, or nothing")

@@ -75,7 +75,7 @@ def _needs_torch(planes: Tensor) -> bool:
     """Whether something follows the operations on planes: autograd, forward mode, torch.func, a tracer, a subclass."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
         return True
-    if type(planes) not in (Tensor, nn.Parameter):
+    if type(planes) not in (Tensor, nn.Parameter) or torch._C._len_torch_dispatch_stack() > 0:
         return True
     if torch._C._functorch.is_functorch_wrapped_tensor(planes):
         return True

@@ -2,7 +2,7 @@
 
 #pragma once
 
-#include "cascade.h"
+#include "stages.h"
 
 namespace SCATCACHE_CORE {
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import weakref
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,14 @@ class NativeTransform:
     def __init__(self, spec: ScatteringSpec, shape: tuple[int, int], *, core: str | None = None) -> None:
         self.spec = spec
         self.shape = shape
+        self.asked = core
         self.core = core or _chosen_core(spec.padded_shape(*shape))
         self._library = open_core(self.core)
         _, self._height, self._width = spec.output_shape(*shape)
         plan = _make_plan(self._library, spec, shape)
         self._plan = ctypes.c_void_p(plan)
-        weakref.finalize(self, self._library.scatcache_free_plan, self._plan)
+        freed = weakref.finalize(self, self._library.scatcache_free_plan, self._plan)
+        freed.atexit = False  # a daemon thread may still compute when the interpreter ends
 
     def __call__(self, images: NDArray[Any], out: NDArray[np.floating], *, n_threads: int = 1) -> None:
         """Write the coefficients of images (B, C, H, W) to out (B, C * n_paths, h, w), n_threads planes at a time.
@@ -48,14 +51,14 @@ class NativeTransform:
         view = Images(images.ctypes.data, images.dtype == np.uint8, n_planes, images.shape[1], *strides)
         is_half = out.dtype == np.float16
         status = self._library.scatcache_run(
-            self._plan, ctypes.byref(view), out.ctypes.data, is_half, max(1, n_threads)
+            self._plan, ctypes.byref(view), out.ctypes.data, is_half, min(max(1, n_threads), n_planes)
         )
         if status:
             raise MemoryError(f"no memory for the transform of {self.shape[0]}x{self.shape[1]} images")
 
-    def __reduce__(self) -> tuple[type["NativeTransform"], tuple[ScatteringSpec, tuple[int, int]]]:
-        """Copies and other processes build their own, on the core that is theirs."""
-        return NativeTransform, (self.spec, self.shape)
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and other processes build their own, on the core that was asked for or else the one that is theirs."""
+        return partial(NativeTransform, core=self.asked), (self.spec, self.shape)
 
     def _check_arrays(self, images: NDArray[Any], out: NDArray[np.floating]) -> None:
         if images.dtype not in IN_DTYPES or out.dtype not in OUT_DTYPES:

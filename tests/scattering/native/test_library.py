@@ -6,6 +6,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -257,3 +258,13 @@ def test_large_images_take_eight_lanes_where_sixteen_were_chosen(monkeypatch, as
     monkeypatch.setattr(library, "choose_core", lambda: Choice("avx512", "widest"))
     monkeypatch.setattr(library, "find_core", lambda name: Path(name) if built else None)
     assert find_core_for(shape) == expected
+
+
+def test_each_extension_depends_on_every_header():
+    """Or an incremental build keeps a library of old headers."""
+    root = Path(scatcache.__file__).resolve().parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    headers = {str(path.relative_to(root)) for path in library.FOLDER.glob("*.h")}
+    modules = project["tool"]["setuptools"]["ext-modules"]
+    assert len(modules) == len(CORES) and headers
+    assert all(set(module["depends"]) == headers for module in modules)

@@ -8,6 +8,7 @@ import warnings
 import pytest
 import torch
 from torch.autograd import forward_ad
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from scatcache.errors import BackendUnavailable
 from scatcache.scattering import Scattering2D
@@ -57,9 +58,12 @@ def test_plain_images_are_computed_natively_with_torchs_threads(calls, backend):
     scattering, images = scattering_of(backend), images_of(12).reshape(3, 4, *SHAPE)
     expected = scattering(images)
     assert scattering.backend == "native" and calls == [(12, 1, *SHAPE)]
-    for n_threads in (2, 3):
-        torch.set_num_threads(n_threads)
-        assert torch.equal(scattering(images), expected)
+    try:
+        for n_threads in (2, 3):
+            torch.set_num_threads(n_threads)
+            assert torch.equal(scattering(images), expected)
+    finally:
+        torch.set_num_threads(1)
     for other in (torch.no_grad, torch.inference_mode):
         with other():
             assert torch.equal(scattering(images.clone()), expected)
@@ -129,7 +133,13 @@ def traced(scattering, images):
         return torch.jit.trace(scattering, images.flip(0))(images)
 
 
+def recorded(scattering, images):
+    scattering(images.double())
+    return make_fx(scattering)(images.flip(0))(images)
+
+
 FOLLOWED = {
+    "a dispatch mode": recorded,
     "a gradient": gradient,
     "a parameter": lambda scattering, images: scattering(torch.nn.Parameter(images)).detach(),
     "forward mode": forward_gradient,

@@ -39,7 +39,7 @@ CASES = [
     *[(ScatteringSpec(J=J, L=L, grid="centered"), (16, 22)) for J, L in ((1, 3), (2, 8), (3, 3), (3, 8))],
     (ScatteringSpec(J=2, L=5, max_order=1), (31, 29)), (ScatteringSpec(J=2, max_order=0), (4, 70)),
     (ScatteringSpec(J=2, L=2), (20, 70)), (ScatteringSpec(J=4, L=2), (16, 33)), (ScatteringSpec(J=5, L=1), (32, 34)),
-    (ScatteringSpec(J=2), (4, 4)),
+    (ScatteringSpec(J=2), (4, 4)), (ScatteringSpec(J=1, L=3), (30, 54)), (ScatteringSpec(J=3, L=8), (15, 9)),
 ]
 for spec, shape in CASES:
     transform = NativeTransform(spec, shape, core="portable")
