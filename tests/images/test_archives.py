@@ -101,7 +101,7 @@ def test_a_whole_gzip_of_a_cut_tar_is_named(archive):
     assert list_beside(archive) == ["wanted.tar.gz"]
 
 
-@pytest.mark.parametrize("content", [b"<html>not found</html>", gzip.compress(b"no tar" * 999)])
+@pytest.mark.parametrize("content", [b"<html>not found</html>", gzip.compress(b"no tar" * 999)], ids=["page", "no tar"])
 def test_another_file_is_named(archive, content):
     archive.write_bytes(content)
     with pytest.raises(SourceError, match=r"wanted\.tar\.gz"):
