@@ -133,13 +133,7 @@ def traced(scattering, images):
         return torch.jit.trace(scattering, images.flip(0))(images)
 
 
-def recorded(scattering, images):
-    scattering(images.double())
-    return make_fx(scattering)(images.flip(0))(images)
-
-
 FOLLOWED = {
-    "a dispatch mode": recorded,
     "a gradient": gradient,
     "a parameter": lambda scattering, images: scattering(torch.nn.Parameter(images)).detach(),
     "forward mode": forward_gradient,
@@ -232,3 +226,14 @@ def test_leading_dimensions_are_kept_even_empty_ones(dtype):
     assert torch.equal(scattering(images.reshape(3, 1, 2, *SHAPE)), expected.reshape(3, 1, 2, *expected.shape[1:]))
     for leading in ((0,), (0, 3), (3, 0, 2)):
         assert scattering(torch.zeros(*leading, *SHAPE, dtype=dtype)).shape == (*leading, SPEC.n_paths, 4, 4)
+
+
+@NEEDS_CORE
+def test_what_records_operations_finds_torchs():
+    scattering, images = scattering_of("auto"), images_of()
+    expected = scattering_of("torch")(images)
+    scattering(images.double())  # as for a trace: torch's part is made before
+    recorded = make_fx(scattering)(images.flip(0))
+    torch.testing.assert_close(recorded(images), expected, rtol=0, atol=0)
+    with pytest.raises(ValueError, match="need a gradient or a trace"):
+        make_fx(scattering_of("native"))(images)
