@@ -82,7 +82,6 @@ class Fft {
   public:
     explicit Fft(int size);
 
-    int size() const { return size_; }
     // Lines that run() is best called with: few enough to stay in the first-level cache.
     int n_lines() const { return n_lines_; }
     // Complex numbers of scratch memory that run() needs for MOST_LINES lines.
