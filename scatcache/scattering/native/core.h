@@ -27,9 +27,7 @@ class Plan {
 
     // Chunks of planes are handed to n_threads threads as these ask for them.
     void run(const scatcache_images& images, const Output& out, int n_threads) {
-        const std::int64_t slots = transform_->n_slots();
-        const std::int64_t share = (images.n_planes + n_threads - 1) / n_threads;
-        const std::int64_t chunk = std::min<std::int64_t>(LANES, (share + slots - 1) / slots * slots);
+        const std::int64_t chunk = chunk_size(images.n_planes, n_threads);
         std::atomic<std::int64_t> next{0};
         const auto work_through = [&](Workspace work) {
             for (;;) {
@@ -52,6 +50,13 @@ class Plan {
     }
 
   private:
+    // At most LANES planes, whole registers of them, so few that every thread gets as many chunks.
+    std::int64_t chunk_size(std::int64_t n_planes, int n_threads) const {
+        const auto divide_up = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
+        const std::int64_t slots = transform_->n_slots(), chunks_each = divide_up(n_planes, LANES * n_threads);
+        return divide_up(divide_up(n_planes, chunks_each * n_threads), slots) * slots;
+    }
+
     Workspace take_workspace() {
         {
             const std::lock_guard<std::mutex> guard(mutex_);

@@ -1,5 +1,6 @@
 """The compiled core behind torch tensors; torch_fft for what it cannot do: gradients, float64 and other devices."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
@@ -43,10 +44,10 @@ class NativeScattering(nn.Module):
         obstacle = _find_obstacle(planes)
         if obstacle is None:
             _, height, width = self.spec.output_shape(*self.shape)
-            coefficients = torch.empty(len(planes), self.spec.n_paths, height, width, dtype=torch.float32, device="cpu")
+            coefficients = np.empty((len(planes), self.spec.n_paths, height, width), np.float32)  # in huge pages
             images = planes.detach().resolve_neg().unsqueeze(1).numpy()
-            self.native(images, coefficients.numpy(), n_threads=torch.get_num_threads())
-            return coefficients
+            self.native(images, coefficients, n_threads=torch.get_num_threads())
+            return torch.from_numpy(coefficients)
         if self.alone:
             raise obstacle
         return self._build_otherwise()(planes)
