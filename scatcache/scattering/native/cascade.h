@@ -35,8 +35,8 @@ struct Output {
 struct Workspace {
     std::array<Buffer<Complex>, MOST_MAPS> maps;
     std::array<Buffer<float>, MOST_MAPS> shifted;
-    Buffer<Complex> half_spectra, columns, line, scratch;
-    Buffer<Lanes> rows, averaged, cells, folded;
+    Buffer<Complex> half_spectra, columns, line, scratch, folded;
+    Buffer<Lanes> rows, averaged, cells;
     Buffer<float> image_spectra, map_spectra;
 };
 

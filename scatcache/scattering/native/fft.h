@@ -58,9 +58,10 @@ void run_pass(const Pass& pass, const Source& sources, const Sink& sinks, int n_
     }
 }
 
-template <class Source, class Sink>
+// P: the prime, where the compiler is to know it, or 0.
+template <int P, class Source, class Sink>
 void run_prime_pass(const Pass& pass, const Source& source, const Sink& sink, Complex* terms) {
-    const std::ptrdiff_t m = pass.m, s = pass.s, radix = pass.radix;
+    const std::ptrdiff_t m = pass.m, s = pass.s, radix = P ? P : pass.radix;
     const auto none_in = source.steps(0);
     const auto none_out = sink.steps(0);
     for (std::ptrdiff_t p = 0; p < m; ++p) {
@@ -73,7 +74,7 @@ void run_prime_pass(const Pass& pass, const Source& source, const Sink& sink, Co
                 if (p != 0 && k != 0) z = rotate(z, twiddles + 2 * (k - 1));
                 sink.store(q + s * (radix * p + k), none_out, 0, z);
             };
-            transform_prime(pass.prime, pass.radix, load, emit, terms);
+            pass.prime.run<P>(load, emit, terms);
         }
     }
 }
@@ -85,7 +86,7 @@ class Fft {
     // Lines that run() is best called with: few enough to stay in the first-level cache.
     int n_lines() const { return n_lines_; }
     // Complex numbers of scratch memory that run() needs for MOST_LINES lines.
-    std::size_t scratch_size() const { return 2 * MOST_LINES * std::size_t(size_) + std::size_t(largest_radix_); }
+    std::size_t scratch_size() const { return 2 * MOST_LINES * std::size_t(size_) + prime_scratch_; }
 
     // Lines 0..n_lines - 1 of source to those of sink, elements 0..N - 1 of each.
     template <class Source, class Sink>
@@ -108,12 +109,33 @@ class Fft {
             case 4: return run_pass<4>(pass, source, sink, n_lines);
             case 5: return run_pass<5>(pass, source, sink, n_lines);
             case 8: return run_pass<8>(pass, source, sink, n_lines);
-            default:
-                for (int i = 0; i < n_lines; ++i) run_prime_pass(pass, source.line(i), sink.line(i), terms);
+            default: return run_prime(pass, source, sink, n_lines, terms);
         }
     }
 
-    int size_, n_lines_, largest_radix_ = 1;
+    template <class Source, class Sink>
+    static void run_prime(const Pass& pass, const Source& source, const Sink& sink, int n_lines, Complex* terms) {
+        const auto run = [&](auto prime) {
+            for (int i = 0; i < n_lines; ++i)
+                run_prime_pass<decltype(prime)::value>(pass, source.line(i), sink.line(i), terms);
+        };
+        if constexpr (std::is_same_v<Source, Line>) {  // of scratch memory: a prime that comes first is left to the loop
+            switch (pass.radix) {
+                case 7: return run(std::integral_constant<int, 7>());
+                case 11: return run(std::integral_constant<int, 11>());
+                case 13: return run(std::integral_constant<int, 13>());
+                case 17: return run(std::integral_constant<int, 17>());
+                case 19: return run(std::integral_constant<int, 19>());
+                case 23: return run(std::integral_constant<int, 23>());
+                case 29: return run(std::integral_constant<int, 29>());
+                default: break;
+            }
+        }
+        run(std::integral_constant<int, 0>());
+    }
+
+    int size_, n_lines_;
+    std::size_t prime_scratch_ = 0;
     std::vector<Pass> passes_;
 };
 
@@ -142,8 +164,8 @@ inline Fft::Fft(int size) : size_(size) {
                 pass.twiddles.push_back(float(std::sin(angle)));
             }
         }
-        if (radix > 5 && radix != 8) pass.prime = tabulate_prime(radix);
-        if (radix > largest_radix_) largest_radix_ = radix;
+        if (radix > 5 && radix != 8) pass.prime = Prime(radix);
+        prime_scratch_ = std::max(prime_scratch_, pass.prime.scratch_size());
         passes_.push_back(std::move(pass));
         n /= radix;
         s *= radix;

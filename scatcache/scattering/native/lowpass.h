@@ -1,18 +1,20 @@
 // Average, decimation and crop of one axis as a matrix with only its non-zero taps: y[i] = sum_n A[i, n] x[n].
 //
 // phi is separable, so S = A U B^T. At full resolution a row of A is a Gaussian of about 20 taps at J = 2, wrapped at the
-// borders; at coarser ones the reference's cropped spectrum makes every tap count and the rows are dense. phi being even, A
-// has a mirror symmetry, A[i', n'] = A[i, n] with n' = N - n (N - 1 - n on the centered grid); so on the sums and the
-// differences of mirrored samples
-//     y[i], y[i'] = sum_m E[i, m] (x[m] + x[m']) +- sum_m O[i, m] (x[m] - x[m']),
-// half of the multiply-adds. Cost: one multiply-add per tap, for dense rows half of that.
+// borders; at coarser ones the reference's cropped spectrum makes every tap count and the rows are dense. Dense rows are computed
+// from what A keeps: A[g i, g n] = A[i, n] where g mirrors the axis, or moves it by half its length, or both. With the four (or,
+// without the move, two) sums of a sample and its images, one for each choice of signs e,
+//     t_e[n] = sum_g e(g) x[g n],    y[g i] = sum_e e(g) sum_n M_e[i, n] t_e[n],
+// where n is one sample of each set of images. Cost: one multiply-add per tap, for dense rows a quarter (a half) of that.
 
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <vector>
 
-#include "lanes.h"
+#include "matrix.h"
 
 namespace SCATCACHE_CORE {
 
@@ -22,27 +24,29 @@ constexpr int LOWPASS_BLOCK = 4;
 constexpr double NEGLIGIBLE_TAP = 1e-8;
 
 // Fewer outputs than this do not pay for the sums and differences.
-constexpr int LEAST_MIRRORED_OUTPUTS = 12;
+constexpr int LEAST_FOLDED_OUTPUTS = 12;
 
 class Lowpass {
   public:
     // matrix: (n_outputs, n_inputs), row-major; each tap is multiplied by scale before it is rounded to float32.
     Lowpass(const double* matrix, int n_outputs, int n_inputs, double scale);
 
-    // emit(i, y[i] of the line x, y[i] of the line other); elements are stride apart. scratch: scratch_size() registers.
+    // emit(i, y[i] of the line x, y[i] of the line other); elements are stride apart. scratch: scratch_size() complex numbers.
     template <class Emit>
-    SCATCACHE_INLINE void run(const Lanes* x, const Lanes* other, std::ptrdiff_t stride, Lanes* scratch,
+    SCATCACHE_INLINE void run(const Lanes* x, const Lanes* other, std::ptrdiff_t stride, Complex* scratch,
                               const Emit& emit) const {
-        if (!mirrored_) {
+        if (n_images_ == 1) {
             for (const Block& block : blocks_) run_block(block, x, other, stride, emit);
-        } else {
-            fold(x, stride, scratch);
-            fold(other, stride, scratch + 2 * n_pairs_);
-            for (std::size_t i = 0; i < pairs_.size(); i += 2) run_mirrored(i, scratch, emit);
+            return;
         }
+        Complex* const sums = scratch + n_images_ * inputs_.size();
+        fold(x, other, stride, scratch);
+        for (int e = 0; e < n_images_; ++e)
+            matrices_[std::size_t(e)].multiply(scratch + std::size_t(e) * inputs_.size(), sums + std::size_t(e) * outputs_.size());
+        unfold(sums, emit);
     }
 
-    std::size_t scratch_size() const { return std::size_t(mirrored_ ? 4 * n_pairs_ : 0); }
+    std::size_t scratch_size() const { return std::size_t(n_images_) * (inputs_.size() + outputs_.size()); }
 
   private:
     struct Segment {
@@ -52,9 +56,8 @@ class Lowpass {
         int first, first_segment, end_segment;
         std::size_t first_tap;
     };
-    struct OutputPair {
-        int i, mirror;  // mirror: -1 where the mirror image is no output of its own
-    };
+    // A sample's images g n, g = 0..3: itself, mirrored, moved by half the length, both.
+    using Images = std::array<int, 4>;
 
     template <class Emit>
     SCATCACHE_INLINE void run_block(const Block& block, const Lanes* x, const Lanes* other, std::ptrdiff_t stride,
@@ -79,51 +82,75 @@ class Lowpass {
         });
     }
 
-    // Sums and differences of mirrored samples, in turns.
-    SCATCACHE_INLINE void fold(const Lanes* x, std::ptrdiff_t stride, Lanes* to) const {
-        for (int m = 0; m < n_pairs_; ++m) {
-            const Lanes a = x[m * stride], b = x[mirror_of(m) * stride];
-            to[2 * m] = a + b;
-            to[2 * m + 1] = a - b;
+    // The sums t_e of both lines: [e][n].
+    SCATCACHE_INLINE void fold(const Lanes* x, const Lanes* other, std::ptrdiff_t stride, Complex* to) const {
+        const std::size_t n_sums = inputs_.size();
+        for (const Images& images : inputs_) {
+            const auto load = [&](int g) __attribute__((always_inline)) {
+                return Complex{x[images[std::size_t(g)] * stride], other[images[std::size_t(g)] * stride]};
+            };
+            const Complex a = load(0), b = load(1), sum = a + b, difference = a - b;
+            if (n_images_ == 2) {
+                write(to, sum);
+                write(to + n_sums, difference);
+            } else {
+                const Complex c = load(2), d = load(3), moved_sum = c + d, moved_difference = c - d;
+                write(to, sum + moved_sum);
+                write(to + n_sums, difference + moved_difference);
+                write(to + 2 * n_sums, sum - moved_sum);
+                write(to + 3 * n_sums, difference - moved_difference);
+            }
+            ++to;
         }
     }
 
+    // Every output from the four (two) sums of its images.
     template <class Emit>
-    SCATCACHE_INLINE void run_mirrored(std::size_t first, const Lanes* folded, const Emit& emit) const {
-        const Lanes* const other = folded + 2 * n_pairs_;
-        const float* taps = taps_.data() + first * 2 * std::size_t(n_pairs_);
-        Lanes even[4] = {}, odd[4] = {};  // of two outputs of the line, then of the other line
-        for (int m = 0; m < n_pairs_; ++m, taps += 4) {
-            const Lanes sum = folded[2 * m], difference = folded[2 * m + 1];
-            const Lanes other_sum = other[2 * m], other_difference = other[2 * m + 1];
-            unroll<2>([&](auto k) {
-                const Lanes even_tap = fill(taps[2 * k]), odd_tap = fill(taps[2 * k + 1]);
-                even[k] += even_tap * sum;
-                odd[k] += odd_tap * difference;
-                even[2 + k] += even_tap * other_sum;
-                odd[2 + k] += odd_tap * other_difference;
-            });
+    SCATCACHE_INLINE void unfold(const Complex* sums, const Emit& emit) const {
+        const std::size_t n_sums = outputs_.size();
+        for (const Images& images : outputs_) {
+            const auto put = [&](int g, Complex y) __attribute__((always_inline)) {
+                if (images[std::size_t(g)] >= 0) emit(images[std::size_t(g)], y.re, y.im);
+            };
+            const Complex even = read(sums), odd = read(sums + n_sums);
+            if (n_images_ == 2) {
+                put(0, even + odd);
+                put(1, even - odd);
+            } else {
+                const Complex moved_even = read(sums + 2 * n_sums), moved_odd = read(sums + 3 * n_sums);
+                const Complex p = even + moved_even, q = odd + moved_odd, r = even - moved_even, s = odd - moved_odd;
+                put(0, p + q);
+                put(1, p - q);
+                put(2, r + s);
+                put(3, r - s);
+            }
+            ++sums;
         }
-        unroll<2>([&](auto k) {
-            if (first + k >= pairs_.size()) return;
-            const OutputPair pair = pairs_[first + k];
-            emit(pair.i, even[k] + odd[k], even[2 + k] + odd[2 + k]);
-            if (pair.mirror >= 0) emit(pair.mirror, even[k] - odd[k], even[2 + k] - odd[2 + k]);
-        });
     }
 
-    int mirror_of(int n) const { return half_sample_ ? n_inputs_ - 1 - n : n == 0 ? 0 : n_inputs_ - n; }
-    int output_mirror(int i) const { return half_sample_ ? n_outputs_ - 1 - i : n_outputs_ - i; }
-    bool is_mirrored(const double* matrix, double tolerance) const;
+    // Image g of an input, or of an output: -1 where that was cropped.
+    int move_input(int n, int g) const {
+        if (g & 1) n = half_sample_ ? n_inputs_ - 1 - n : (n_inputs_ - n) % n_inputs_;
+        return g & 2 ? (n + n_inputs_ / 2) % n_inputs_ : n;
+    }
+    int move_output(int i, int g) const {
+        const int period = n_outputs_ + 2;  // one cell was cropped at either end
+        i += 1;
+        if (g & 1) i = half_sample_ ? period - 1 - i : (period - i) % period;
+        if (g & 2) i = (i + period / 2) % period;
+        return i == 0 || i == period - 1 ? -1 : i - 1;
+    }
+    bool keeps(const double* matrix, int g, double tolerance) const;
     void arrange_blocks(const double* matrix, double negligible, double scale);
-    void arrange_pairs(const double* matrix, double scale);
+    void arrange_images(const double* matrix, double scale);
 
-    int n_outputs_, n_inputs_, n_pairs_ = 0;
-    bool mirrored_ = false, half_sample_ = false;
+    int n_outputs_, n_inputs_, n_images_ = 1;
+    bool half_sample_ = false;  // whether the mirror stands between two samples
     std::vector<Block> blocks_;
     std::vector<Segment> segments_;
-    std::vector<OutputPair> pairs_;
-    std::vector<float> taps_;  // [block][tap][output of the block], or [two pairs][m][pair][even, odd]
+    std::vector<float> taps_;  // [block][tap][output of the block]
+    std::vector<Images> inputs_, outputs_;  // of one element of each set of images; -1: not an output, or there before
+    std::array<Matrix, 4> matrices_;
 };
 
 inline Lowpass::Lowpass(const double* matrix, int n_outputs, int n_inputs, double scale)
@@ -133,22 +160,20 @@ inline Lowpass::Lowpass(const double* matrix, int n_outputs, int n_inputs, doubl
         largest = std::fmax(largest, std::fabs(matrix[i]));
     arrange_blocks(matrix, NEGLIGIBLE_TAP * largest, scale);
     const bool is_dense = taps_.size() > std::size_t(n_outputs) * std::size_t(n_inputs) * 3 / 4;
-    for (const bool half_sample : {false, true}) {
-        half_sample_ = half_sample;
-        if (half_sample && n_inputs % 2 != 0) continue;
-        if (is_dense && n_outputs >= LEAST_MIRRORED_OUTPUTS && is_mirrored(matrix, 1e-12 * largest)) {
-            arrange_pairs(matrix, scale);
-            return;
-        }
-    }
+    if (!is_dense || n_outputs < LEAST_FOLDED_OUTPUTS || n_inputs % 2 != 0) return;
+    const double tolerance = 1e-12 * largest;
+    half_sample_ = !keeps(matrix, 1, tolerance);
+    if (half_sample_ && !keeps(matrix, 1, tolerance)) return;
+    n_images_ = n_outputs % 2 == 0 && keeps(matrix, 2, tolerance) ? 4 : 2;
+    arrange_images(matrix, scale);
 }
 
-inline bool Lowpass::is_mirrored(const double* matrix, double tolerance) const {
+inline bool Lowpass::keeps(const double* matrix, int g, double tolerance) const {
     for (int i = 0; i < n_outputs_; ++i) {
-        const int mirror = output_mirror(i);
-        for (int n = 0; n < n_inputs_ && mirror < n_outputs_; ++n) {
+        const int image = move_output(i, g);
+        for (int n = 0; n < n_inputs_ && image >= 0; ++n) {
             const double tap = matrix[std::ptrdiff_t(i) * n_inputs_ + n];
-            if (std::fabs(tap - matrix[std::ptrdiff_t(mirror) * n_inputs_ + mirror_of(n)]) > tolerance) return false;
+            if (std::fabs(tap - matrix[std::ptrdiff_t(image) * n_inputs_ + move_input(n, g)]) > tolerance) return false;
         }
     }
     return true;
@@ -173,25 +198,40 @@ inline void Lowpass::arrange_blocks(const double* matrix, double negligible, dou
     }
 }
 
-inline void Lowpass::arrange_pairs(const double* matrix, double scale) {
-    mirrored_ = true;
-    n_pairs_ = half_sample_ ? n_inputs_ / 2 : n_inputs_ / 2 + 1;
-    taps_.clear();
-    for (int i = 0; i < n_outputs_; ++i) {
-        const int mirror = output_mirror(i);
-        if (mirror >= i) pairs_.push_back({i, mirror == i || mirror >= n_outputs_ ? -1 : mirror});
-    }
-    for (std::size_t first = 0; first < pairs_.size(); first += 2)
-        for (int m = 0; m < n_pairs_; ++m)
-            for (std::size_t k = 0; k < 2; ++k) {
-                const bool exists = first + k < pairs_.size();
-                const double* row = matrix + (exists ? std::ptrdiff_t(pairs_[first + k].i) * n_inputs_ : 0);
-                const int n = mirror_of(m);
-                // A sample that is its own mirror image is counted twice in its sum.
-                const double even = (row[m] + row[n]) / (n == m ? 4 : 2), odd = n == m ? 0.0 : (row[m] - row[n]) / 2;
-                taps_.push_back(exists ? float(scale * even) : 0.0f);
-                taps_.push_back(exists ? float(scale * odd) : 0.0f);
+inline void Lowpass::arrange_images(const double* matrix, double scale) {
+    const auto collect = [&](int size, const auto& move) {
+        std::vector<Images> sets;
+        std::vector<bool> seen(std::size_t(size), false);
+        for (int n = 0; n < size; ++n) {
+            if (seen[std::size_t(n)]) continue;
+            sets.push_back({-1, -1, -1, -1});
+            for (int g = 0; g < n_images_; ++g) {
+                const int image = move(n, g);
+                if (image < 0) continue;
+                sets.back()[std::size_t(g)] = image;
+                seen[std::size_t(image)] = true;
             }
+        }
+        return sets;
+    };
+    inputs_ = collect(n_inputs_, [&](int n, int g) { return move_input(n, g); });
+    outputs_ = collect(n_outputs_, [&](int i, int g) { return move_output(i, g); });
+    for (Images& images : outputs_)
+        for (std::size_t g = 1; g < 4; ++g)
+            if (std::find(images.begin(), images.begin() + g, images[g]) != images.begin() + g) images[g] = -1;
+    const auto sign = [](int e, int g) { return (e & g) == 1 || (e & g) == 2 ? -1.0 : 1.0; };
+    for (int e = 0; e < n_images_; ++e)
+        matrices_[std::size_t(e)] = Matrix(int(outputs_.size()), int(inputs_.size()), [&](int i, int n) {
+            const Images& images = inputs_[std::size_t(n)];
+            const double* row = matrix + std::ptrdiff_t(outputs_[std::size_t(i)][0]) * n_inputs_;
+            double sum = 0;
+            int n_fixed = 0;  // a sample that is its own image is counted as often in its sums
+            for (int g = 0; g < n_images_; ++g) {
+                sum += sign(e, g) * row[images[std::size_t(g)]];
+                n_fixed += images[std::size_t(g)] == images[0];
+            }
+            return scale * sum / (n_images_ * n_fixed);
+        });
 }
 
 }  // namespace SCATCACHE_CORE

@@ -79,7 +79,11 @@ Workspace Cascade<SLOTS>::make_workspace() const {
     work.rows = Buffer<Lanes>(MOST_LINES * columns);
     work.averaged = Buffer<Lanes>(rows * std::size_t(cells_wide_));
     work.cells = Buffer<Lanes>(std::size_t(cells_high_) * std::size_t(cells_wide_));
-    work.folded = Buffer<Lanes>(2 * (longest + 2));
+    std::size_t folded = 0;
+    for (const std::vector<Lowpass>* lowpasses : {&along_rows_, &image_lowpass_})
+        for (const Lowpass& lowpass : *lowpasses) folded = std::max(folded, lowpass.scratch_size());
+    for (const std::array<Lowpass, 2>& lowpasses : along_columns_) folded = std::max(folded, lowpasses[0].scratch_size());
+    work.folded = Buffer<Complex>(folded);
     if (settings_.max_order == 0) return work;
     std::size_t scratch = 0;
     for (const auto& [length, plan] : ffts_) scratch = std::max(scratch, plan->scratch_size());
