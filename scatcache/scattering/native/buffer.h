@@ -1,8 +1,9 @@
-// Memory of a core: aligned for its registers, in huge pages where the system has them.
+// Memory of a core: arrays side by side, aligned for its registers, in huge pages where the system has them.
 
 #pragma once
 
 #include <cstdlib>
+#include <vector>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -16,21 +17,42 @@ namespace SCATCACHE_CORE {
 constexpr std::size_t HUGE_PAGE = std::size_t(2) << 20;
 constexpr std::size_t CACHE_LINE = 64;
 
-template <class T>
-Buffer<T>::Buffer(std::size_t size) {
-    const std::size_t bytes = size * sizeof(T);
-    const std::size_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : CACHE_LINE;
-    const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-    data_ = static_cast<T*>(std::aligned_alloc(alignment, rounded ? rounded : alignment));
-    if (data_ == nullptr) throw std::bad_alloc();
-#if defined(MADV_HUGEPAGE)
-    if (bytes >= HUGE_PAGE) madvise(static_cast<void*>(data_), rounded, MADV_HUGEPAGE);
-#endif
-}
+// Arrays in one allocation, their values undefined: add() each, then allocate() once, which sets the pointers.
+class Buffer {
+  public:
+    Buffer() = default;
+    ~Buffer() { std::free(data_); }
+    Buffer(Buffer&& other) noexcept { *this = std::move(other); }
+    Buffer& operator=(Buffer&& other) noexcept {
+        std::swap(data_, other.data_);
+        return *this;
+    }
 
-template <class T>
-Buffer<T>::~Buffer() {
-    std::free(data_);
-}
+    template <class T>
+    void add(T*& array, std::size_t size) {
+        arrays_.push_back({reinterpret_cast<void**>(&array), size_});
+        size_ += (size * sizeof(T) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+    }
+
+    void allocate() {
+        const std::size_t bytes = (size_ + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+        data_ = std::aligned_alloc(HUGE_PAGE, bytes ? bytes : HUGE_PAGE);
+        if (data_ == nullptr) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+        madvise(data_, bytes, MADV_HUGEPAGE);
+#endif
+        for (const Array& array : arrays_) *array.pointer = static_cast<char*>(data_) + array.offset;
+        arrays_.clear();
+    }
+
+  private:
+    struct Array {
+        void** pointer;
+        std::size_t offset;
+    };
+    void* data_ = nullptr;
+    std::size_t size_ = 0;
+    std::vector<Array> arrays_;
+};
 
 }  // namespace SCATCACHE_CORE

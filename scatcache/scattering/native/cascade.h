@@ -33,11 +33,12 @@ struct Output {
 
 // Memory of one thread.
 struct Workspace {
-    std::array<Buffer<Complex>, MOST_MAPS> maps;
-    std::array<Buffer<float>, MOST_MAPS> shifted;
-    Buffer<Complex> half_spectra, columns, line, scratch, folded;
-    Buffer<Lanes> rows, averaged, cells;
-    Buffer<float> image_spectra, map_spectra;
+    std::array<Complex*, MOST_MAPS> maps;
+    std::array<float*, MOST_MAPS> shifted;
+    Complex *half_spectra, *columns, *line, *scratch, *folded;
+    Lanes *rows, *averaged, *cells;
+    float *image_spectra, *map_spectra;
+    Buffer memory;
 };
 
 class Transform {
@@ -95,12 +96,14 @@ class Cascade final : public Transform {
     void split_pair(const Complex* pair, int n, Complex* first, Complex* second) const;
     void pack(const Workspace& work, const Size& size, int l, int n, float* spectra) const;
     void prepare_images(const scatcache_settings& settings, int axis);
+    void arrange_wavelets(const scatcache_settings& settings, float scale);
 
     scatcache_settings settings_;  // its pointers are used by the constructor alone
     int cells_high_, cells_wide_;
     std::int64_t n_paths_;
     std::map<int, std::unique_ptr<Fft>> ffts_;
     std::vector<Wavelet> wavelets_;                      // [j * J + res]
+    Buffer wavelet_tables_;
     std::vector<Lowpass> along_rows_;                    // [j]
     std::vector<std::array<Lowpass, 2>> along_columns_;  // [j][order - 1]
     std::vector<Lowpass> image_lowpass_;                 // [axis], reflection included
@@ -141,7 +144,7 @@ void Cascade<SLOTS>::transform_maps(int j1, int first_angle, int angle, const Pl
         const float* spectra[MAPS];
         for (int map = 0; map < MAPS; ++map) {
             const std::size_t at = std::size_t(angle + map) * size_at(j1).half_spectrum() * 2 * SLOTS;
-            spectra[map] = shift(work.map_spectra.data() + at, j1, j2 - j1, map, work);
+            spectra[map] = shift(work.map_spectra + at, j1, j2 - j1, map, work);
         }
         for (int group = 0; group < n_groups(); ++group) {
             const int first2 = group * ANGLES;
@@ -163,7 +166,7 @@ void Cascade<SLOTS>::run(const scatcache_images& images, std::int64_t first, int
     transform_images(images, first, n, out, work);
     if (settings_.max_order == 0) return;
     for (int slot = 0; slot < n; slot += SLOTS) {
-        const float* spectrum = work.image_spectra.data() + std::size_t(slot) * size_at(0).half_spectrum() * 2;
+        const float* spectrum = work.image_spectra + std::size_t(slot) * size_at(0).half_spectrum() * 2;
         transform_slots(spectrum, {0, first + slot, 0, std::min(SLOTS, n - slot)}, out, work);
     }
 }

@@ -150,22 +150,4 @@ inline float float_of_half(std::uint16_t half) {
     return value;
 }
 
-// An array on a 64-byte boundary, its values undefined; transparent huge pages where the system gives them.
-template <class T>
-class Buffer {
-  public:
-    Buffer() = default;
-    explicit Buffer(std::size_t size);
-    ~Buffer();
-    Buffer(Buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
-    Buffer& operator=(Buffer&& other) noexcept {
-        std::swap(data_, other.data_);
-        return *this;
-    }
-    T* data() const { return data_; }
-
-  private:
-    T* data_ = nullptr;
-};
-
 }  // namespace SCATCACHE_CORE

@@ -33,13 +33,7 @@ Cascade<SLOTS>::Cascade(const scatcache_settings& settings)
         along_columns_.push_back({Lowpass(settings.lowpass[j], cells_high_, size.rows, rest),
                                   Lowpass(settings.lowpass[j], cells_high_, size.rows, rest * rest)});
     }
-    // Half of each scale: split_pair gives twice the spectrum. At resolution 2^res there are 4^res times fewer samples.
-    wavelets_.resize(std::size_t(J * J));
-    for (int j = 0; j < J; ++j)
-        for (int res = 0; res <= j; ++res)
-            if (settings.psi[j * J + res])
-                wavelets_[std::size_t(j * J + res)] = arrange_wavelet(settings.psi[j * J + res], size_at(res), j - res, L,
-                                                                      SLOTS, scale * float(1 << (2 * res)) / 2.0f);
+    arrange_wavelets(settings, scale);
     for (int axis = 0; axis < 2; ++axis)
         for (int res = 0; res < J; ++res)
             for (int fold = 0; fold < J; ++fold) {
@@ -47,6 +41,28 @@ Cascade<SLOTS>::Cascade(const scatcache_settings& settings)
                 const int size = axis == 0 ? size_at(res).rows : size_at(res).columns;
                 if (settings.ramps[at]) ramps_[at].assign(settings.ramps[at], settings.ramps[at] + 2 * size);
             }
+}
+
+// Half of each scale: split_pair gives twice the spectrum. At resolution 2^res there are 4^res times fewer samples.
+template <int SLOTS>
+void Cascade<SLOTS>::arrange_wavelets(const scatcache_settings& settings, float scale) {
+    const int J = settings.J;
+    wavelets_.resize(std::size_t(J * J));
+    for (int j = 0; j < J; ++j)
+        for (int res = 0; res <= j; ++res) {
+            Wavelet& wavelet = wavelets_[std::size_t(j * J + res)];
+            if (!settings.psi[j * J + res]) continue;
+            wavelet.log2_fold = j - res;
+            wavelet.groups.resize(std::size_t(n_groups()));
+            const Size size = size_at(res);
+            for (Lanes*& group : wavelet.groups) wavelet_tables_.add(group, std::size_t(size.rows) * std::size_t(size.columns));
+        }
+    wavelet_tables_.allocate();
+    for (int j = 0; j < J; ++j)
+        for (int res = 0; res <= j; ++res)
+            if (const float* psi = settings.psi[j * J + res])
+                fill_tables(wavelets_[std::size_t(j * J + res)], psi, size_at(res), settings.L, SLOTS,
+                            scale * float(1 << (2 * res)) / 2.0f);
 }
 
 // What S0 needs of an axis: where padded samples come from, the low-pass with the reflection in it, and its sum.
@@ -75,30 +91,31 @@ Workspace Cascade<SLOTS>::make_workspace() const {
     const Size size = size_at(0);
     const std::size_t rows = std::size_t(size.rows), columns = std::size_t(size.columns);
     const std::size_t longest = std::max(rows, columns);
-    Workspace work;
-    work.rows = Buffer<Lanes>(MOST_LINES * columns);
-    work.averaged = Buffer<Lanes>(rows * std::size_t(cells_wide_));
-    work.cells = Buffer<Lanes>(std::size_t(cells_high_) * std::size_t(cells_wide_));
-    std::size_t folded = 0;
+    std::size_t folded = 0, scratch = 0;
     for (const std::vector<Lowpass>* lowpasses : {&along_rows_, &image_lowpass_})
         for (const Lowpass& lowpass : *lowpasses) folded = std::max(folded, lowpass.scratch_size());
     for (const std::array<Lowpass, 2>& lowpasses : along_columns_) folded = std::max(folded, lowpasses[0].scratch_size());
-    work.folded = Buffer<Complex>(folded);
-    if (settings_.max_order == 0) return work;
-    std::size_t scratch = 0;
     for (const auto& [length, plan] : ffts_) scratch = std::max(scratch, plan->scratch_size());
+    const bool has_maps = settings_.max_order > 0;
+    Workspace work = {};
+    work.memory.add(work.rows, MOST_LINES * columns);
+    work.memory.add(work.averaged, rows * std::size_t(cells_wide_));
+    work.memory.add(work.cells, std::size_t(cells_high_) * std::size_t(cells_wide_));
+    work.memory.add(work.folded, folded);
+    work.memory.add(work.scratch, scratch);
+    work.memory.add(work.line, has_maps ? MOST_LINES * longest : 0);
+    work.memory.add(work.columns, has_maps ? 2 * MOST_MAPS * MOST_LINES * longest : 0);
+    work.memory.add(work.half_spectra, has_maps ? rows * std::size_t(pad_stride(size.columns / 2 + 1)) : 0);
+    work.memory.add(work.image_spectra, has_maps ? size.half_spectrum() * 2 * LANES : 0);
+    work.memory.add(work.map_spectra, has_second_order(0) ? size.half_spectrum() * 2 * LANES : 0);
     // More than one map at once is of order 2, at half the resolution or less.
     for (std::size_t map = 0; map < MOST_MAPS; ++map) {
         const Size largest = size_at(map == 0 ? 0 : 1);
-        work.maps[map] = Buffer<Complex>(std::size_t(largest.rows) * std::size_t(pad_stride(largest.columns)));
-        if (is_centered()) work.shifted[map] = Buffer<float>(size.half_spectrum() * 2 * SLOTS);
+        const std::size_t n_samples = std::size_t(largest.rows) * std::size_t(pad_stride(largest.columns));
+        work.memory.add(work.maps[map], has_maps ? n_samples : 0);
+        work.memory.add(work.shifted[map], is_centered() ? size.half_spectrum() * 2 * SLOTS : 0);
     }
-    work.half_spectra = Buffer<Complex>(rows * std::size_t(pad_stride(size.columns / 2 + 1)));
-    work.columns = Buffer<Complex>(2 * MOST_MAPS * MOST_LINES * longest);
-    work.line = Buffer<Complex>(MOST_LINES * longest);
-    work.scratch = Buffer<Complex>(scratch);
-    work.image_spectra = Buffer<float>(size.half_spectrum() * 2 * LANES);
-    if (has_second_order(0)) work.map_spectra = Buffer<float>(size.half_spectrum() * 2 * LANES);
+    work.memory.allocate();
     return work;
 }
 

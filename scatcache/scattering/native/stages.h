@@ -17,7 +17,7 @@ void Cascade<SLOTS>::transform_images(const scatcache_images& images, std::int64
     const Size size = size_at(0);
     const int stride = pad_stride(size.columns / 2 + 1);
     const Lanes means = find_means(images, first, n, height, settings_.width);
-    Lanes* const row = work.rows.data();
+    Lanes* const row = work.rows;
     Lanes* const next = row + size.columns;
     std::fill_n(reinterpret_cast<float*>(row), 2 * std::size_t(size.columns) * LANES, 0.0f);
     const std::int64_t* columns = reflection_[1].data();
@@ -28,24 +28,24 @@ void Cascade<SLOTS>::transform_images(const scatcache_images& images, std::int64
         const bool has_next = y + 1 < height;
         read_row(images, first, n, y, settings_.width, means, row);
         if (has_next) read_row(images, first, n, y + 1, settings_.width, means, next);
-        Lanes* averaged = work.averaged.data() + std::ptrdiff_t(y) * cells_wide_;
-        image_lowpass_[1].run(row, next, 1, work.folded.data(), [&](int i, Lanes first_row, Lanes second_row) {
+        Lanes* averaged = work.averaged + std::ptrdiff_t(y) * cells_wide_;
+        image_lowpass_[1].run(row, next, 1, work.folded, [&](int i, Lanes first_row, Lanes second_row) {
             averaged[i] = first_row;
             if (has_next) averaged[cells_wide_ + i] = second_row;
         });
         if (settings_.max_order == 0) continue;
-        Complex* half = work.half_spectra.data() + std::ptrdiff_t(y) * stride;
-        fft(size.columns).run(Gather<decltype(padded)>{padded}, Line{work.line.data(), 0}, 1, work.scratch.data());
-        split_pair(work.line.data(), size.columns, half, has_next ? half + stride : work.columns.data());
+        Complex* half = work.half_spectra + std::ptrdiff_t(y) * stride;
+        fft(size.columns).run(Gather<decltype(padded)>{padded}, Line{work.line, 0}, 1, work.scratch);
+        split_pair(work.line, size.columns, half, has_next ? half + stride : work.columns);
     }
     average_columns(image_lowpass_[0], &means, {0, first, 1, n}, out, work);
     if (settings_.max_order == 0) return;
     const std::int64_t* rows = reflection_[0].data();
     for (int l = 0; l <= size.columns / 2; ++l) {
-        const Complex* half = work.half_spectra.data() + l;
+        const Complex* half = work.half_spectra + l;
         const auto column = [=](std::ptrdiff_t k) __attribute__((always_inline)) { return read(half + rows[k] * stride); };
-        fft(size.rows).run(Gather<decltype(column)>{column}, Line{work.line.data(), 0}, 1, work.scratch.data());
-        pack(work, size, l, 1, work.image_spectra.data());
+        fft(size.rows).run(Gather<decltype(column)>{column}, Line{work.line, 0}, 1, work.scratch);
+        pack(work, size, l, 1, work.image_spectra);
     }
 }
 
@@ -63,7 +63,7 @@ void Cascade<SLOTS>::split_pair(const Complex* pair, int n, Complex* first, Comp
 // n columns of the spectra from l on, from the lines in hand to the spectrum of each group of SLOTS lanes.
 template <int SLOTS>
 void Cascade<SLOTS>::pack(const Workspace& work, const Size& size, int l, int n, float* spectra) const {
-    transpose_groups<SLOTS>(reinterpret_cast<const float*>(work.line.data()), 2 * n * size.rows,
+    transpose_groups<SLOTS>(reinterpret_cast<const float*>(work.line), 2 * n * size.rows,
                             spectra + std::size_t(l) * size.rows * 2 * SLOTS, size.half_spectrum() * 2 * SLOTS);
 }
 
@@ -75,7 +75,7 @@ const float* Cascade<SLOTS>::shift(const float* spectrum, int res, int log2_fold
     const std::vector<float>& along_columns = ramps_[std::size_t(res * settings_.J + log2_fold)];
     if (along_rows.empty()) return spectrum;
     const Size size = size_at(res);
-    float* const shifted = work.shifted[std::size_t(map)].data();
+    float* const shifted = work.shifted[std::size_t(map)];
     float* to = shifted;
     for (int l = 0; l <= size.columns / 2; ++l) {
         const float c = along_rows[std::size_t(2 * l)], s = along_rows[std::size_t(2 * l + 1)];
@@ -100,14 +100,14 @@ void Cascade<SLOTS>::filter_columns(const float* const (&spectra)[MAPS], int res
                                     Workspace& work) const {
     const Size from = size_at(res), to = size_at(res + wavelet.log2_fold);
     const int fold = 1 << wavelet.log2_fold, stride = pad_stride(to.columns);
-    const Lanes* psi = wavelet.groups[std::size_t(group)].data();
+    const Lanes* psi = wavelet.groups[std::size_t(group)];
     const Fft& along_column = fft(to.rows);
     const int n_lines = along_column.n_lines(), n_pairs = (to.columns - 1) / 2;
     const auto transform = [&](const Complex* z, int map, int c, int step, int n) {
-        Complex* const first = work.maps[std::size_t(map)].data() + c;
-        along_column.run(Line{const_cast<Complex*>(z), to.rows}, Strided{first, stride, step}, n, work.scratch.data());
+        Complex* const first = work.maps[std::size_t(map)] + c;
+        along_column.run(Line{const_cast<Complex*>(z), to.rows}, Strided{first, stride, step}, n, work.scratch);
     };
-    Complex* const lines = work.columns.data();  // [map][direct, mirrored][line]
+    Complex* const lines = work.columns;  // [map][direct, mirrored][line]
     const std::ptrdiff_t apart = std::ptrdiff_t(n_lines) * to.rows;
     for (int first = 1; first <= n_pairs; first += n_lines) {
         const int n = std::min(n_lines, n_pairs + 1 - first);
@@ -153,23 +153,23 @@ void Cascade<SLOTS>::take_moduli(int j, int map, const Lowpass& lowpass, bool ke
     const int n_lines = std::max(2, along_row.n_lines());
     for (int r = 0; r < size.rows; r += n_lines) {
         const int n = std::min(n_lines, size.rows - r);
-        Lanes* const rows = work.rows.data();
-        Complex* const maps = work.maps[std::size_t(map)].data() + std::ptrdiff_t(r) * stride;
-        along_row.run(Line{maps, stride}, Modulus{rows, size.columns}, n, work.scratch.data());
+        Lanes* const rows = work.rows;
+        Complex* const maps = work.maps[std::size_t(map)] + std::ptrdiff_t(r) * stride;
+        along_row.run(Line{maps, stride}, Modulus{rows, size.columns}, n, work.scratch);
         for (int i = 0; i < n; i += 2) {
             const Lanes* row = rows + std::ptrdiff_t(i) * size.columns;
-            Lanes* averaged = work.averaged.data() + std::ptrdiff_t(r + i) * cells_wide_;
-            lowpass.run(row, row + size.columns, 1, work.folded.data(), [&](int k, Lanes first, Lanes second) {
+            Lanes* averaged = work.averaged + std::ptrdiff_t(r + i) * cells_wide_;
+            lowpass.run(row, row + size.columns, 1, work.folded, [&](int k, Lanes first, Lanes second) {
                 averaged[k] = first;
                 averaged[cells_wide_ + k] = second;
             });
         }
         if (!keep_spectrum) continue;
         const RealPair pairs{rows, rows + size.columns, 2 * size.columns};
-        along_row.run(pairs, Line{work.line.data(), size.columns}, n / 2, work.scratch.data());
+        along_row.run(pairs, Line{work.line, size.columns}, n / 2, work.scratch);
         for (int i = 0; i < n; i += 2) {
-            Complex* half = work.half_spectra.data() + std::ptrdiff_t(r + i) * half_stride;
-            split_pair(work.line.data() + std::ptrdiff_t(i / 2) * size.columns, size.columns, half, half + half_stride);
+            Complex* half = work.half_spectra + std::ptrdiff_t(r + i) * half_stride;
+            split_pair(work.line + std::ptrdiff_t(i / 2) * size.columns, size.columns, half, half + half_stride);
         }
     }
 }
@@ -182,9 +182,9 @@ void Cascade<SLOTS>::finish_spectra(int res, Workspace& work) const {
     const int n_lines = fft(size.rows).n_lines(), n_columns = size.columns / 2 + 1;
     for (int l = 0; l < n_columns; l += n_lines) {
         const int n = std::min(n_lines, n_columns - l);
-        const Strided columns{work.half_spectra.data() + l, stride, 1};
-        fft(size.rows).run(columns, Line{work.line.data(), size.rows}, n, work.scratch.data());
-        pack(work, size, l, n, work.map_spectra.data());
+        const Strided columns{work.half_spectra + l, stride, 1};
+        fft(size.rows).run(columns, Line{work.line, size.rows}, n, work.scratch);
+        pack(work, size, l, n, work.map_spectra);
     }
 }
 
@@ -194,12 +194,12 @@ void Cascade<SLOTS>::finish_spectra(int res, Workspace& work) const {
 template <int SLOTS>
 void Cascade<SLOTS>::average_columns(const Lowpass& lowpass, const Lanes* offset, const Place& place,
                                      const Output& out, Workspace& work) const {
-    const Lanes* averaged = work.averaged.data();
-    Lanes* const cells = work.cells.data();
+    const Lanes* averaged = work.averaged;
+    Lanes* const cells = work.cells;
     const std::ptrdiff_t width = cells_wide_;
     for (std::ptrdiff_t c = 0; c < width; c += 2) {
         const std::ptrdiff_t other = std::min(c + 1, width - 1);
-        lowpass.run(averaged + c, averaged + other, width, work.folded.data(), [&](int i, Lanes left, Lanes right) {
+        lowpass.run(averaged + c, averaged + other, width, work.folded, [&](int i, Lanes left, Lanes right) {
             cells[i * width + c] = left;
             cells[i * width + other] = right;
         });

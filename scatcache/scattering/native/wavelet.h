@@ -25,7 +25,7 @@ struct Size {
 // psi_j for spectra at resolution 2^res: for each group of angles a register for each sample, in the order of order_samples.
 struct Wavelet {
     int log2_fold = 0;
-    std::vector<Buffer<Lanes>> groups;
+    std::vector<Lanes*> groups;
 };
 
 // Samples k1 * Q + k2 of psi in the order in which multiply_pair and multiply_single read them.
@@ -55,21 +55,16 @@ inline std::vector<std::size_t> order_samples(Size from, Size to) {
 }
 
 // psi: (L, P, Q) as in filters.py; lane = angle * n_slots + slot holds the angle's value times scale, 0 beyond L.
-inline Wavelet arrange_wavelet(const float* psi, Size from, int log2_fold, int L, int n_slots, float scale) {
-    Wavelet wavelet;
-    wavelet.log2_fold = log2_fold;
-    const std::vector<std::size_t> order = order_samples(from, {from.rows >> log2_fold, from.columns >> log2_fold});
-    const int n_angles = LANES / n_slots;
-    for (int first = 0; first < L; first += n_angles) {
-        Buffer<Lanes> table(order.size());
+inline void fill_tables(const Wavelet& wavelet, const float* psi, Size from, int L, int n_slots, float scale) {
+    const std::vector<std::size_t> order =
+        order_samples(from, {from.rows >> wavelet.log2_fold, from.columns >> wavelet.log2_fold});
+    for (std::size_t group = 0; group < wavelet.groups.size(); ++group)
         for (std::size_t i = 0; i < order.size(); ++i)
             for (int lane = 0; lane < LANES; ++lane) {
-                const int theta = first + lane / n_slots;
-                table.data()[i][lane] = theta < L ? psi[std::size_t(theta) * order.size() + order[i]] * scale : 0.0f;
+                const int theta = int(group) * (LANES / n_slots) + lane / n_slots;
+                wavelet.groups[group][i][lane] =
+                    theta < L ? psi[std::size_t(theta) * order.size() + order[i]] * scale : 0.0f;
             }
-        wavelet.groups.push_back(std::move(table));
-    }
-    return wavelet;
 }
 
 // Adds psi x to sums and psi_mirror conj(x) to mirrors, parts exchanged.
