@@ -4,46 +4,81 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from scatcache.errors import BackendUnavailable
+from scatcache.scattering.fused import FusedScattering, fused_obstacle
 from scatcache.scattering.native.library import choose_core
 from scatcache.scattering.native.module import NativeScattering
 from scatcache.scattering.torch_fft import TorchScattering
 from scatcache.spec import ScatteringSpec
 
-AUTO, NATIVE, TORCH = "auto", "native", "torch"
+AUTO, FUSED, NATIVE, TORCH = "auto", "fused", "native", "torch"
 _BACKENDS: dict[str, Callable[[ScatteringSpec, tuple[int, int]], nn.Module]] = {
+    FUSED: FusedScattering,
     NATIVE: partial(NativeScattering, alone=True),
     TORCH: TorchScattering,
 }
-_AUTO_CHOICES = {**_BACKENDS, NATIVE: NativeScattering}
 
 
 def resolve_backend(backend: str, device: str | torch.device = "cpu") -> str:
     """The backend's own name: "auto" becomes the fastest one that runs here and on the kind of device.
 
-    Raises ValueError for unknown names, BackendUnavailable for the native one where it does not run.
+    Raises ValueError for unknown names, BackendUnavailable for those that do not run here or not on that device.
     """
     on_cpu = torch.device(device).type == "cpu"
+    if backend == AUTO and on_cpu:
+        return NATIVE if choose_core().core else TORCH
     if backend == AUTO:
-        return NATIVE if on_cpu and choose_core().core else TORCH
+        return TORCH if fused_obstacle() else FUSED
     if backend not in _BACKENDS:
         raise ValueError(f"backend is {backend!r}: expected one of {', '.join((AUTO, *_BACKENDS))}")
     if backend == NATIVE and not on_cpu:
         raise BackendUnavailable(f"the native backend runs on the CPU, not on {device}: choose the backend torch")
+    if backend == FUSED and on_cpu:
+        raise BackendUnavailable("the fused backend runs on CUDA devices, not on cpu: choose the backend auto")
+    if backend == FUSED and (obstacle := fused_obstacle()):
+        raise BackendUnavailable(f"the fused backend does not run here: {obstacle}; or choose the backend torch")
     if backend == NATIVE and (choice := choose_core()).core is None:
         raise BackendUnavailable(f"the native backend does not run here: {choice.reason}; or choose the backend torch")
     return backend
 
 
+class AutoScattering(nn.Module):
+    """The fastest backend for where the images are: on a CPU one, on CUDA devices the other, made on first use."""
+
+    on_cuda: FusedScattering | None
+
+    def __init__(self, spec: ScatteringSpec, shape: tuple[int, int]) -> None:
+        super().__init__()
+        self.spec = spec
+        self.shape = shape
+        self.on_cpu = NativeScattering(spec, shape) if choose_core().core else TorchScattering(spec, shape)
+        self.register_module("on_cuda", None)
+
+    @property
+    def device(self) -> torch.device:
+        return self.on_cpu.device
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """Coefficients of image planes (n, H, W): (n, n_paths, h, w), as the backend that computes them."""
+        if not planes.is_cuda or fused_obstacle():
+            coefficients: Tensor = self.on_cpu(planes)
+            return coefficients
+        if self.on_cuda is None:
+            self.on_cuda = FusedScattering(self.spec, self.shape).to(self.device)
+        fused: Tensor = self.on_cuda(planes)
+        return fused
+
+
 def build_backend(backend: str, spec: ScatteringSpec, shape: tuple[int, int]) -> nn.Module:
-    """The transform of (H, W) planes by a backend, filters built, on the CPU; "auto" leaves to torch what native lacks.
+    """The transform of (H, W) planes by a backend, on the CPU until it is moved; "auto" is one for every device.
 
     Raises ValueError for unknown backends and for shapes that spec.check_shape refuses, BackendUnavailable.
     """
-    builders = _AUTO_CHOICES if backend == AUTO else _BACKENDS
-    return builders[resolve_backend(backend)](spec, shape)
+    if backend == AUTO:
+        return AutoScattering(spec, shape)
+    return _BACKENDS[resolve_backend(backend, "cuda" if backend == FUSED else "cpu")](spec, shape)
 
 
 def _advise_on_cuda() -> str:

@@ -6,7 +6,9 @@ zeros, and opening a transform checks that a pass gives one image the same bits 
 not, images are computed one by one.
 """
 
+import logging
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -14,11 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scatcache.scattering.backends import NATIVE, TORCH, resolve_backend, resolve_device
+from scatcache.scattering.backends import FUSED, NATIVE, TORCH, resolve_backend, resolve_device
+from scatcache.scattering.fused import FusedTransform
+from scatcache.scattering.fused_plan import NoFusedPlan
 from scatcache.scattering.native.transform import NativeTransform
 from scatcache.scattering.torch_fft import BUDGET_BYTES, TorchScattering, scale_pixels
 from scatcache.spec import N_COLOURS, ScatteringSpec
 
+LOGGER = logging.getLogger(__name__)
 # Images in one call, at most, and the float32 bytes of their coefficients. More would gain nothing on a CPU.
 MAX_BATCH_IMAGES = {"cpu": 64, "cuda": 512}
 MAX_BATCH_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}
@@ -112,7 +117,47 @@ class TorchBatches:
         return bool((coefficients == coefficients[:1]).all())
 
 
-_TRANSFORMS: dict[str, type[NativeBatches] | type[TorchBatches]] = {NATIVE: NativeBatches, TORCH: TorchBatches}
+class FusedBatches:
+    """A BatchTransform by the fused CUDA kernels, which compute every plane alone."""
+
+    name = FUSED
+    core = ""
+
+    def __init__(self, spec: ScatteringSpec, shape: tuple[int, int], *, device: torch.device) -> None:
+        self.spec = spec
+        self.shape = shape
+        self.device = device
+        self.output_shape = spec.output_shape(*shape)
+        self.batch_images = max(1, _most_images("cuda", self.output_shape))
+        self._transform = FusedTransform(spec, shape, device)
+
+    def __call__(self, images: NDArray[np.uint8], out: NDArray[np.floating]) -> None:
+        _check_arrays(self, images, out)
+        if len(images) == 0:
+            return
+        with torch.inference_mode():
+            pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
+            target = torch.from_numpy(out)
+            coefficients = torch.empty(out.shape, dtype=target.dtype, device=self.device)
+            self._transform(pixels, coefficients)
+            target.copy_(coefficients)
+
+
+def _fused_or_torch(
+    spec: ScatteringSpec, shape: tuple[int, int], *, device: torch.device
+) -> "FusedBatches | TorchBatches":
+    try:
+        return FusedBatches(spec, shape, device=device)
+    except NoFusedPlan as reason:
+        LOGGER.info("%s; torch computes instead", reason)
+        return TorchBatches(spec, shape, device=device)
+
+
+_TRANSFORMS: dict[str, Callable[..., BatchTransform]] = {
+    FUSED: _fused_or_torch,
+    NATIVE: NativeBatches,
+    TORCH: TorchBatches,
+}
 
 
 def open_transform(

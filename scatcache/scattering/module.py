@@ -1,8 +1,9 @@
 """Scattering2D: the transform as a torch module, called like Kymatio's."""
 
+import torch
 from torch import Tensor, nn
 
-from scatcache.scattering.backends import build_backend, resolve_backend
+from scatcache.scattering.backends import FUSED, build_backend, resolve_backend
 from scatcache.spec import ScatteringSpec
 
 
@@ -10,15 +11,16 @@ class Scattering2D(nn.Module):
     """Scattering coefficients of images of one shape: (..., H, W) -> (..., n_paths, h, w).
 
     J: log2 of the largest scale; shape: (H, W) in pixels; L: number of angles; max_order: 0, 1 or 2; backend: "auto",
-    "native" or "torch"; grid: as in ScatteringSpec. Paths stand in Kymatio's order (scatcache.scattering.path_table).
+    "native", "fused" or "torch"; grid: as in ScatteringSpec. Paths stand in Kymatio's order (see path_table).
 
     Floats are taken as they are and decide the precision, float32 or float64; uint8 is divided by 255 in float32. The
     transform is differentiable, with a gradient of 0 where a modulus is 0, and follows .to(device); its filters keep
     their precision under .half() and the like, and are no part of the state dict.
 
     The attribute backend says which code computes: "native", the compiled core on as many threads as
-    torch.get_num_threads() says, or "torch". "auto" is native where a core was built, and even then leaves to torch
-    what the core has not: gradients, float64 and CUDA; asked for by name, native refuses them.
+    torch.get_num_threads() says, "fused", CUDA kernels through CuPy, or "torch". "auto" is native on a CPU where a core
+    was built, fused on CUDA devices where CuPy imports, and even then leaves to torch what these have not: gradients,
+    float64, and of fused other J than 2 and 3 and a few sizes. Asked for by name, native refuses what it has not.
 
     Raises ValueError for settings out of range, images smaller than 2^J or odd on the centered grid, and unknown
     backends.
@@ -37,8 +39,18 @@ class Scattering2D(nn.Module):
         super().__init__()
         self.spec = ScatteringSpec(J=J, L=L, max_order=max_order, grid=grid)
         self.shape = _check_shape(shape)
-        self.backend = resolve_backend(backend)
+        self._asked = backend
         self.transform = build_backend(backend, self.spec, self.shape)
+
+    @property
+    def backend(self) -> str:
+        """Which code computes where the module is now, "auto" resolved."""
+        return resolve_backend(self._asked, "cuda" if self._asked == FUSED else self.device)
+
+    @property
+    def device(self) -> torch.device:
+        place: torch.device = self.transform.device  # type: ignore[assignment]
+        return place
 
     @property
     def J(self) -> int:
@@ -80,10 +92,9 @@ class Scattering2D(nn.Module):
             channels_last = tuple(images.shape[-3:-1]) == self.shape
             hint = ": channels stand last, try images.movedim(-1, -3)" if channels_last else ""
             raise ValueError(f"images have shape {found}, expected {expected}{hint}")
-        if images.device != self.transform.device:
+        if images.device != self.device:
             raise ValueError(
-                f"images are on {images.device}, this Scattering2D on {self.transform.device}: "
-                f"move one of them with .to(device)"
+                f"images are on {images.device}, this Scattering2D on {self.device}: move one of them with .to(device)"
             )
 
 

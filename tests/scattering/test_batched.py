@@ -168,5 +168,5 @@ def test_absent_device_and_unknown_backend_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(BackendUnavailable, match="choose the device cpu"):
         open_transform(ScatteringSpec(J=2), (32, 32), device="cuda")
-    with pytest.raises(ValueError, match="expected one of auto, native, torch"):
+    with pytest.raises(ValueError, match="expected one of auto, fused, native, torch"):
         open_transform(ScatteringSpec(J=2), (32, 32), backend="fast")

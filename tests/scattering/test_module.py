@@ -120,7 +120,7 @@ def test_wrong_inputs_are_refused_with_found_and_expected():
 def test_wrong_settings_are_refused():
     with pytest.raises(ValueError, match="too small for J=3"):
         Scattering2D(3, (7, 32))
-    with pytest.raises(ValueError, match="expected one of auto, native, torch"):
+    with pytest.raises(ValueError, match="expected one of auto, fused, native, torch"):
         Scattering2D(2, (32, 32), backend="numpy")
     for shape in (32, (32,), (3, 32, 32), (32.0, 32), "ab"):
         with pytest.raises(TypeError, match="height, width"):

@@ -67,12 +67,12 @@ def _find_obstacle(planes: Tensor) -> TypeError | ValueError | BackendUnavailabl
         return TypeError(f"images are {planes.dtype}, the native backend takes torch.uint8 and torch.float32: {advice}")
     if planes.device.type != "cpu":
         return BackendUnavailable(f"images are on {planes.device}, the native backend runs on the CPU: {advice}")
-    if _needs_torch(planes):
+    if needs_torch(planes):
         return ValueError(f"images need a gradient or a trace, which the native backend does not have: {advice}")
     return None
 
 
-def _needs_torch(planes: Tensor) -> bool:
+def needs_torch(planes: Tensor) -> bool:
     """Whether something follows the operations on planes: autograd, forward mode, torch.func, a tracer, a subclass."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
         return True

@@ -1,0 +1,80 @@
+"""The fused kernels on the CPU: the source that a GPU compiles, its threads one after the other."""
+
+import ctypes
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from scatcache.scattering.fused_plan import ARGUMENTS, FusedPlan, plan_fused
+from scatcache.spec import ScatteringSpec
+
+FOLDER = Path(__file__).parent
+ASCENDING, DESCENDING, SHUFFLED = range(3)
+H200_BYTES = 227 << 10
+
+
+def find_compiler() -> str:
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("needs a C++17 compiler")
+    return compiler
+
+
+def compile_source(source: str, folder: Path) -> ctypes.CDLL:
+    """The library of a plan's source."""
+    text = "\n".join(
+        [(FOLDER / "simulation_before.h").read_text(), source, (FOLDER / "simulation_after.h").read_text()]
+    )
+    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    library = folder / f"{name}.so"
+    if not library.exists():
+        (folder / f"{name}.cpp").write_text(text)
+        command = [find_compiler(), "-std=c++17", "-O2", "-fPIC", "-shared", "-w", "-ffp-contract=off"]
+        subprocess.run([*command, str(folder / f"{name}.cpp"), "-o", str(library)], check=True)
+    return ctypes.CDLL(str(library))
+
+
+def simulate(
+    plan: FusedPlan,
+    spec: ScatteringSpec,
+    images: NDArray[np.generic],
+    folder: Path,
+    *,
+    dtype: type = np.float32,
+    order: int = ASCENDING,
+    source: str | None = None,
+) -> NDArray[np.floating]:
+    """Coefficients (B, C * n_paths, h, w) of images (B, C, H, W), any strides, by the plan's launches in turn."""
+    library = compile_source(source or plan.source, folder)
+    n_planes = images.shape[0] * images.shape[1]
+    _, height, width = spec.output_shape(*images.shape[2:])
+    out = np.full((images.shape[0], images.shape[1] * spec.n_paths, height, width), np.nan, dtype)
+    workspace = {name: np.full(n_planes * size + 1, np.nan, np.float32) for name, size in plan.workspace.items()}
+    arguments = np.zeros(1, ARGUMENTS)
+    arrays = {"images": images, "out": out, "tables": plan.tables, "indices": plan.indices, **workspace}
+    kept = [plan.tables, plan.indices]
+    arrays["tables"], arrays["indices"] = kept
+    for name, array in arrays.items():
+        arguments[name] = array.ctypes.data
+    strides = ("image_stride", "colour_stride", "row_stride", "column_stride")
+    for name, stride in zip(strides, images.strides, strict=True):
+        arguments[name] = stride // images.itemsize
+    arguments["n_colours"] = images.shape[1]
+    arguments["is_uint8"] = images.dtype == np.uint8
+    arguments["is_half"] = dtype == np.float16
+    for launch in plan.launches:
+        run = getattr(library, launch.name)
+        n_blocks = ctypes.c_longlong(launch.blocks_per_plane * n_planes)
+        pointer = ctypes.c_void_p(arguments.ctypes.data)
+        status = run(pointer, n_blocks, ctypes.c_longlong(launch.shared_bytes), order)
+        assert status == 0, f"{launch.name} wrote beyond its shared memory"
+    return out
+
+
+def plan_whole(spec: ScatteringSpec, shape: tuple[int, int]) -> FusedPlan:
+    return plan_fused(spec, shape, shared_bytes=H200_BYTES)
