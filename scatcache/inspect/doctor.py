@@ -100,28 +100,34 @@ def _probe_backends() -> dict[str, dict[str, Any]]:
     """Runs each backend once on a small image: usable means that it ran and gave finite numbers."""
     import torch
 
+    from scatcache.scattering.fused import fused_obstacle
     from scatcache.scattering.native.library import choose_core
 
     torch_ran = f"torch {torch.__version__} transformed a 32x32 image on the CPU"
     try:
         choice = choose_core()
     except ValueError as error:
-        return {"native": {"usable": False, "reason": str(error)}, "torch": _probe("torch", torch_ran)}
-    if choice.core is None:
-        native: dict[str, Any] = {"usable": False, "reason": choice.reason}
+        native: dict[str, Any] = {"usable": False, "reason": str(error)}
     else:
-        native = _probe("native", f"the {choice.core} core transformed a 32x32 image; {choice.reason}")
-    return {"native": native, "torch": _probe("torch", torch_ran)}
+        native = {"usable": False, "reason": choice.reason}
+        if choice.core:
+            native = _probe("native", f"the {choice.core} core transformed a 32x32 image; {choice.reason}")
+    if obstacle := fused_obstacle():
+        fused: dict[str, Any] = {"usable": False, "reason": obstacle}
+    else:
+        fused = _probe("fused", "the kernels transformed a 32x32 image as torch does", device="cuda")
+    return {"fused": fused, "native": native, "torch": _probe("torch", torch_ran)}
 
 
-def _probe(backend: str, what_ran: str) -> dict[str, Any]:
+def _probe(backend: str, what_ran: str, device: str = "cpu") -> dict[str, Any]:
     """Whether a backend gives finite numbers for a random image, and what_ran, or the first line of its error."""
     import torch
 
     from scatcache.scattering.module import Scattering2D
 
     try:
-        coefficients = Scattering2D(2, (32, 32), backend=backend)(torch.rand(3, 32, 32))
+        images = torch.rand(3, 32, 32, device=device)
+        coefficients = Scattering2D(2, (32, 32), backend=backend).to(device)(images)
     except (RuntimeError, ImportError) as error:
         return {"usable": False, "reason": str(error).splitlines()[0]}
     if not torch.isfinite(coefficients).all():

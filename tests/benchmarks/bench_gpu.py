@@ -50,7 +50,10 @@ def make_fused_calls(J: int, size: int) -> dict[str, Call]:
 
 
 def make_calls(J: int, size: int) -> dict[str, Call]:
-    """What is compared, called with the same images as floats and as bytes; Kymatio is left out where it is not installed, the kernels where they do not run."""
+    """What is compared, called with the same images as floats and as bytes.
+
+    Kymatio is left out where it is not installed, the kernels where they do not run.
+    """
     ours = scatcache.Scattering2D(J, (size, size), backend="torch").cuda()
     calls: dict[str, Call] = {**make_fused_calls(J, size), "torch_fft": lambda x, _: ours(x)}
     try:
