@@ -61,7 +61,9 @@ place_options = add_options(
 out_option = click.option("--out", help="the store  [default: SOURCE-J2.zarr, with J as given]")
 device_options = add_options(
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
-    click.option("--backend", type=click.Choice(["auto", "native", "torch"]), default="auto", show_default=True),
+    click.option(
+        "--backend", type=click.Choice(["auto", "fused", "native", "torch"]), default="auto", show_default=True
+    ),
 )
 run_options = add_options(
     click.option("--workers", type=click.IntRange(1), help="shards computed at once  [default: usable cores, or GPUs]"),

@@ -68,7 +68,7 @@ def extract(
     keep_background (of caltech101, its pictures of no class too).
 
     The rest may change from run to run: split (which to add or resume; the source's default ones), device (auto, cpu,
-    cuda), backend (auto, native, torch), workers (shards at once), processes (worker processes, not threads),
+    cuda), backend (auto, fused, native, torch), workers (shards at once), processes (worker processes, not threads),
     decode_threads (per process), scheduler (address of a Dask scheduler), on_error (skip records an unreadable image,
     fail raises), download (fetch the official archive where the dataset is not found, and take no other), overwrite
     (delete the store first), on_event (called with ArchiveProgress, JobPlanned, ShardFinished, JobFinished).

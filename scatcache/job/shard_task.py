@@ -4,7 +4,7 @@ import importlib.metadata
 import platform
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -80,9 +80,8 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
         with ThreadPoolExecutor(1, thread_name_prefix="scatcache-write") as writing:
             pending: deque[Future[None]] = deque()
             for images, reasons in _decode_batches(job, task, reads, transform.batch_images):
-                coefficients = np.empty((len(images), *_row_shape(job, task.split)), encoding.dtype)
-                transform(images, coefficients)
-                pending.append(writing.submit(sink.append, coefficients, [reason is None for reason in reasons]))
+                coefficients = transform.start(images, encoding.dtype)
+                pending.append(writing.submit(_append, sink, coefficients, [reason is None for reason in reasons]))
                 sink.reasons.extend(reasons)
                 if len(pending) > N_BATCHES_AHEAD:
                     pending.popleft().result()
@@ -118,6 +117,10 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
     )
     folder.publish_receipt(job.manifest, receipt)
     return receipt
+
+
+def _append(sink: "ShardSink", coefficients: Callable[[], np.ndarray], ok: list[bool]) -> None:
+    sink.append(coefficients(), ok)
 
 
 class ShardSink:
@@ -163,12 +166,6 @@ class ShardSink:
             filler = np.full_like(self._held[0], np.nan)
             self._held += [filler] * (self._chunk_images - len(self._held))
             self._write_chunk()
-
-
-def _row_shape(job: ShardJob, split: str) -> tuple[int, int, int]:
-    image_shape = job.manifest.splits[split].image_shape
-    assert image_shape is not None
-    return job.manifest.spec.output_shape(*image_shape)
 
 
 def _decode_batches(

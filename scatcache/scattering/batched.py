@@ -9,7 +9,7 @@ not, images are computed one by one.
 import logging
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -52,6 +52,12 @@ class BatchTransform(Protocol):
         Raises TypeError and ValueError for arrays of other dtypes and shapes.
         """
 
+    def start(self, images: NDArray[np.uint8], dtype: np.dtype[Any]) -> Callable[[], NDArray[np.floating]]:
+        """Begin with the coefficients of images, as __call__; what is returned gives them, once, from any thread.
+
+        A device computes meanwhile; on a CPU they are there when this returns.
+        """
+
 
 class NativeBatches:
     """A BatchTransform by the native core, on the calling thread, straight into the caller's array."""
@@ -73,6 +79,9 @@ class NativeBatches:
         self._transform(images.transpose(0, 3, 1, 2), direct)
         if direct is not out:
             out[...] = direct
+
+    def start(self, images: NDArray[np.uint8], dtype: np.dtype[Any]) -> Callable[[], NDArray[np.floating]]:
+        return _compute_now(self, images, dtype)
 
 
 class TorchBatches:
@@ -102,6 +111,9 @@ class TorchBatches:
                 coefficients = self._compute(part)[: len(part)]
                 torch.from_numpy(out[start : start + self._pass_images]).copy_(coefficients)
 
+    def start(self, images: NDArray[np.uint8], dtype: np.dtype[Any]) -> Callable[[], NDArray[np.floating]]:
+        return _compute_now(self, images, dtype)
+
     def _compute(self, images: NDArray[np.uint8]) -> Tensor:
         """float32 (pass, n_channels, h, w) on the device of a pass of images, those beyond len(images) being zeros."""
         planes = np.zeros((self._pass_images, N_COLOURS, *self.shape), np.uint8)
@@ -118,7 +130,11 @@ class TorchBatches:
 
 
 class FusedBatches:
-    """A BatchTransform by the fused CUDA kernels, which compute every plane alone."""
+    """A BatchTransform by the fused CUDA kernels, which compute every plane alone, on a stream of its own.
+
+    start copies into page-locked memory and leaves the copy to the device, the kernels and the copy back to the stream:
+    the caller decodes the next batch and encodes the last one meanwhile.
+    """
 
     name = FUSED
     core = ""
@@ -128,19 +144,49 @@ class FusedBatches:
         self.shape = shape
         self.device = device
         self.output_shape = spec.output_shape(*shape)
-        self.batch_images = max(1, _most_images("cuda", self.output_shape))
         self._transform = FusedTransform(spec, shape, device)
+        self._stream = torch.cuda.Stream(device)
+        free_bytes, _ = torch.cuda.mem_get_info(device)
+        fitting = free_bytes // 4 // (4 * math.prod(self.output_shape))
+        self.batch_images = max(1, min(_most_images("cuda", self.output_shape), fitting))
 
     def __call__(self, images: NDArray[np.uint8], out: NDArray[np.floating]) -> None:
         _check_arrays(self, images, out)
+        out[...] = self.start(images, out.dtype)()
+
+    def start(self, images: NDArray[np.uint8], dtype: np.dtype[Any]) -> Callable[[], NDArray[np.floating]]:
+        locked = torch.empty(images.shape, dtype=torch.uint8, pin_memory=True)
+        locked.copy_(torch.from_numpy(images))
+        out_dtype = torch.float16 if dtype == np.float16 else torch.float32
+        coefficients = torch.empty((len(images), *self.output_shape), dtype=out_dtype, pin_memory=True)
+        done = torch.cuda.Event()
+        with torch.inference_mode(), torch.cuda.stream(self._stream):
+            self._run(locked, coefficients)
+            done.record()
+
+        def finish() -> NDArray[np.floating]:
+            done.synchronize()
+            assert len(locked) == len(coefficients)  # both stay where they are until the stream has used them
+            result: NDArray[np.floating] = coefficients.numpy()
+            return result
+
+        return finish
+
+    def _run(self, images: Tensor, out: Tensor) -> None:
+        """Coefficients of images into out, both page-locked; in halves where the device has no memory for the whole."""
         if len(images) == 0:
             return
-        with torch.inference_mode():
-            pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
-            target = torch.from_numpy(out)
-            coefficients = torch.empty(out.shape, dtype=target.dtype, device=self.device)
+        try:
+            pixels = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+            coefficients = torch.empty(out.shape, dtype=out.dtype, device=self.device)
             self._transform(pixels, coefficients)
-            target.copy_(coefficients)
+            out.copy_(coefficients, non_blocking=True)
+        except torch.OutOfMemoryError:
+            if len(images) == 1:
+                raise
+            half = len(images) // 2
+            for part in (slice(0, half), slice(half, None)):
+                self._run(images[part], out[part])
 
 
 def _fused_or_torch(
@@ -170,6 +216,14 @@ def open_transform(
     """
     resolved = resolve_device(device)
     return _TRANSFORMS[resolve_backend(backend, resolved)](spec, shape, device=resolved)
+
+
+def _compute_now(
+    transform: BatchTransform, images: NDArray[np.uint8], dtype: np.dtype[Any]
+) -> Callable[[], NDArray[np.floating]]:
+    coefficients = np.empty((len(images), *transform.output_shape), dtype)
+    transform(images, coefficients)
+    return lambda: coefficients
 
 
 def _most_images(kind: str, output_shape: tuple[int, int, int]) -> int:

@@ -82,6 +82,15 @@ def measure(J: int, size: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+def find_extraction() -> dict[str, float | str]:
+    """Rates of extraction at 224 px, or why it did not run: it needs more packages than the transform does."""
+    try:
+        from tests.benchmarks.gpu_extraction import measure_extraction
+    except ImportError as error:
+        return {"left out": str(error)}
+    return measure_extraction("cuda")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/gpu.json"))
@@ -90,7 +99,14 @@ def main() -> int:
         print("bench_gpu: torch finds no CUDA device on this machine", file=sys.stderr)
         return 2
     results = [{"J": J, "size": size, "ms": measure(J, size)} for J, size in CASES]
-    report = {"machine": describe_machine(), "images": N_IMAGES, "fused": fused_obstacle() or "ran", "results": results}
+    extraction = find_extraction()
+    report = {
+        "machine": describe_machine(),
+        "images": N_IMAGES,
+        "fused": fused_obstacle() or "ran",
+        "results": results,
+        "extraction": extraction,
+    }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(report, indent=1) + "\n")
     print(f"{N_IMAGES} RGB images, milliseconds, median of {N_ROUNDS} (times Kymatio); fused: {report['fused']}")
@@ -98,6 +114,8 @@ def main() -> int:
         kymatio = result["ms"].get("kymatio", math.nan)
         row = "  ".join(f"{name} {ms:9.3f} ({kymatio / ms:5.1f})" for name, ms in result["ms"].items())
         print(f"J={result['J']} {result['size']:3d} px  {row}")
+    parts = (f"{name} {rate:.0f}" if isinstance(rate, float) else f"{name} {rate}" for name, rate in extraction.items())
+    print("extraction at 224 px, images/s: " + ", ".join(parts))
     return 0
 
 

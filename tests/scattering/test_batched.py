@@ -170,3 +170,13 @@ def test_absent_device_and_unknown_backend_are_refused(monkeypatch):
         open_transform(ScatteringSpec(J=2), (32, 32), device="cuda")
     with pytest.raises(ValueError, match="expected one of auto, fused, native, torch"):
         open_transform(ScatteringSpec(J=2), (32, 32), backend="fast")
+
+
+def test_what_is_started_ends_as_what_is_called():
+    transform = open_transform(ScatteringSpec(J=2), (32, 32))
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    for dtype in (np.float16, np.float32):
+        out = np.full((3, *transform.output_shape), np.nan, dtype)
+        transform(images, out)
+        started = transform.start(images, np.dtype(dtype))()
+        assert started.dtype == dtype and np.array_equal(started, out)
