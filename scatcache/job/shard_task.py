@@ -113,7 +113,7 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
         square_sums=tuple(sink.square_sums.tolist()),
         unreadable=unreadable,
         backend={"name": transform.name, "core": transform.core, "device": job.device},
-        versions=find_versions(),
+        versions={**find_versions(), **transform.versions},
     )
     folder.publish_receipt(job.manifest, receipt)
     return receipt

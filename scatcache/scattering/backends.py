@@ -15,7 +15,7 @@ from scatcache.spec import ScatteringSpec
 
 AUTO, FUSED, NATIVE, TORCH = "auto", "fused", "native", "torch"
 _BACKENDS: dict[str, Callable[[ScatteringSpec, tuple[int, int]], nn.Module]] = {
-    FUSED: FusedScattering,
+    FUSED: partial(FusedScattering, alone=True),
     NATIVE: partial(NativeScattering, alone=True),
     TORCH: TorchScattering,
 }
@@ -45,16 +45,14 @@ def resolve_backend(backend: str, device: str | torch.device = "cpu") -> str:
 
 
 class AutoScattering(nn.Module):
-    """The fastest backend for where the images are: on a CPU one, on CUDA devices the other, made on first use."""
-
-    on_cuda: FusedScattering | None
+    """The fastest backend for where the images are, on a CPU or on CUDA devices."""
 
     def __init__(self, spec: ScatteringSpec, shape: tuple[int, int]) -> None:
         super().__init__()
         self.spec = spec
         self.shape = shape
         self.on_cpu = NativeScattering(spec, shape) if choose_core().core else TorchScattering(spec, shape)
-        self.register_module("on_cuda", None)
+        self.on_cuda = FusedScattering(spec, shape)
 
     @property
     def device(self) -> torch.device:
@@ -62,13 +60,9 @@ class AutoScattering(nn.Module):
 
     def forward(self, planes: Tensor) -> Tensor:
         """Coefficients of image planes (n, H, W): (n, n_paths, h, w), as the backend that computes them."""
-        if not planes.is_cuda or fused_obstacle():
-            coefficients: Tensor = self.on_cpu(planes)
-            return coefficients
-        if self.on_cuda is None:
-            self.on_cuda = FusedScattering(self.spec, self.shape).to(self.device)
-        fused: Tensor = self.on_cuda(planes)
-        return fused
+        backend = self.on_cuda if planes.is_cuda and not fused_obstacle() else self.on_cpu
+        coefficients: Tensor = backend(planes)
+        return coefficients
 
 
 def build_backend(backend: str, spec: ScatteringSpec, shape: tuple[int, int]) -> nn.Module:

@@ -6,7 +6,6 @@ zeros, and opening a transform checks that a pass gives one image the same bits 
 not, images are computed one by one.
 """
 
-import logging
 import math
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -17,13 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scatcache.scattering.backends import FUSED, NATIVE, TORCH, resolve_backend, resolve_device
-from scatcache.scattering.fused import FusedTransform
-from scatcache.scattering.fused_plan import NoFusedPlan
+from scatcache.scattering.fused import FusedTransform, try_fused
 from scatcache.scattering.native.transform import NativeTransform
 from scatcache.scattering.torch_fft import BUDGET_BYTES, TorchScattering, scale_pixels
 from scatcache.spec import N_COLOURS, ScatteringSpec
 
-LOGGER = logging.getLogger(__name__)
 # Images in one call, at most, and the float32 bytes of their coefficients. More would gain nothing on a CPU.
 MAX_BATCH_IMAGES = {"cpu": 64, "cuda": 512}
 MAX_BATCH_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}
@@ -33,14 +30,15 @@ OUT_DTYPES = (np.float16, np.float32)
 class BatchTransform(Protocol):
     """The transform of RGB images of one shape on one device; made by open_transform.
 
-    name: the backend's name; core: the native core's, empty elsewhere; device: a torch.device; batch_images: the most
-    images one call takes, a function of the spec, the shape, the backend and the kind of device alone.
+    name: the backend's name; core: the native core's, empty elsewhere; device: a torch.device; versions: of packages
+    that compute beside torch; batch_images: the most images one call takes.
     """
 
     spec: ScatteringSpec
     shape: tuple[int, int]
     name: str
     core: str
+    versions: dict[str, str]
     device: torch.device
     output_shape: tuple[int, int, int]
     batch_images: int
@@ -68,6 +66,7 @@ class NativeBatches:
         self.spec = spec
         self.shape = shape
         self.device = device
+        self.versions: dict[str, str] = {}
         self.output_shape = spec.output_shape(*shape)
         self.batch_images = max(1, _most_images("cpu", self.output_shape))
         self._transform = NativeTransform(spec, shape)
@@ -94,6 +93,7 @@ class TorchBatches:
         self.spec = spec
         self.shape = shape
         self.device = device
+        self.versions: dict[str, str] = {}
         self.output_shape = spec.output_shape(*shape)
         self._transform = TorchScattering(spec, shape).to(device)
         pass_bytes = N_COLOURS * self._transform.plane_bytes(element_bytes=4)
@@ -139,14 +139,15 @@ class FusedBatches:
     name = FUSED
     core = ""
 
-    def __init__(self, spec: ScatteringSpec, shape: tuple[int, int], *, device: torch.device) -> None:
-        self.spec = spec
-        self.shape = shape
-        self.device = device
-        self.output_shape = spec.output_shape(*shape)
-        self._transform = FusedTransform(spec, shape, device)
-        self._stream = torch.cuda.Stream(device)
-        free_bytes, _ = torch.cuda.mem_get_info(device)
+    def __init__(self, transform: FusedTransform) -> None:
+        self.spec = transform.spec
+        self.shape = transform.shape
+        self.device = transform.device
+        self.versions = {"cupy": transform.cupy_version}
+        self.output_shape = self.spec.output_shape(*self.shape)
+        self._transform = transform
+        self._stream = torch.cuda.Stream(self.device)
+        free_bytes, _ = torch.cuda.mem_get_info(self.device)
         fitting = free_bytes // 4 // (4 * math.prod(self.output_shape))
         self.batch_images = max(1, min(_most_images("cuda", self.output_shape), fitting))
 
@@ -156,7 +157,7 @@ class FusedBatches:
 
     def start(self, images: NDArray[np.uint8], dtype: np.dtype[Any]) -> Callable[[], NDArray[np.floating]]:
         locked = torch.empty(images.shape, dtype=torch.uint8, pin_memory=True)
-        locked.copy_(torch.from_numpy(images))
+        locked.numpy()[...] = images
         out_dtype = torch.float16 if dtype == np.float16 else torch.float32
         coefficients = torch.empty((len(images), *self.output_shape), dtype=out_dtype, pin_memory=True)
         done = torch.cuda.Event()
@@ -181,7 +182,7 @@ class FusedBatches:
             coefficients = torch.empty(out.shape, dtype=out.dtype, device=self.device)
             self._transform(pixels, coefficients)
             out.copy_(coefficients, non_blocking=True)
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:
             if len(images) == 1:
                 raise
             half = len(images) // 2
@@ -189,21 +190,7 @@ class FusedBatches:
                 self._run(images[part], out[part])
 
 
-def _fused_or_torch(
-    spec: ScatteringSpec, shape: tuple[int, int], *, device: torch.device
-) -> "FusedBatches | TorchBatches":
-    try:
-        return FusedBatches(spec, shape, device=device)
-    except NoFusedPlan as reason:
-        LOGGER.info("%s; torch computes instead", reason)
-        return TorchBatches(spec, shape, device=device)
-
-
-_TRANSFORMS: dict[str, Callable[..., BatchTransform]] = {
-    FUSED: _fused_or_torch,
-    NATIVE: NativeBatches,
-    TORCH: TorchBatches,
-}
+_TRANSFORMS: dict[str, type[NativeBatches] | type[TorchBatches]] = {NATIVE: NativeBatches, TORCH: TorchBatches}
 
 
 def open_transform(
@@ -215,7 +202,11 @@ def open_transform(
     spec.check_shape refuses.
     """
     resolved = resolve_device(device)
-    return _TRANSFORMS[resolve_backend(backend, resolved)](spec, shape, device=resolved)
+    name = resolve_backend(backend, resolved)
+    if name == FUSED:
+        fused = try_fused(spec, shape, resolved, alone=backend == FUSED)
+        return TorchBatches(spec, shape, device=resolved) if fused is None else FusedBatches(fused)
+    return _TRANSFORMS[name](spec, shape, device=resolved)
 
 
 def _compute_now(

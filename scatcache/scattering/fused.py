@@ -15,14 +15,15 @@ from torch import Tensor, nn
 from scatcache.errors import BackendUnavailable
 from scatcache.scattering.fused_plan import ARGUMENTS, FusedPlan, NoFusedPlan, plan_fused
 from scatcache.scattering.native.module import needs_torch
+from scatcache.scattering.paths import path_table
 from scatcache.scattering.torch_fft import TorchScattering
-from scatcache.spec import ScatteringSpec
+from scatcache.spec import N_COLOURS, ScatteringSpec
 
 LOGGER = logging.getLogger(__name__)
 # Memory of the maps that pass through global memory, at most; more planes than that go one part after the other.
 WORKSPACE_BYTES = 1 << 30
 LEAST_CAPABILITY = (7, 0)
-# ||fused - torch|| / ||torch|| of float32 coefficients; both round to about 1e-7.
+# ||fused - torch|| / ||torch|| of the float32 coefficients of an order; both round to less than 1e-6.
 MOST_ERROR = 1e-5
 
 
@@ -45,16 +46,13 @@ def fused_obstacle() -> str:
             f"the driver supports CUDA {driver // 1000}, CuPy {cupy.__version__} was built for {runtime // 1000}: "
             f"update the driver, or pip install 'scatcache[cuda{driver // 1000}]'"
         )
-    capability = torch.cuda.get_device_capability()
-    if capability < LEAST_CAPABILITY:
-        return f"the device's compute capability is {capability[0]}.{capability[1]}, the kernels need 7.0 or more"
     return ""
 
 
 class FusedTransform:
     """The kernels of one image shape on one CUDA device; several threads may call it, each on its own stream.
 
-    One image is computed both ways at the start. Raises BackendUnavailable where the kernels cannot run or disagree
+    Two images are computed both ways at the start. Raises BackendUnavailable where the kernels cannot run or disagree
     with torch, NoFusedPlan for what they do not cover.
     """
 
@@ -65,7 +63,14 @@ class FusedTransform:
 
         self.spec = spec
         self.shape = shape
+        self.cupy_version: str = cupy.__version__
         self.device = torch.device("cuda", device.index if device.index is not None else torch.cuda.current_device())
+        capability = torch.cuda.get_device_capability(self.device)
+        if capability < LEAST_CAPABILITY:
+            raise BackendUnavailable(
+                f"{self.device} has compute capability {capability[0]}.{capability[1]}, the fused kernels need "
+                f"{LEAST_CAPABILITY[0]}.{LEAST_CAPABILITY[1]} or more: choose the backend torch"
+            )
         with cupy.cuda.Device(self.device.index) as current:
             self.plan = plan_fused(spec, shape, shared_bytes=current.attributes["MaxSharedMemoryPerBlockOptin"])
             self._kernels = _compile(self.plan)
@@ -78,7 +83,7 @@ class FusedTransform:
 
         images: uint8, divided by 255, or float32, any strides; out: float32 or float16, contiguous; both on the
         device. The bits do not depend on B, nor on the memory that is free. Raises TypeError, ValueError,
-        torch.OutOfMemoryError where not even one plane's maps fit.
+        torch.cuda.OutOfMemoryError where not even one plane's maps fit.
         """
         self._check(images, out)
         n_planes = images.shape[0] * images.shape[1]
@@ -89,7 +94,7 @@ class FusedTransform:
             n_part = min(n_part, n_planes - first)
             try:
                 self._run_part(images, out, first, n_part)
-            except torch.OutOfMemoryError:
+            except torch.cuda.OutOfMemoryError:
                 if n_part == 1:
                     raise
                 n_part //= 2
@@ -115,6 +120,8 @@ class FusedTransform:
         arguments["is_half"] = out.dtype == torch.float16
         arguments["first_plane"] = first
         stream = torch.cuda.current_stream(self.device)
+        for constants in (self._tables, self._indices):
+            constants.record_stream(stream)
         with cupy.cuda.Device(self.device.index), cupy.cuda.ExternalStream(stream.cuda_stream, self.device.index):
             for launch in self.plan.launches:
                 self._kernels[launch.name](
@@ -125,14 +132,18 @@ class FusedTransform:
                 )
 
     def _check_against_torch(self) -> None:
-        """Raises BackendUnavailable where one image of noise does not get torch_fft's coefficients on this device."""
-        noise = np.random.default_rng(0).integers(0, 256, (1, 1, *self.shape), dtype=np.uint8)
-        images = torch.from_numpy(noise).to(self.device)
+        """Raises BackendUnavailable where images of noise do not get torch_fft's coefficients on this device."""
+        noise = np.random.default_rng(0).integers(0, 256, (2, *self.shape, N_COLOURS), dtype=np.uint8)
+        images = torch.from_numpy(noise).to(self.device).permute(0, 3, 1, 2)
+        orders = torch.from_numpy(path_table(self.spec)["order"].astype(np.int64)).to(self.device)
         with torch.inference_mode():
-            expected = TorchScattering(self.spec, self.shape).to(self.device)(images[0])
+            expected = TorchScattering(self.spec, self.shape).to(self.device)(images.flatten(0, 1))
             found = torch.full_like(expected, torch.nan)
-            self(images, found)
-            error = float((found - expected).norm() / expected.norm())
+            self(images, found.view(len(images), -1, *found.shape[2:]))
+            differences = (found - expected).transpose(0, 1)
+            scales = expected.transpose(0, 1)
+            errors = [differences[orders == m].norm() / scales[orders == m].norm() for m in orders.unique()]
+            error = float(torch.stack(errors).max())  # NaN where one of them is
         if not error <= MOST_ERROR:
             raise BackendUnavailable(
                 f"the fused kernels of {self.shape[0]}x{self.shape[1]} images differ from torch by {error:.1e} on "
@@ -156,28 +167,58 @@ class FusedTransform:
 
 
 def _compile(plan: FusedPlan) -> dict[str, Any]:
-    """The plan's kernels on CuPy's current device, allowed the shared memory that they need."""
-    import cupy
+    """The plan's kernels on CuPy's current device, allowed the shared memory that they need.
 
-    module = cupy.RawModule(code=plan.source, options=("-std=c++17",))
-    kernels = {launch.name: module.get_function(launch.name) for launch in plan.launches}
-    for launch in plan.launches:
-        kernels[launch.name].max_dynamic_shared_size_bytes = launch.shared_bytes
+    Raises BackendUnavailable where CuPy cannot compile or load them.
+    """
+    import cupy
+    from cupy.cuda.compiler import CompileException
+
+    try:
+        module = cupy.RawModule(code=plan.source, options=("-std=c++17",))
+        kernels = {launch.name: module.get_function(launch.name) for launch in plan.launches}
+        for launch in plan.launches:
+            kernels[launch.name].max_dynamic_shared_size_bytes = launch.shared_bytes
+    except (CompileException, RuntimeError, OSError) as error:  # CUDA's own errors are RuntimeErrors
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise BackendUnavailable(
+            f"CuPy {cupy.__version__} cannot build the fused kernels: {reason[0]}; choose the backend torch"
+        ) from error
     return kernels
+
+
+def try_fused(
+    spec: ScatteringSpec, shape: tuple[int, int], device: torch.device, *, alone: bool
+) -> FusedTransform | None:
+    """The kernels, or None where torch is to compute, with the reason in the log: no plan, or kernels that cannot run.
+
+    Raises BackendUnavailable for the latter where alone.
+    """
+    try:
+        return FusedTransform(spec, shape, device)
+    except NoFusedPlan as reason:
+        LOGGER.info("%s; torch computes instead", reason)
+    except BackendUnavailable as reason:
+        if alone:
+            raise
+        LOGGER.warning("%s; torch computes instead", reason)
+    return None
 
 
 class FusedScattering(nn.Module):
     """The transform of one image shape on CUDA devices; torch_fft for gradients, float64 and what has no fused plan.
 
-    Raises BackendUnavailable where the kernels cannot run, ValueError for shapes that spec.check_shape refuses.
+    alone: whether kernels that cannot run are an error on first use, BackendUnavailable, rather than a warning in the
+    log and torch's work. Raises ValueError for shapes that spec.check_shape refuses.
     """
 
     place: Tensor
     otherwise: TorchScattering | None
 
-    def __init__(self, spec: ScatteringSpec, shape: tuple[int, int]) -> None:
+    def __init__(self, spec: ScatteringSpec, shape: tuple[int, int], *, alone: bool = False) -> None:
         super().__init__()
         spec.check_shape(*shape)
+        self.alone = alone
         self.spec = spec
         self.shape = shape
         self.register_buffer("place", torch.empty(0), persistent=False)
@@ -202,21 +243,18 @@ class FusedScattering(nn.Module):
         return out
 
     def _find_transform(self, device: torch.device) -> FusedTransform | None:
-        """The device's kernels, compiled on first use; None, said once in the log, where no plan covers the shape."""
-        with self._lock:
+        """The device's kernels, compiled on first use; None, said once in the log, where torch is to compute."""
+        with self._lock, torch.inference_mode(False):
             if device not in self._transforms:
-                try:
-                    self._transforms[device] = FusedTransform(self.spec, self.shape, device)
-                except NoFusedPlan as reason:
-                    LOGGER.info("%s; torch computes instead", reason)
-                    self._transforms[device] = None
+                self._transforms[device] = try_fused(self.spec, self.shape, device, alone=self.alone)
             return self._transforms[device]
 
     @torch.compiler.disable
     def _build_otherwise(self) -> TorchScattering:
         """torch_fft's transform, made on first use, never inside a graph: its filters would be part of the graph."""
         if self.otherwise is None:
-            self.otherwise = TorchScattering(self.spec, self.shape).to(self.device)
+            with torch.inference_mode(False):  # or the filters could take part in no gradient later
+                self.otherwise = TorchScattering(self.spec, self.shape).to(self.device)
         return self.otherwise
 
     def __getstate__(self) -> dict[str, Any]:

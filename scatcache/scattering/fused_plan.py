@@ -90,7 +90,7 @@ def plan_fused(spec: ScatteringSpec, shape: tuple[int, int], *, shared_bytes: in
     _add_tables(constants, sizes)
     rows, columns = padded
     half = rows * (columns // 2 + 1)
-    tiled = any(launch.name == "first_rows" for launch in launches)
+    tiled = any(launch.name == "image_rows" for launch in launches)
     n_maps = spec.L if spec.max_order else 1
     workspace = {
         "spectra": 2 * half if spec.max_order else 0,

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from scatcache.scattering.backends import FUSED, build_backend, resolve_backend
+from scatcache.scattering.backends import AUTO, build_backend, resolve_backend
 from scatcache.spec import ScatteringSpec
 
 
@@ -44,8 +44,8 @@ class Scattering2D(nn.Module):
 
     @property
     def backend(self) -> str:
-        """Which code computes where the module is now, "auto" resolved."""
-        return resolve_backend(self._asked, "cuda" if self._asked == FUSED else self.device)
+        """Which code computes: what was asked for, "auto" resolved for where the module is now."""
+        return resolve_backend(AUTO, self.device) if self._asked == AUTO else self._asked
 
     @property
     def device(self) -> torch.device:

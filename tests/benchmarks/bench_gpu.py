@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 import scatcache
-from scatcache.scattering.fused import FusedTransform, fused_obstacle
+from scatcache.scattering.fused import fused_obstacle, try_fused
 from scatcache.spec import ScatteringSpec
 from tests.benchmarks.machine import describe_machine
 
@@ -40,11 +40,11 @@ def time_call(call: Callable[[], object]) -> float:
 
 def make_fused_calls(J: int, size: int) -> dict[str, Call]:
     """The fused kernels from float32 to float32, and as extraction calls them; empty where they do not run."""
-    if fused_obstacle():
+    spec = ScatteringSpec(J=J)
+    transform = try_fused(spec, (size, size), torch.device("cuda"), alone=False)
+    if transform is None:
         return {}
     module = scatcache.Scattering2D(J, (size, size), backend="fused").cuda()
-    spec = ScatteringSpec(J=J)
-    transform = FusedTransform(spec, (size, size), torch.device("cuda"))
     out = torch.empty(N_IMAGES, *spec.output_shape(size, size), dtype=torch.float16, device="cuda")
     return {"fused": lambda x, _: module(x), HALF: lambda _, pixels: transform(pixels, out)}
 

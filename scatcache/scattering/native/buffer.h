@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdlib>
+#include <cstring>
 #include <vector>
 
 #if defined(__linux__)
@@ -30,7 +31,7 @@ class Buffer {
 
     template <class T>
     void add(T*& array, std::size_t size) {
-        arrays_.push_back({reinterpret_cast<void**>(&array), size_});
+        arrays_.push_back({&array, size_});
         size_ += (size * sizeof(T) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
     }
 
@@ -41,13 +42,16 @@ class Buffer {
 #if defined(MADV_HUGEPAGE)
         madvise(data_, bytes, MADV_HUGEPAGE);
 #endif
-        for (const Array& array : arrays_) *array.pointer = static_cast<char*>(data_) + array.offset;
+        for (const Array& array : arrays_) {
+            void* const address = static_cast<char*>(data_) + array.offset;
+            std::memcpy(array.pointer, &address, sizeof address);
+        }
         arrays_.clear();
     }
 
   private:
     struct Array {
-        void** pointer;
+        void* pointer;  // to a T*
         std::size_t offset;
     };
     void* data_ = nullptr;

@@ -56,7 +56,8 @@ class NativeScattering(nn.Module):
     def _build_otherwise(self) -> TorchScattering:
         """torch_fft's transform, made on first use, never inside a graph: its filters would be part of the graph."""
         if self.otherwise is None:
-            self.otherwise = TorchScattering(self.spec, self.shape).to(self.device)
+            with torch.inference_mode(False):  # or the filters could take part in no gradient later
+                self.otherwise = TorchScattering(self.spec, self.shape).to(self.device)
         return self.otherwise
 
 

@@ -16,6 +16,25 @@ from scatcache.spec import ScatteringSpec
 FOLDER = Path(__file__).parent
 ASCENDING, DESCENDING, SHUFFLED = range(3)
 H200_BYTES = 227 << 10
+# Elements before and behind each array: more than a plane of any array here.
+N_GUARDS = 1 << 16
+
+
+class Guarded:
+    """A copy of an array between two zones that nothing may write; what is read from them spoils the result."""
+
+    def __init__(self, values: NDArray[np.generic]) -> None:
+        beyond = np.nan if values.dtype.kind == "f" else np.iinfo(values.dtype).max // 2
+        self._whole = np.full(values.size + 2 * N_GUARDS, beyond, values.dtype)
+        self.inside = self._whole[N_GUARDS : N_GUARDS + values.size]
+        self.inside[...] = values
+        self._beyond = self._zones().copy()
+
+    def _zones(self) -> NDArray[np.generic]:
+        return np.concatenate([self._whole[:N_GUARDS], self._whole[len(self._whole) - N_GUARDS :]])
+
+    def is_intact(self) -> bool:
+        return self._zones().tobytes() == self._beyond.tobytes()
 
 
 def find_compiler() -> str:
@@ -53,14 +72,17 @@ def simulate(
     library = compile_source(source or plan.source, folder)
     n_planes = images.shape[0] * images.shape[1]
     _, height, width = spec.output_shape(*images.shape[2:])
-    out = np.full((images.shape[0], images.shape[1] * spec.n_paths, height, width), np.nan, dtype)
-    workspace = {name: np.full(n_planes * size + 1, np.nan, np.float32) for name, size in plan.workspace.items()}
+    out_shape = (images.shape[0], images.shape[1] * spec.n_paths, height, width)
+    guarded = {
+        "out": Guarded(np.full(np.prod(out_shape), np.nan, dtype)),
+        "tables": Guarded(plan.tables),
+        "indices": Guarded(plan.indices),
+        **{name: Guarded(np.full(n_planes * size, np.nan, np.float32)) for name, size in plan.workspace.items()},
+    }
     arguments = np.zeros(1, ARGUMENTS)
-    arrays = {"images": images, "out": out, "tables": plan.tables, "indices": plan.indices, **workspace}
-    kept = [plan.tables, plan.indices]
-    arrays["tables"], arrays["indices"] = kept
-    for name, array in arrays.items():
-        arguments[name] = array.ctypes.data
+    arguments["images"] = images.ctypes.data
+    for name, array in guarded.items():
+        arguments[name] = array.inside.ctypes.data
     strides = ("image_stride", "colour_stride", "row_stride", "column_stride")
     for name, stride in zip(strides, images.strides, strict=True):
         arguments[name] = stride // images.itemsize
@@ -73,7 +95,9 @@ def simulate(
         pointer = ctypes.c_void_p(arguments.ctypes.data)
         status = run(pointer, n_blocks, ctypes.c_longlong(launch.shared_bytes), order)
         assert status == 0, f"{launch.name} wrote beyond its shared memory"
-    return out
+        touched = [name for name, array in guarded.items() if not array.is_intact()]
+        assert not touched, f"{launch.name} wrote beyond {touched}"
+    return guarded["out"].inside.reshape(out_shape)
 
 
 def plan_whole(spec: ScatteringSpec, shape: tuple[int, int]) -> FusedPlan:

@@ -33,6 +33,7 @@ CASES = [
     pytest.param(ScatteringSpec(J=2, L=4, max_order=1), (24, 24), H200_BYTES, id="order-1"),
     pytest.param(ScatteringSpec(J=2, L=4, max_order=1), (24, 56), 16000, id="order-1-tiled"),
     pytest.param(ScatteringSpec(J=2, L=4, max_order=0), (24, 24), H200_BYTES, id="order-0"),
+    pytest.param(ScatteringSpec(J=2, L=4, max_order=0, grid="centered"), (20, 52), 11000, id="order-0-tiled"),
 ]
 TINY = ScatteringSpec(J=2, L=2)
 TINY_SHAPE = (12, 16)
