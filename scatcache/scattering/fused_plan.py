@@ -71,7 +71,7 @@ def plan_fused(spec: ScatteringSpec, shape: tuple[int, int], *, shared_bytes: in
     if spec.J not in (2, 3):
         raise NoFusedPlan(f"the fused kernels compute J=2 and J=3, not J={spec.J}")
     for size in padded:
-        largest = max(_radices(size))
+        largest = max(list_radices(size))
         if largest > LARGEST_PRIME:
             raise NoFusedPlan(
                 f"images of {shape[0]}x{shape[1]} are padded to {size} pixels, which has the prime factor {largest}: "
@@ -215,9 +215,12 @@ class _Constants:
         self._sizes[0] += padded.size
 
     def add_ints(self, function: str, arguments: tuple[int, ...], values: NDArray[Any]) -> None:
+        """values begin on an even element."""
         self.define(function, arguments, self._sizes[1])
-        self._ints.append(np.ascontiguousarray(values, np.int32).ravel())
-        self._sizes[1] += values.size
+        padded = np.zeros(-(-values.size // 2) * 2, np.int32)
+        padded[: values.size] = values.ravel()
+        self._ints.append(padded)
+        self._sizes[1] += padded.size
 
     @property
     def tables(self) -> NDArray[np.float32]:
@@ -238,8 +241,9 @@ def _add_tables(constants: _Constants, sizes: _Sizes) -> None:
         constants.add_ints("source_offset", (axis,), reflected[_index_of_position(padded[axis])])
         for res in range(spec.J if spec.max_order else 1):
             positions, weights = _take_taps(lowpass_matrix(spec, padded[axis], res))
-            constants.add_ints("positions_offset", (axis, res), positions)
-            constants.add_floats("weights_offset", (axis, res), weights)
+            # Pairs of a position and the bits of a weight.
+            taps = np.stack([positions.astype(np.int32), weights.astype(np.float32).view(np.int32)], axis=-1)
+            constants.add_ints("taps_offset", (axis, res), taps)
             constants.define("n_taps", (axis, res), positions.shape[1])
             if res == 0:
                 gains.append(weights.astype(np.float32).sum(axis=1, dtype=np.float64))
@@ -283,8 +287,8 @@ def _first_radix(size: int) -> int:
     return next((prime for prime in range(3, size, 2) if size % prime == 0), size)
 
 
-def _radices(size: int) -> list[int]:
-    return [] if size == 1 else [_first_radix(size), *_radices(size // _first_radix(size))]
+def list_radices(size: int) -> list[int]:
+    return [] if size == 1 else [_first_radix(size), *list_radices(size // _first_radix(size))]
 
 
 def _blocks(size: int) -> Iterator[int]:

@@ -5,12 +5,14 @@
 #if defined(__CUDACC__)
 #define SCATCACHE_DEVICE __device__ __forceinline__
 #define SCATCACHE_UNROLL _Pragma("unroll")
+#define SCATCACHE_ROLL _Pragma("unroll 1")
 #else
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #define SCATCACHE_DEVICE inline
 #define SCATCACHE_UNROLL
+#define SCATCACHE_ROLL
 #endif
 
 struct alignas(8) Complex {

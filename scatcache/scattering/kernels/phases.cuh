@@ -67,22 +67,31 @@ SCATCACHE_DEVICE void take_moduli(Complex* rows, int thread) {
 }
 
 // The low-pass of one axis: each cell's N_TAPS samples, by position, and their weights.
+struct alignas(8) Tap {
+    int position;
+    float weight;
+};
 template <int N_TAPS>
 struct Taps {
-    const int* positions;
-    const float* weights;
+    const Tap* data;
+    SCATCACHE_DEVICE const Tap* of(int cell) const { return data + cell * N_TAPS; }
 };
 
 // Low-pass along N_ROWS rows of a real map: averaged[cell * pitch + row]. Per result: N_TAPS multiply-adds.
+// A thread takes both rows of a complex row. Rows are an even number of complex numbers apart, so eight of them fill the banks;
+// the other half of sixteen threads reads the same eight for the next cell.
 template <int N_ROWS, int PITCH, int N_TAPS>
 SCATCACHE_DEVICE void average_rows(const Complex* rows, const Taps<N_TAPS>& taps, float* averaged, int pitch, int thread) {
-    for (int task = thread; task < N_ROWS * CELLS_WIDE; task += N_THREADS) {
-        const int row = task % N_ROWS, cell = task / N_ROWS;
-        const float* const samples = reinterpret_cast<const float*>(rows + row / 2 * 2 * PITCH) + row % 2;
-        float sum = 0.0f;
-        for (int t = 0; t < N_TAPS; ++t)
-            sum += taps.weights[cell * N_TAPS + t] * samples[2 * taps.positions[cell * N_TAPS + t]];
-        averaged[cell * pitch + row] = sum;
+    constexpr int N_PAIRS = N_ROWS / 2;
+    for (int task = thread; task < N_PAIRS * ((CELLS_WIDE + 1) / 2 * 2); task += N_THREADS) {
+        const int pair = task / 2 % N_PAIRS, cell = task / 2 / N_PAIRS * 2 + task % 2;
+        if (cell >= CELLS_WIDE) continue;
+        const Complex* const samples = rows + pair * 2 * PITCH;
+        const Tap* const tap = taps.of(cell);
+        Complex sum = {0.0f, 0.0f};
+        for (int t = 0; t < N_TAPS; ++t) sum = sum + tap[t].weight * samples[tap[t].position];
+        averaged[cell * pitch + 2 * pair] = sum.re;
+        averaged[cell * pitch + 2 * pair + 1] = sum.im;
     }
 }
 
@@ -122,9 +131,9 @@ SCATCACHE_DEVICE void average_columns(const float* averaged, int pitch, const Ta
     for (int task = thread; task < N_MAPS * N_CELLS; task += N_THREADS) {
         const int map = task / N_CELLS, cell = task % N_CELLS, i = cell / CELLS_WIDE, c = cell % CELLS_WIDE;
         const float* const column = averaged + c * pitch + map * N_ROWS;
+        const Tap* const tap = taps.of(i);
         float sum = 0.0f;
-        for (int t = 0; t < N_TAPS; ++t)
-            sum += taps.weights[i * N_TAPS + t] * column[taps.positions[i * N_TAPS + t]];
+        for (int t = 0; t < N_TAPS; ++t) sum += tap[t].weight * column[tap[t].position];
         out.store(first + task, sum + mean.at(i, c));
     }
 }

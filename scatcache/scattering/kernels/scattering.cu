@@ -7,6 +7,9 @@
 // Where a map fits in shared memory a block computes a wavelet of a plane, with all of order 2 above it (scatter). Larger ones
 // go through global memory in tiles (first_columns, first_rows, transform_columns), and order 2, at half the resolution or
 // less, does not (second). All in float32, natural order in frequency, permuted order in space: see fft.cuh.
+//
+// Budgets: 64 registers a thread where no radix is above 17, else 128, none spilled; shared memory as each body says, in bytes in
+// fused_plan.py, up to what a block of the device may have.
 
 #include "phases.cuh"
 
@@ -40,7 +43,7 @@ struct Arguments {
     }
     template <int AXIS, int RES>
     SCATCACHE_DEVICE Taps<n_taps(AXIS, RES)> taps() const {
-        return {indices + positions_offset(AXIS, RES), tables + weights_offset(AXIS, RES)};
+        return {reinterpret_cast<const Tap*>(indices + taps_offset(AXIS, RES))};
     }
 };
 
@@ -83,6 +86,7 @@ template <int N_ROWS>
 SCATCACHE_DEVICE void load_rows(const Arguments& a, int plane, int first, Complex* rows, int thread) {
     const int *const row_of = a.indices + source_offset(0), *const column_of = a.indices + source_offset(1);
     const float mean = a.means[plane];
+    SCATCACHE_ROLL
     for (int task = thread; task < N_ROWS / 2 * PADDED_WIDTH; task += N_THREADS) {
         const int pair = task / PADDED_WIDTH, c = task % PADDED_WIDTH, row = first + 2 * pair;
         rows[2 * pair * Map<0>::PITCH + c] = {a.pixel(plane, row_of[row], column_of[c]) - mean,

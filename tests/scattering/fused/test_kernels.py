@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from scatcache.scattering.fused_plan import NoFusedPlan, plan_fused
+from scatcache.scattering.fused_plan import NoFusedPlan, list_radices, plan_fused
 from scatcache.scattering.reference import scattering2d
 from scatcache.spec import ScatteringSpec
 from tests.scattering.fused.simulation import (
@@ -171,7 +171,7 @@ def test_what_has_no_plan_says_why(spec: ScatteringSpec, shape: tuple[int, int],
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 @pytest.mark.parametrize(("J", "size"), [(2, 32), (2, 128), (2, 224), (3, 32), (3, 224)])
 def test_cuda_compiles_them_within_their_budgets(architecture: str, J: int, size: int, tmp_path: Path) -> None:
-    """No spills, and registers that let a block of all its threads start."""
+    """Registers as scattering.cu says, none of them spilled, and few enough for a block of all its threads to start."""
     nvcc = shutil.which("nvcc")
     if nvcc is None:
         pytest.skip("needs nvcc")
@@ -185,5 +185,6 @@ def test_cuda_compiles_them_within_their_budgets(architecture: str, J: int, size
     registers = [int(n) for n in re.findall(r"Used (\d+) registers", done.stderr)]
     spills = [int(n) for n in re.findall(r"(\d+) bytes spill", done.stderr)]
     assert len(registers) == len(plan.launches), done.stderr
-    assert max(registers) * plan.n_threads <= 65536
+    largest_radix = max(max(list_radices(padded)) for padded in ScatteringSpec(J=J).padded_shape(size, size))
+    assert max(registers) <= (64 if largest_radix <= 17 else 128) and max(registers) * plan.n_threads <= 65536
     assert sum(spills) == 0, done.stderr
