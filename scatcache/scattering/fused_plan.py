@@ -288,6 +288,7 @@ def _first_radix(size: int) -> int:
 
 
 def list_radices(size: int) -> list[int]:
+    """Radices of the passes over lines of this size, in the order of an inverse FFT."""
     return [] if size == 1 else [_first_radix(size), *list_radices(size // _first_radix(size))]
 
 
