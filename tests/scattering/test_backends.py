@@ -34,6 +34,7 @@ def test_fused_is_refused_where_it_does_not_run(monkeypatch):
     monkeypatch.setattr(backends, "fused_obstacle", lambda: "it rains")
     with pytest.raises(BackendUnavailable, match="does not run here: it rains; or choose the backend torch"):
         build_backend("fused", ScatteringSpec(J=2), (32, 32))
+    monkeypatch.setattr(backends, "fused_obstacle", lambda: "")
     with pytest.raises(BackendUnavailable, match="runs on CUDA devices, not on cpu: choose the backend auto"):
         resolve_backend("fused", "cpu")
 
