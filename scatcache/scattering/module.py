@@ -20,10 +20,10 @@ class Scattering2D(nn.Module):
     The attribute backend says which code computes: "native", the compiled core on as many threads as
     torch.get_num_threads() says, "fused", CUDA kernels through CuPy, or "torch". "auto" is native on a CPU where a core
     was built, fused on CUDA devices where CuPy imports, and even then leaves to torch what these have not: gradients,
-    float64, and of fused other J than 2 and 3 and a few sizes. Asked for by name, native refuses what it has not.
+    float64, and of fused other J than 2 and 3, large images and some other sizes. Asked for by name, native refuses.
 
     Raises ValueError for settings out of range, images smaller than 2^J or odd on the centered grid, and unknown
-    backends.
+    backends, BackendUnavailable for one that does not run here.
     """
 
     def __init__(
