@@ -21,7 +21,7 @@ def main(options: Options) -> None:
     runs = []
     for seed in options.seeds:
         seed_everything(seed)
-        data = divide(options, store, seed=seed)
+        data = divide(options, *store.caches, seed=seed)
         model = heads.linear(data.train.cache, data.n_classes)
         name = f"{NAME}{options.suffix}-seed{seed}"
         runs.append(train(model, data, training, seed=seed, options=options, name=name))

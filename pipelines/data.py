@@ -19,14 +19,18 @@ SECONDS_BETWEEN_LINES = 10
 
 @dataclass(frozen=True)
 class Wanted:
-    """A store that a recipe needs. source: a name or a folder; size: pixels a side, checked against the store, and
-    given to the extraction where crop; splits: (training, test); a single one is divided by the recipe."""
+    """A store that a recipe needs.
+
+    source: a name or a folder; size: pixels a side, checked against the store, and given to the extraction where crop;
+    splits: in the order in which the recipe opens them; views: of each image, as extract takes them.
+    """
 
     source: str
     spec: scatcache.ScatteringSpec
     size: int
     splits: tuple[str, ...] = ("train", "test")
     crop: bool = False
+    views: int | str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ def open_store(options: Options, wanted: Wanted) -> Store:
             grid=wanted.spec.grid,
             size=wanted.size if wanted.crop else None,
             limit=limit,
+            # views=wanted.views,
             split=wanted.splits,
             device=options.device,
             on_event=tell_extraction(path),
@@ -132,8 +137,9 @@ def name_store(wanted: Wanted, *, limit: int | None) -> str:
     """cifar10-J2.zarr, and whatever else tells it from other stores: cifar10-J2-centered-limit64.zarr."""
     grid = "" if wanted.spec.grid == "kymatio" else f"-{wanted.spec.grid}"
     size = f"-{wanted.size}px" if wanted.crop else ""
+    views = "" if wanted.views is None else f"-views{wanted.views}"
     count = "" if limit is None else f"-limit{limit}"
-    return f"{Path(wanted.source).resolve().name}-J{wanted.spec.J}{grid}{size}{count}.zarr"
+    return f"{Path(wanted.source).resolve().name}-J{wanted.spec.J}{grid}{size}{views}{count}.zarr"
 
 
 def check_store(store: Store, wanted: Wanted, *, limit: int | None) -> None:
@@ -173,34 +179,44 @@ def tell_extraction(path: Path) -> Callable[[Any], None]:
     return tell
 
 
-def divide(options: Options, store: Store, *, seed: int, rows: np.ndarray | None = None) -> Data:
+def divide(
+    options: Options,
+    train: scatcache.Cache,
+    test: scatcache.Cache | None = None,
+    *,
+    seed: int,
+    rows: np.ndarray | None = None,
+) -> Data:
     """The training and the test rows of one run.
 
-    rows: source rows to train on, all readable ones by default. The test part is the store's second split; a tenth of
-    the training rows with --validate; a quarter of a store with one split. Which rows are held out, and how
-    --permute-labels deals the training labels, is drawn from seed.
+    rows: those to train on, all readable ones by default. test None, as with --smoke: a quarter of the images is the
+    test part; with --validate a tenth of the training images, and test is left alone. Of several views of an image the
+    plain one is tested. Which images are held out, and how --permute-labels deals the training labels, is drawn from
+    seed.
     """
-    train = store.caches[0]
     rows = train.readable if rows is None else np.intersect1d(rows, train.readable)
-    if options.validate or len(store.caches) == 1:
-        fraction = SMOKE_TEST if len(store.caches) == 1 else HELD_OUT
-        rows, tested = hold_out(rows, fraction, seed=seed)
-        test = Part("held_out" if options.validate else "test", train, tested, train.labels)
+    if options.validate or options.smoke or test is None:
+        fraction = HELD_OUT if options.validate else SMOKE_TEST
+        rows, tested = hold_out(train.image_index, rows, fraction, seed=seed)
+        name, test = "held_out" if options.validate else "test", train
     else:
-        test = Part("test", store.caches[1], store.caches[1].readable, store.caches[1].labels)
-    labels = permute(train.labels, rows, seed=seed) if options.permute_labels else train.labels
-    return Data(Part("train", train, rows, labels), test)
+        name, tested = "test", test.readable
+    tested = tested[test.views[tested] == 0]
+    labels = permute(train.labels, train.image_index, rows, seed=seed) if options.permute_labels else train.labels
+    return Data(Part("train", train, rows, labels), Part(name, test, tested, test.labels))
 
 
-def hold_out(rows: np.ndarray, fraction: float, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(kept, held out): the last `fraction` of a permutation of rows, at least one row; both sorted."""
-    order = np.random.default_rng(seed).permutation(rows)
-    n_kept = len(rows) - max(1, round(fraction * len(rows)))
-    return np.sort(order[:n_kept]), np.sort(order[n_kept:])
+def hold_out(image_index: np.ndarray, rows: np.ndarray, fraction: float, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(kept, held out) of rows: the last `fraction` of a permutation of their images, at least one, with all views."""
+    images = np.random.default_rng(seed).permutation(np.unique(image_index[rows]))
+    n_kept = len(images) - max(1, round(fraction * len(images)))
+    kept = np.isin(image_index[rows], images[:n_kept])
+    return rows[kept], rows[~kept]
 
 
-def permute(labels: np.ndarray, rows: np.ndarray, *, seed: int) -> np.ndarray:
-    """labels, int64, those of rows dealt among rows at random; the other ones stay."""
+def permute(labels: np.ndarray, image_index: np.ndarray, rows: np.ndarray, *, seed: int) -> np.ndarray:
+    """labels, int64, those of rows dealt among their images at random, one for all views of an image; others stay."""
+    images, first, image = np.unique(image_index[rows], return_index=True, return_inverse=True)
     permuted = labels.copy()
-    permuted[rows] = np.random.default_rng([seed, 1]).permutation(labels[rows])
+    permuted[rows] = labels[rows[first]][np.random.default_rng([seed, 1]).permutation(len(images))][image]
     return permuted

@@ -120,6 +120,7 @@ class SLE(nn.Module):
 
     def __init__(self, n_channels: int, n_positions: int, n_classes: int, *, width: int = 1024, hidden: int = 1524):
         super().__init__()
+        self.n_channels, self.n_positions = n_channels, n_positions
         layers: list[nn.Module] = [nn.BatchNorm2d(n_channels, affine=False)]
         for n_inputs in (n_channels, width, width):
             convolution = nn.Conv2d(n_inputs, width, 1, bias=False)

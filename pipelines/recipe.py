@@ -73,7 +73,7 @@ def recipe(main: Callable[..., None]) -> click.Command:
     return click.command(context_settings={"show_default": True, "max_content_width": 110})(run)
 
 
-def parse_seeds(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
+def parse_numbers(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
     """(0, 1, 2, 7) of "0-2,7"."""
     seeds: list[int] = []
     for part in value.split(","):
@@ -131,7 +131,7 @@ COMMON = {
     "device": click.option(
         "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", callback=choose_device
     ),
-    "seeds": click.option("--seed", "seeds", default="0", callback=parse_seeds, help="one run each: 0, 0-4 or 0,2"),
+    "seeds": click.option("--seed", "seeds", default="0", callback=parse_numbers, help="one run each: 0, 0-4 or 0,2"),
     "epochs": click.option("--epochs", type=click.IntRange(1), help="instead of the recipe's; drops move along"),
     "as_json": click.option("--json", "as_json", is_flag=True, help="print the report as one JSON object"),
     "smoke": click.option("--smoke", is_flag=True, help="64 photographs, no data needed: does the recipe run?"),

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from scatcache.images.sources import open_source
+import scatcache
+from pipelines.data import Store, Wanted, check_store, name_store, open_or_make, open_store, tell_extraction
+from pipelines.recipe import Options
 
 CLASS_IMAGES = 5000
 
@@ -35,7 +37,7 @@ class Sample(Sequence[tuple[np.ndarray, int]]):
     """
 
     def __init__(self, root: Path | None, n_images: int, *, seed: int):
-        source = open_source("cifar10", root=root)
+        source = scatcache.open_source("cifar10", root=root)
         listed = source.list_rows("train").rows
         labels = np.array([row.label for row in listed])
         self.rows = draw_sample(labels, n_images, seed=seed)
@@ -49,3 +51,37 @@ class Sample(Sequence[tuple[np.ndarray, int]]):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         return self._source.read("train", self._keys[index]), self.targets[index]
+
+
+def open_sample(
+    options: Options, n_images: int, *, seed: int, spec: scatcache.ScatteringSpec, views: int | str | None
+) -> Store:
+    """The store of a sample with views of each image, as extract takes them, extracted first where it is not there.
+
+    With --smoke: that of the photographs. --limit does not shorten it. Raises what open_store raises.
+    """
+    name = f"cifar10-{n_images}-seed{seed}"
+    wanted = Wanted(name, spec, size=32, splits=("all",), views=views)
+    if options.smoke:
+        return open_store(options, wanted)
+    path = options.stores / name_store(wanted, limit=None)
+
+    def extract() -> None:
+        sample = Sample(options.root, n_images, seed=seed)
+        scatcache.extract(
+            sample,
+            name=name,
+            version=sample.version,
+            out=path,
+            J=spec.J,
+            L=spec.L,
+            max_order=spec.max_order,
+            grid=spec.grid,
+            views=views,
+            device=options.device,
+            on_event=tell_extraction(path),
+        )
+
+    store = open_or_make(path, wanted.splits, extract)
+    check_store(store, wanted, limit=None)
+    return store

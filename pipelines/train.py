@@ -214,8 +214,21 @@ def place(model: nn.Module, device: torch.device) -> nn.Module:
 def make_loader(
     part: Part, batch_size: int, *, shuffle: bool = False, seed: int = 0, augment: Any = None, device: str = "cpu"
 ) -> Any:
-    """A loader of the part's rows with the part's labels."""
-    return part.cache.loader(batch_size, shuffle, seed=seed, rows=part.rows, augment=augment, device=device)
+    """A loader of the part's rows and labels; shuffled, of one view of each image in each epoch.
+
+    A last batch of one row, which batch normalisation cannot be trained by, is left out when shuffling.
+    """
+    n_images = len(np.unique(part.cache.image_index[part.rows]))
+    return part.cache.loader(
+        batch_size,
+        shuffle,
+        seed=seed,
+        rows=part.rows,
+        labels=part.labels,
+        drop_last=shuffle and n_images > batch_size and n_images % batch_size == 1,
+        augment=augment,
+        device=device,
+    )
 
 
 @torch.no_grad()
