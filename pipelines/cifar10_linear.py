@@ -1,25 +1,32 @@
-"""A linear classifier on the cached coefficients of all of CIFAR-10; the README shows this program."""
+"""A linear classifier on the cached coefficients of all of CIFAR-10: python -m pipelines.cifar10_linear --root DIR."""
 
-import torch
-from torch import nn
+from dataclasses import asdict
 
-import scatcache
+from pipelines import heads
+from pipelines.data import Wanted, divide, open_store
+from pipelines.recipe import Options, recipe
+from pipelines.report import report
+from pipelines.train import seed_everything, train
+from pipelines.training import Training
+from scatcache import ScatteringSpec
 
-torch.manual_seed(0)
-train, test = (scatcache.open_cache("cifar10-J2.zarr", split=split) for split in ("train", "test"))
-mean, std = (torch.tensor(x).float()[:, None, None] for x in (train.channel_mean, train.channel_std))
-model = nn.Linear(train.spec.n_channels * 8 * 8, 10)
-nn.init.zeros_(model.weight)
-n_epochs, loader = 5, train.loader(batch_size=128, shuffle=True)
-optimizer = torch.optim.Adam(model.parameters(), lr=2e-4)
-schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_epochs * len(loader))
-for _ in range(n_epochs):
-    for S, y in loader:
-        loss = nn.functional.cross_entropy(model(((S - mean) / std).flatten(1)), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-with torch.no_grad():
-    right = sum((model(((S - mean) / std).flatten(1)).argmax(1) == y).sum().item() for S, y in test.loader(1000))
-print(f"test accuracy {100 * right / len(test):.2f}%")
+NAME = "cifar10_linear"
+
+
+@recipe
+def main(options: Options) -> None:
+    """Train a linear classifier on all of CIFAR-10, J=2: Adam, five epochs, a cosine."""
+    store = open_store(options, Wanted("cifar10", ScatteringSpec(J=2), size=32))
+    training = Training(epochs=5, batch_size=128, lr=2e-4, optimizer="adam").asked(options)
+    runs = []
+    for seed in options.seeds:
+        seed_everything(seed)
+        data = divide(options, *store.caches, seed=seed)
+        model = heads.linear(data.train.cache, data.n_classes)
+        name = f"{NAME}{options.suffix}-seed{seed}"
+        runs.append(train(model, data, training, seed=seed, options=options, name=name))
+    report(NAME, runs, options=options, data=[store.describe()], hyperparameters=asdict(training))
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 
 class Cache:
     """One split of a store. Indices count source rows, 0 .. len(cache) - 1, in the order of the sorted keys, whatever
-    the order on disk.
+    the order on disk; where a store holds several views of an image, each is a row, one after the other.
 
-    labels: int64 (n,); keys: list of str; classes: names that labels index; spec: of the transform; manifest: every
-    setting; row_shape: (n_channels, h, w); dtype: as stored; readable: int64 indices of the rows with coefficients;
-    folds: the source's folds, None where it has none.
+    labels: int64 (n,); keys: list of str; views: uint16 (n,), 0 being the plain image; classes: names that labels
+    index; spec: of the transform; manifest: every setting; row_shape: (n_channels, h, w); dtype: as stored; readable:
+    int64 indices of the rows with coefficients; folds: the source's folds, None where it has none.
     """
 
     def __init__(self, reader: SplitReader):
@@ -38,6 +39,7 @@ class Cache:
         self._stored_row[reader.rows.source_index] = np.arange(len(reader.rows))
         self.labels: npt.NDArray[np.int64] = reader.rows.label[self._stored_row]
         self.keys: list[str] = reader.rows.key[self._stored_row].tolist()
+        self.views: npt.NDArray[np.uint16] = reader.rows.view[self._stored_row]
         folds = reader.layout.folds
         self.folds = None if folds is None else [np.array(fold, np.int64) for fold in folds]
 
@@ -64,6 +66,19 @@ class Cache:
     @property
     def dtype(self) -> np.dtype[Any]:
         return np.dtype(self._reader.encoding.dtype)
+
+    @property
+    def n_views(self) -> int:
+        """Views of each image; 1 for plain images alone."""
+        return int(self.views.max(initial=0)) + 1
+
+    @cached_property
+    def image_index(self) -> npt.NDArray[np.int64]:
+        """(n,) int64: of which image each row is a view, counted in source order."""
+        if self.n_views == 1:
+            return np.arange(len(self))
+        keys = np.array(self.keys, object)
+        return np.cumsum(np.append(0, keys[1:] != keys[:-1]))
 
     def __len__(self) -> int:
         return len(self._stored_row)
@@ -163,12 +178,16 @@ class Cache:
         drop_last: bool = False,
         rows: npt.ArrayLike | slice | None = None,
         channels: Sequence[int] | slice | None = None,
+        views: int | str | None = None,
+        labels: npt.ArrayLike | None = None,
         augment: "Callable[..., torch.Tensor] | None" = None,
         device: "str | torch.device" = "cpu",
         dtype: "torch.dtype | None" = None,
     ) -> "CacheLoader":
         """Batches (S, y) of the readable rows: S (B, n_channels, h, w) of dtype (float32 by default), y int64 (B,),
-        both on device. rows: only these, as in coefficients(); for folds and small samples. See CacheLoader.
+        both on device. rows: only these, as in coefficients(); for folds and small samples. views: "one" of each image,
+        drawn anew each epoch, "all" of them, or the number of one; by default "one" with shuffle, else "all". labels:
+        (len(cache),) integers in place of the cache's. See CacheLoader.
         """
         from scatcache.load.loader import CacheLoader
 
@@ -182,6 +201,8 @@ class Cache:
             drop_last=drop_last,
             rows=None if rows is None else self._find_rows(rows),
             channels=channels,
+            views=views,
+            labels=labels,
             augment=augment,
             device=device,
             dtype=dtype,

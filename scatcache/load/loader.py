@@ -7,17 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from scatcache.errors import BackendUnavailable
-from scatcache.load.sampler import count_batches, count_rows, deal_rows, seed_step
+from scatcache.load.sampler import count_batches, count_rows, deal_rows, draw_rows, group_rows, seed_step
 
 if TYPE_CHECKING:
     from scatcache.load.cache import Cache
 
 # One batch being trained on, the next ones read meanwhile.
 N_BATCHES_AHEAD = 2
-STATE_FIELDS = ("seed", "shuffle", "batch_size", "drop_last", "rank", "world_size", "rows")
+STATE_FIELDS = ("seed", "shuffle", "batch_size", "drop_last", "rank", "world_size", "views", "rows")
 
 
 class CacheLoader:
@@ -25,8 +26,11 @@ class CacheLoader:
 
     S: (B, n_channels, h, w) of dtype (torch.float32 by default), channels picked where given; y: int64 (B,); both on
     device. shuffle: a permutation drawn from (seed, epoch); else source order. rank, world_size: this process's part,
-    by default torch.distributed's where it is initialised, else everything. augment: called as
-    augment(S, spec=..., generator=...) on the converted batch on the device, the generator seeded from (seed, epoch,
+    by default torch.distributed's where it is initialised, else everything. views: "one" delivers one row of each
+    image, drawn from (seed, epoch) among those there are, and what is shuffled, dealt to ranks and counted by len is
+    the image, however often rows names it; "all" delivers every row; a number that view alone; None is "one" with
+    shuffle and "all" without. labels: (len(cache),) integers to take y from in place of cache.labels. augment: called
+    as augment(S, spec=..., generator=...) on the converted batch on the device, the generator seeded from (seed, epoch,
     rank, step). state_dict() and load_state_dict() stop and go on in mid-epoch, batch for batch.
 
     Raises ValueError for arguments out of range; iterating raises StoreDamaged, StoreIncomplete as reading does.
@@ -44,6 +48,8 @@ class CacheLoader:
         drop_last: bool = False,
         rows: np.ndarray | None = None,
         channels: Sequence[int] | slice | None = None,
+        views: int | str | None = None,
+        labels: npt.ArrayLike | None = None,
         augment: Callable[..., torch.Tensor] | None = None,
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
@@ -67,14 +73,22 @@ class CacheLoader:
             raise BackendUnavailable(f"device is {device}: {found}: give device='cpu'")
         self.dtype = torch.float32 if dtype is None else dtype
         self._channels = find_channels(channels, cache.spec.n_channels)
+        self.views = find_views(views, cache.n_views, shuffle=self.shuffle)
+        self._labels = cache.labels if labels is None else find_labels(labels, len(cache))
         # In the order given, which is the order without shuffle.
         self._rows = cache.readable if rows is None else rows[np.isin(rows, cache.readable)]
+        self._starts: npt.NDArray[np.int64] | None = None
+        if isinstance(self.views, int):
+            self._rows = self._rows[cache.views[self._rows] == self.views]
+        elif self.views == "one":
+            self._rows, self._starts = group_rows(self._rows, cache.image_index[self._rows])
         self._next_epoch, self._next_step = 0, 0
         self._epoch, self._step = 0, 0
 
     def __len__(self) -> int:
         """Batches of a whole epoch on this rank."""
-        n_rows = count_rows(len(self._rows), shuffle=self.shuffle, rank=self.rank, world_size=self.world_size)
+        n_units = len(self._rows if self._starts is None else self._starts)
+        n_rows = count_rows(n_units, shuffle=self.shuffle, rank=self.rank, world_size=self.world_size)
         return count_batches(n_rows, self.batch_size, drop_last=self.drop_last)
 
     def set_epoch(self, epoch: int) -> None:
@@ -113,8 +127,11 @@ class CacheLoader:
         epoch, first = self._next_epoch, self._next_step
         self._next_epoch, self._next_step = epoch + 1, 0
         self._epoch, self._step = epoch, first
+        rows = self._rows
+        if self._starts is not None:
+            rows = draw_rows(rows, self._starts, seed=self.seed, epoch=epoch)
         rows = deal_rows(
-            self._rows,
+            rows,
             shuffle=self.shuffle,
             seed=self.seed,
             epoch=epoch,
@@ -133,7 +150,7 @@ class CacheLoader:
         coefficients = self.cache.coefficients(rows)
         if self._channels is not None:
             coefficients = np.ascontiguousarray(coefficients[:, self._channels])
-        S, y = torch.from_numpy(coefficients), torch.from_numpy(self.cache.labels[rows])
+        S, y = torch.from_numpy(coefficients), torch.from_numpy(self._labels[rows])
         return (S.pin_memory(), y.pin_memory()) if self.device.type == "cuda" else (S, y)
 
     def _deliver(self, S: torch.Tensor, y: torch.Tensor, *, epoch: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -158,6 +175,26 @@ def find_rank(rank: int | None, world_size: int | None) -> tuple[int, int]:
     if not 0 <= rank < world_size:
         raise ValueError(f"rank is {rank}: expected 0 to world_size - 1 = {world_size - 1}")
     return rank, world_size
+
+
+def find_views(views: int | str | None, n_views: int, *, shuffle: bool) -> int | str:
+    """What views stands for: "one", "all" or a number; "all" where there is one view. Raises ValueError for others."""
+    if views is None:
+        views = "one" if shuffle else "all"
+    if isinstance(views, bool) or views not in ("one", "all", *range(n_views)):
+        numbers = "0" if n_views == 1 else f"0 to {n_views - 1}"
+        raise ValueError(f"views is {views!r}: expected 'one', 'all' or the number of a view, here {numbers}")
+    if n_views == 1:
+        return "all"
+    return views if isinstance(views, str) else int(views)
+
+
+def find_labels(labels: npt.ArrayLike, n_rows: int) -> npt.NDArray[np.int64]:
+    """A copy as int64 (n_rows,). Raises ValueError for another shape or anything but integers."""
+    found = np.asarray(labels)
+    if found.shape != (n_rows,) or not np.issubdtype(found.dtype, np.integer):
+        raise ValueError(f"labels are {found.dtype} of shape {found.shape}: expected integers of shape ({n_rows},)")
+    return found.astype(np.int64)
 
 
 def find_channels(channels: Sequence[int] | slice | None, n_channels: int) -> np.ndarray | None:

@@ -18,6 +18,29 @@ def deal_rows(
     return rows[rank::world_size]
 
 
+def group_rows(
+    rows: npt.NDArray[np.int64], images: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(rows with those of one image side by side, where each image begins): int64 (n,) and (n_images,).
+
+    images: of which image each row is. Images stay in the order of their first rows, rows of one in theirs.
+    """
+    _, first, image = np.unique(images, return_index=True, return_inverse=True)
+    order = np.argsort(first[image], kind="stable")
+    return rows[order], np.flatnonzero(np.diff(images[order], prepend=-1))
+
+
+def draw_rows(
+    rows: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], *, seed: int, epoch: int
+) -> npt.NDArray[np.int64]:
+    """One row of each image, all its rows equally likely; rows and starts as group_rows gives them.
+
+    Chance comes from (seed, epoch) alone, in a stream of its own, so that every rank draws the same.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence([seed, epoch], spawn_key=(0,)))
+    return rows[starts + rng.integers(np.diff(starts, append=len(rows)))]
+
+
 def count_batches(n_rows: int, batch_size: int, *, drop_last: bool) -> int:
     """Batches that n_rows rows make; the last may be short unless drop_last."""
     return n_rows // batch_size if drop_last else -(-n_rows // batch_size)

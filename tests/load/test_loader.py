@@ -325,3 +325,17 @@ def test_state_is_that_of_the_latest_iteration(cache):
     next(older)
     state = loader.state_dict()
     assert (state["epoch"], state["step"]) == (1, 3)
+
+
+def test_labels_given_stand_in_for_the_caches(cache):
+    labels = np.random.default_rng(0).permutation(cache.labels).astype(np.uint8)
+    batches = list(cache.loader(10, labels=labels.tolist()))
+    assert all(y.dtype == torch.int64 for _, y in batches)
+    assert torch.cat([y for _, y in batches]).tolist() == labels[cache.readable].tolist()
+    assert next(iter(cache.loader(10)))[1].tolist() == cache.labels[:10].tolist()
+
+
+@pytest.mark.parametrize("labels", [[0] * 49, [[0] * 50], [0.5] * 50, [True] * 50, ["a"] * 50, []], ids=str)
+def test_labels_of_another_shape_or_kind_are_refused(cache, labels):
+    with pytest.raises(ValueError, match=r"expected integers of shape \(50,\)"):
+        cache.loader(10, labels=labels)

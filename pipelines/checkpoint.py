@@ -1,0 +1,53 @@
+"""A training under way on disk: written whole or not at all, and read only by the run that wrote it."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import scatcache
+
+
+class Checkpoint:
+    """The file of one run. identity: what must be equal to go on from it; interval_s: between two writings."""
+
+    def __init__(self, path: Path, identity: dict[str, Any], interval_s: float):
+        self.path, self.identity, self.interval_s = path, identity, interval_s
+        self._written_s = time.monotonic()
+
+    def read(self, device: torch.device) -> dict[str, Any] | None:
+        """What an interrupted run left, None where there is nothing. Raises SettingsDiffer for another run's."""
+        if not self.path.exists():
+            return None
+        kept = torch.load(self.path, map_location=device, weights_only=True)
+        differing = sorted(key for key, value in self.identity.items() if kept["identity"].get(key) != value)
+        if differing:
+            raise scatcache.SettingsDiffer(
+                f"{self.path.name} in --results was left by a run that differs in {', '.join(differing)}: give that "
+                f"command again to finish it, or delete the file",
+                tuple(differing),
+            )
+        return kept["state"]
+
+    def write_when_due(self, make_state: Callable[[], dict[str, Any]]) -> None:
+        """Replaces the file if interval_s have passed since it was written, or the run began."""
+        if time.monotonic() - self._written_s < self.interval_s:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as stream:
+                torch.save({"identity": self.identity, "state": make_state()}, stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        self._written_s = time.monotonic()
+
+    def remove(self) -> None:
+        """The run has ended."""
+        self.path.unlink(missing_ok=True)

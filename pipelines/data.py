@@ -1,0 +1,222 @@
+"""From a recipe's options to the rows it trains and is tested on; a store that is not finished is extracted first."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import scatcache
+from pipelines.recipe import SMOKE_IMAGES, Options, say
+
+# Of the training rows, with --validate; of the photographs, the test part of --smoke.
+HELD_OUT, SMOKE_TEST = 0.1, 0.25
+SECONDS_BETWEEN_LINES = 10
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A store that a recipe needs.
+
+    source: a name or a folder; size: pixels a side, checked against the store, and given to the extraction where crop;
+    splits: in the order in which the recipe opens them; views: of each image, as extract takes them.
+    """
+
+    source: str
+    spec: scatcache.ScatteringSpec
+    size: int
+    splits: tuple[str, ...] = ("train", "test")
+    crop: bool = False
+    views: int | str | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows to train or to test on. name: "train", "test" or "held_out"; rows: int64 source rows of the cache; labels:
+    int64 (len(cache),), by source row, which permuted training labels are too."""
+
+    name: str
+    cache: scatcache.Cache
+    rows: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def digest(self) -> str:
+        """Tells rows and labels from others."""
+        return hashlib.sha256(self.rows.tobytes() + self.labels[self.rows].tobytes()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What one run is trained and tested on."""
+
+    train: Part
+    test: Part
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.train.cache.classes)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A finished store. path: its folder; caches: the splits that the recipe wants, opened."""
+
+    path: Path
+    caches: tuple[scatcache.Cache, ...]
+
+    @property
+    def spec(self) -> scatcache.ScatteringSpec:
+        return self.caches[0].spec
+
+    def describe(self) -> dict[str, Any]:
+        """Facts for the report: name, source, settings, rows by split, bytes on disk."""
+        info = scatcache.info(self.path)
+        splits = {cache.split: {"rows": len(cache), "readable": len(cache.readable)} for cache in self.caches}
+        return {
+            "store": self.path.name,
+            "source": info.source,
+            "settings": info.settings,
+            "row_shape": list(self.caches[0].row_shape),
+            "splits": splits,
+            "bytes": info.bytes,
+        }
+
+
+def open_store(options: Options, wanted: Wanted) -> Store:
+    """The store of that name under options.stores, extracted first where it is missing or unfinished.
+
+    With --smoke: one of 64 photographs at the size wanted, whose only split is both. Raises SettingsDiffer for a store
+    made with other settings, and what scatcache.extract and open_cache raise.
+    """
+    if options.smoke:
+        wanted = replace(wanted, source="photos", splits=("all",), crop=True)
+    limit = SMOKE_IMAGES if options.smoke else options.limit
+    path = options.stores / name_store(wanted, limit=limit)
+
+    def extract() -> None:
+        scatcache.extract(
+            wanted.source,
+            root=None if options.smoke else options.root,
+            out=path,
+            J=wanted.spec.J,
+            L=wanted.spec.L,
+            max_order=wanted.spec.max_order,
+            grid=wanted.spec.grid,
+            size=wanted.size if wanted.crop else None,
+            limit=limit,
+            # views=wanted.views,
+            split=wanted.splits,
+            device=options.device,
+            on_event=tell_extraction(path),
+        )
+
+    store = open_or_make(path, wanted.splits, extract)
+    check_store(store, wanted, limit=limit)
+    return store
+
+
+def open_or_make(path: Path, splits: tuple[str, ...], extract: Callable[[], object]) -> Store:
+    """The store at path; extract() makes or finishes it where these splits are not all there."""
+    try:
+        caches = tuple(scatcache.open_cache(path, split) for split in splits)
+    except (scatcache.NotAStore, scatcache.StoreIncomplete):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        extract()
+        caches = tuple(scatcache.open_cache(path, split) for split in splits)
+    return Store(path, caches)
+
+
+def name_store(wanted: Wanted, *, limit: int | None) -> str:
+    """cifar10-J2.zarr, and whatever else tells it from other stores: cifar10-J2-centered-limit64.zarr."""
+    grid = "" if wanted.spec.grid == "kymatio" else f"-{wanted.spec.grid}"
+    size = f"-{wanted.size}px" if wanted.crop else ""
+    views = "" if wanted.views is None else f"-views{wanted.views}"
+    count = "" if limit is None else f"-limit{limit}"
+    return f"{Path(wanted.source).resolve().name}-J{wanted.spec.J}{grid}{size}{views}{count}.zarr"
+
+
+def check_store(store: Store, wanted: Wanted, *, limit: int | None) -> None:
+    """Raises SettingsDiffer where the store was made with another transform, image size or limit than wanted."""
+    expected = {
+        "spec": wanted.spec,
+        "row_shape": wanted.spec.output_shape(wanted.size, wanted.size),
+        "limit": limit,
+    }
+    for cache in store.caches:
+        found = {"spec": cache.spec, "row_shape": cache.row_shape, "limit": cache.manifest.limit}
+        for field, value in expected.items():
+            if found[field] != value:
+                raise scatcache.SettingsDiffer(
+                    f"{store.path.name}, split {cache.split}, has {field} {found[field]}, this recipe needs {value}: "
+                    f"give another --stores, or move the store away",
+                    (field,),
+                )
+
+
+def tell_extraction(path: Path) -> Callable[[Any], None]:
+    """An on_event for extract that says on stderr how far it is, every ten seconds."""
+    n_images, n_shards, next_s = 0, 0, time.monotonic()
+
+    def tell(event: Any) -> None:
+        nonlocal n_images, n_shards, next_s
+        match type(event).__name__:
+            case "JobPlanned":
+                n_images, n_shards = event.n_images_done, event.n_shards
+                say(f"extracting {path.name}: {event.n_images} images, {n_shards} shards, {event.backend}")
+            case "ShardFinished":
+                n_images += event.receipt.n_ok
+                if time.monotonic() >= next_s:
+                    next_s = time.monotonic() + SECONDS_BETWEEN_LINES
+                    say(f"extracting {path.name}: {n_images} images done")
+
+    return tell
+
+
+def divide(
+    options: Options,
+    train: scatcache.Cache,
+    test: scatcache.Cache | None = None,
+    *,
+    seed: int,
+    rows: np.ndarray | None = None,
+) -> Data:
+    """The training and the test rows of one run.
+
+    rows: those to train on, all readable ones by default. test None, as with --smoke: a quarter of the images is the
+    test part; with --validate a tenth of the training images, and test is left alone. Of several views of an image the
+    plain one is tested. Which images are held out, and how --permute-labels deals the training labels, is drawn from
+    seed.
+    """
+    rows = train.readable if rows is None else np.intersect1d(rows, train.readable)
+    if options.validate or options.smoke or test is None:
+        fraction = HELD_OUT if options.validate else SMOKE_TEST
+        rows, tested = hold_out(train.image_index, rows, fraction, seed=seed)
+        name, test = "held_out" if options.validate else "test", train
+    else:
+        name, tested = "test", test.readable
+    tested = tested[test.views[tested] == 0]
+    labels = permute(train.labels, train.image_index, rows, seed=seed) if options.permute_labels else train.labels
+    return Data(Part("train", train, rows, labels), Part(name, test, tested, test.labels))
+
+
+def hold_out(image_index: np.ndarray, rows: np.ndarray, fraction: float, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(kept, held out) of rows: the last `fraction` of a permutation of their images, at least one, with all views."""
+    images = np.random.default_rng(seed).permutation(np.unique(image_index[rows]))
+    n_kept = len(images) - max(1, round(fraction * len(images)))
+    kept = np.isin(image_index[rows], images[:n_kept])
+    return rows[kept], rows[~kept]
+
+
+def permute(labels: np.ndarray, image_index: np.ndarray, rows: np.ndarray, *, seed: int) -> np.ndarray:
+    """labels, int64, those of rows dealt among their images at random, one for all views of an image; others stay."""
+    images, first, image = np.unique(image_index[rows], return_index=True, return_inverse=True)
+    permuted = labels.copy()
+    permuted[rows] = labels[rows[first]][np.random.default_rng([seed, 1]).permutation(len(images))][image]
+    return permuted

@@ -1,0 +1,125 @@
+"""What a recipe reports: NAME.json and NAME.png in --results, and a table or the JSON on stdout."""
+
+import functools
+import json
+import math
+import os
+import statistics
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+import scatcache
+from pipelines.curves import draw_curves
+from pipelines.recipe import Options
+from pipelines.train import Run
+
+PACKAGES = ("scatcache", "python", "torch", "numpy", "zarr", "cupy-cuda12x", "cupy-cuda13x")
+
+
+def report(
+    name: str,
+    runs: Sequence[Run],
+    *,
+    options: Options,
+    data: dict[str, Any] | Sequence[dict[str, Any]],
+    hyperparameters: dict[str, Any],
+) -> dict[str, Any]:
+    """Writes and prints what the runs of a recipe came to; returns it.
+
+    data: Store.describe() of each store that was used. summary holds, of each figure that all runs have, the mean and
+    the standard deviation (n - 1) over the runs, the latter None for a single one. No folder of this machine enters.
+    """
+    content = {
+        "recipe": name,
+        "command": options.command,
+        "smoke": options.smoke,
+        "permuted_labels": options.permute_labels,
+        "validation": options.validate,
+        "commit": find_commit(),
+        "machine": describe_machine(options.device),
+        "data": data,
+        "hyperparameters": hyperparameters,
+        "runs": [describe_run(run) for run in runs],
+        "summary": summarise(runs),
+    }
+    options.results.mkdir(parents=True, exist_ok=True)
+    path = options.results / f"{name}{options.suffix}.json"
+    write_whole(path, json.dumps(content, indent=1) + "\n")
+    if any(run.epochs for run in runs):
+        draw_curves(runs, path.with_suffix(".png"), title=f"{name}{options.suffix}")
+    click.echo(json.dumps(content) if options.as_json else tabulate(content))
+    return content
+
+
+def describe_run(run: Run) -> dict[str, Any]:
+    return {
+        "seed": run.seed,
+        **(run.facts or {}),
+        **run.results,
+        "elapsed_s": run.elapsed_s,
+        "epochs": list(run.epochs),
+    }
+
+
+def summarise(runs: Sequence[Run]) -> dict[str, dict[str, float | int | None]]:
+    """mean, std (n - 1) and n by the name of each figure that every run has."""
+    names = [name for name in runs[0].results if all(name in run.results for run in runs)]
+    summary: dict[str, dict[str, float | int | None]] = {}
+    for name in names:
+        values = [run.results[name] for run in runs]
+        std = statistics.stdev(values) if len(values) > 1 else None
+        summary[name] = {"mean": statistics.fmean(values), "std": std, "n": len(values)}
+    return summary
+
+
+def tabulate(content: dict[str, Any]) -> str:
+    """A line for each run and one for each figure's mean."""
+    marks = [word for word in ("smoke", "permuted_labels", "validation") if content[word]]
+    lines = [" ".join([content["recipe"], *(f"({mark.replace('_', ' ')})" for mark in marks)])]
+    for run in content["runs"]:
+        facts = [f"{key} {show(value)}" for key, value in run.items() if key not in ("elapsed_s", "epochs")]
+        lines.append(f"  {', '.join(facts)}, {run['elapsed_s']:.1f} s")
+    for name, of in content["summary"].items():
+        spread = "" if of["std"] is None else f" +- {of['std']:.2f}"
+        lines.append(f"  {name}: {show(of['mean'])}{spread} (runs: {of['n']})")
+    return "\n".join(lines)
+
+
+def show(value: Any) -> str:
+    return f"{value:.2f}" if isinstance(value, float) and math.isfinite(value) else str(value)
+
+
+@functools.cache
+def describe_machine(device: str) -> dict[str, Any]:
+    """What scatcache.doctor says of this machine and a recipe depends on; gpu: None where it was not used."""
+    found = scatcache.doctor()
+    return {
+        "cpu": found.cpu["model"],
+        "usable_cores": found.cpu["usable_cores"],
+        "threads": torch.get_num_threads(),
+        "memory_bytes": found.cpu["memory_bytes"],
+        "gpu": found.cuda["devices"][0]["name"] if device == "cuda" else None,
+        "versions": {name: found.versions[name] for name in PACKAGES if found.versions[name]},
+    }
+
+
+def find_commit() -> str | None:
+    """The commit of this checkout, with -dirty where files differ from it; None outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replaces the file at once."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
