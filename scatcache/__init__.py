@@ -22,6 +22,7 @@ from scatcache.version import __version__
 
 if TYPE_CHECKING:
     from scatcache import symmetry
+    from scatcache.images.sources import open_source
     from scatcache.inspect.doctor import doctor
     from scatcache.inspect.info import info
     from scatcache.inspect.plan import plan
@@ -44,6 +45,7 @@ _MODULES = {
     "extract": "scatcache.job.extraction",
     "info": "scatcache.inspect.info",
     "open_cache": "scatcache.load.cache",
+    "open_source": "scatcache.images.sources",
     "plan": "scatcache.inspect.plan",
     "resume": "scatcache.job.extraction",
     "show": "scatcache.inspect.show",
@@ -73,6 +75,7 @@ __all__ = [
     "extract",
     "info",
     "open_cache",
+    "open_source",
     "plan",
     "resume",
     "show",

@@ -25,7 +25,7 @@ EXIT_FAILED, EXIT_USAGE, EXIT_UNREADABLE, EXIT_VERIFY, EXIT_SETTINGS, EXIT_LOCKE
 # What of extract's options changes what plan says.
 PLAN_OPTIONS = (
     *("root", "out", "J", "L", "max_order", "grid", "size", "limit", "encoding", "shard_images", "seed"),
-    *("keep_background", "device", "backend", "overwrite"),
+    *("keep_background", "views", "view_padding", "device", "backend", "overwrite"),
 )
 
 Command = Callable[..., Any]
@@ -42,6 +42,15 @@ def add_options(*options: Callable[[Command], Command]) -> Callable[[Command], C
     return decorate
 
 
+class ViewsType(click.ParamType):
+    """A number from 1, or "all"."""
+
+    name = "views"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        return value if value == "all" else click.IntRange(1).convert(value, param, ctx)
+
+
 settings_options = add_options(
     click.option("--J", "J", type=click.IntRange(1, 8), help="log2 of the largest scale; needed for a new store"),
     click.option("--L", "L", type=click.IntRange(1, 127), help="number of angles  [default: 8]"),
@@ -50,10 +59,15 @@ settings_options = add_options(
     click.option("--size", type=click.IntRange(1), help="resize and centre-crop to this many pixels  [default: as is]"),
     click.option("--limit", type=click.IntRange(1), help="a fair sample of this many images of each split"),
     click.option("--encoding", help="float16, float16raw or float32  [default: float16]"),
-    click.option("--shard-images", type=click.IntRange(1), help="images per shard  [default: 128 MiB of them at most]"),
-    click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="of the order of rows on disk  [default: 0]"),
+    click.option("--views", type=ViewsType(), metavar="K|all",
+                 help="store this many views of each image: the plain one, then random crops and flips  [default: 1]"),
+    click.option("--view-padding", type=click.IntRange(0), metavar="PIXELS",
+                 help="reflect-padding of those crops  [default: an eighth of the shorter side, at most 8]"),
+    click.option("--shard-images", type=click.IntRange(1), help="rows per shard  [default: 128 MiB of them at most]"),
+    click.option("--seed", type=click.IntRange(0, 2**63 - 1),
+                 help="of the order of rows on disk, and of the views  [default: 0]"),
     click.option("--keep-background", is_flag=True, default=None, help="of caltech101, its pictures of no class too"),
-)
+)  # fmt: skip
 place_options = add_options(
     click.option("--root", type=click.Path(path_type=Path), help="where the source's files are"),
     click.option("--split", multiple=True, help="which split (may be repeated)  [default: all but unlabeled]"),
@@ -151,8 +165,9 @@ def plan(source: str, split: tuple[str, ...], as_json: bool, **options: Any) -> 
     if as_json:
         click.echo(json.dumps(report.to_dict()))
         return 0
-    lines = [(name, f"{entry.images:,} images of {show_shape(entry.image_shape)} -> {show_shape(entry.output_shape)}, "
-              f"{entry.shards} shards of {entry.shard_images} images, at most {show_bytes(entry.bytes)}")
+    lines = [(name, f"{show_views(entry.images, entry.views)} of {show_shape(entry.image_shape)} -> "
+              f"{show_shape(entry.output_shape)}, {entry.shards} shards of {entry.shard_images} "
+              f"{'images' if entry.views == 1 else 'views'}, at most {show_bytes(entry.bytes)}")
              for name, entry in report.splits.items()]  # fmt: skip
     lines += [
         ("store", f"{bind(report.store)}, {show_bytes(report.free_bytes)} free there"),
@@ -347,6 +362,13 @@ def show_speed(disk: dict[str, Any]) -> str:
     if disk["fsync_ms"] is None:
         return f"not measured: {disk['fsync_reason']}"
     return f"{disk['fsync_mb_s']:,.0f} MB/s, {disk['fsync_ms']:.2g} ms for 4 KiB ({disk['fsync_reason']})"
+
+
+def show_views(n_rows: int, n_views: int) -> str:
+    """ "100 images", "2,000 views (20 of each of 100 images)"."""
+    if n_views == 1:
+        return f"{n_rows:,} images"
+    return f"{n_rows:,} views ({n_views} of each of {n_rows // n_views:,} images)"
 
 
 def show_shape(shape: tuple[int, ...]) -> str:

@@ -15,7 +15,8 @@ from scatcache.job.resources import free_disk_bytes
 
 @dataclass(frozen=True)
 class SplitPlan:
-    """images: rows; output_shape: (n_channels, h, w); bytes: at most, before compression."""
+    """images: rows, each view of an image counted; views: rows of each image; output_shape: (n_channels, h, w); bytes:
+    at most, before compression."""
 
     images: int
     image_shape: tuple[int, int]
@@ -23,6 +24,7 @@ class SplitPlan:
     bytes: int
     shards: int
     shard_images: int
+    views: int
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ def plan(
     shard_images: int | None = None,
     seed: int | None = None,
     keep_background: bool | None = None,
+    views: int | str | None = None,
+    view_padding: int | None = None,
     split: str | Sequence[str] | None = None,
     device: str = "auto",
     backend: str = "auto",
@@ -72,7 +76,9 @@ def plan(
     An archive that is still packed is unpacked, a tar indexed, into a temporary folder and forgotten. Nothing is
     downloaded.
     """
-    settings = Settings(J, L, max_order, grid, size, limit, encoding, shard_images, seed, keep_background)
+    settings = Settings(
+        J, L, max_order, grid, size, limit, encoding, shard_images, seed, keep_background, views, view_padding
+    )
     named = NamedObject(source, name, version, None if root is None else Path(root))
     folder = check_out(out if out is not None else name_store(named.store_name, J))
     stored = read_stored(folder, J, overwrite=overwrite)
@@ -113,4 +119,5 @@ def _plan_split(prepared: Prepared, split: str) -> SplitPlan:
         bytes=bound_bytes(prepared.manifest, [split]),
         shards=layout.n_shards,
         shard_images=layout.shard_images,
+        views=prepared.manifest.n_views,
     )

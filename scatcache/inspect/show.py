@@ -14,6 +14,7 @@ from scatcache.inspect.picture import Portrait, render
 from scatcache.job.opening import open_source_of
 from scatcache.load.cache import Cache, open_cache
 from scatcache.spec import N_COLOURS
+from scatcache.views import ViewedImage
 
 NO_IMAGE = "image not at hand:\ngive --root"
 
@@ -41,7 +42,7 @@ def show(
     image, note = _find_image(store, cache, row, root=Path(root) if root is not None else None)
     portrait = Portrait(
         title=f"{name}, split {cache.split}, row {row} of {len(cache):,}",
-        key=cache.keys[row],
+        key=_name_image(cache, row),
         label=_describe_label(cache, row),
         settings=_describe_settings(cache),
         spec=cache.spec,
@@ -74,21 +75,30 @@ def _check_out(out: Path) -> Path:
     return out
 
 
+def _name_image(cache: Cache, row: int) -> str:
+    view = _find_view(cache, row)
+    return f"{cache.keys[row]}, view {view} of {cache.manifest.n_views}" if cache.manifest.views else cache.keys[row]
+
+
+def _find_view(cache: Cache, row: int) -> int:
+    return row % cache.manifest.n_views
+
+
 def _find_image(
     store: str | os.PathLike[str], cache: Cache, row: int, *, root: Path | None
 ) -> tuple[npt.NDArray[np.uint8] | None, str]:
     """(the image as the transform saw it, "") or (None, why it is not there)."""
+    manifest, key = cache.manifest, cache.keys[row]
     try:
-        source = open_source_of(store, cache.manifest, root=root)
-        image = decode(source.read(cache.split, cache.keys[row]), size=cache.manifest.size)
+        source = open_source_of(store, manifest, root=root)
+        image = decode(source.read(cache.split, key), size=manifest.size)
     except (SourceError, OSError):
         return None, NO_IMAGE
     except UnreadableImage:
         return None, "image not at hand:\nits file does not decode now"
-    expected = cache.manifest.splits[cache.split].image_shape
-    if image.shape[:2] != expected:
+    if image.shape[:2] != manifest.splits[cache.split].image_shape:
         return None, "image not at hand:\nits file has another size now"
-    return image, ""
+    return ViewedImage(image, manifest.views, key=key, seed=manifest.seed).cut(_find_view(cache, row)), ""
 
 
 def _describe_label(cache: Cache, row: int) -> str:

@@ -24,6 +24,7 @@ from scatcache.store.reader import SplitReader
 from scatcache.store.receipts import Receipt, summarize
 from scatcache.store.rows import ROW_ARRAYS, encode_status, with_crc
 from scatcache.store.view import StoreView, open_view, receipt_path, shard_path, status_path, summary_path
+from scatcache.views import ViewedImage
 
 logger = logging.getLogger(__name__)
 
@@ -243,23 +244,27 @@ def _recompute(reader: SplitReader, source: Source, fraction: float) -> tuple[li
     failures = []
     for row, reason in sorted(reasons.items()):
         shard = row // layout.shard_images
-        reason = f"row {row} ({reader.rows.key[row]}): {reason}"
+        view = f", view {reader.rows.view[row]}" if reader.manifest.views else ""
+        reason = f"row {row} ({reader.rows.key[row]}{view}): {reason}"
         failures.append(Failure(split, shard, shard_path(split, shard), reason))
     return failures, len(chosen)
 
 
 def _compare_rows(reader: SplitReader, rows: list[int], source: Source, transform: BatchTransform) -> dict[int, str]:
     """How each row differs from its image; nothing of those that do not."""
+    manifest = reader.manifest
     images: dict[int, np.ndarray] = {}
     reasons: dict[int, str] = {}
     for row in rows:
+        key = reader.rows.key[row]
         try:
-            image = decode(source.read(reader.split, reader.rows.key[row]), size=reader.manifest.size)
+            image = decode(source.read(reader.split, key), size=manifest.size)
         except (UnreadableImage, OSError) as error:
             reasons[row] = f"its image is unreadable now: {error}"
             continue
         if image.shape[:2] == reader.layout.image_shape:
-            images[row] = image
+            viewed = ViewedImage(image, manifest.views, key=key, seed=manifest.seed)
+            images[row] = viewed.cut(int(reader.rows.view[row]))
         else:
             reasons[row] = f"its image has {image.shape[0]}x{image.shape[1]} pixels now"
     if not images:

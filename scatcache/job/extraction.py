@@ -42,6 +42,8 @@ def extract(
     shard_images: int | None = None,
     seed: int | None = None,
     keep_background: bool | None = None,
+    views: int | str | None = None,
+    view_padding: int | None = None,
     split: str | Sequence[str] | None = None,
     device: str = "auto",
     backend: str = "auto",
@@ -64,8 +66,10 @@ def extract(
 
     Settings, fixed by a store's first run and taken from it when None: J (log2 of the largest scale; needed for a new
     store), L (angles), max_order (0, 1, 2), grid (kymatio, centered), size (crop in pixels), limit (rows per split),
-    encoding (float16, float16raw, float32), shard_images (images per shard), seed (of the storage order),
-    keep_background (of caltech101, its pictures of no class too).
+    encoding (float16, float16raw, float32), shard_images (rows per shard), seed (of the storage order and the views),
+    keep_background (of caltech101, its pictures of no class too), views (rows for each image: the plain one, then
+    reflect-padded crops and mirror images drawn without repetition; or "all" that there are), view_padding (pixels by
+    which those crops may be moved, by default an eighth of the shorter side, 8 at most).
 
     The rest may change from run to run: split (which to add or resume; the source's default ones), device (auto, cpu,
     cuda), backend (auto, fused, native, torch), workers (shards at once), processes (worker processes, not threads),
@@ -76,7 +80,9 @@ def extract(
     Raises SourceError, SettingsDiffer, StoreLocked, StoreDamaged, NotAStore, BackendUnavailable, UnreadableImage
     (on_error="fail"), ScatcacheError (no space, I/O), ValueError (a value out of range, J missing).
     """
-    settings = Settings(J, L, max_order, grid, size, limit, encoding, shard_images, seed, keep_background)
+    settings = Settings(
+        J, L, max_order, grid, size, limit, encoding, shard_images, seed, keep_background, views, view_padding
+    )
     options = RunOptions(device, backend, workers, processes, decode_threads, scheduler, on_error)
     named = NamedObject(source, name, version, None if root is None else Path(root))
     folder = check_out(out if out is not None else name_store(named.store_name, J))

@@ -27,13 +27,14 @@ SPLIT_OVERHEAD_BYTES = 65536
 
 @dataclass(frozen=True)
 class ShardTask:
-    """One shard to compute. keys: of its rows in storage order; start: storage row of the first; rows_digest: of
+    """One shard to compute. keys, views: of its rows in storage order; start: storage row of the first; rows_digest: of
     RowTable.digest."""
 
     split: str
     shard: int
     start: int
     keys: tuple[str, ...]
+    views: tuple[int, ...]
     rows_digest: str
 
 
@@ -48,31 +49,37 @@ def choose_rows(rows: Sequence[Row], *, seed: int, limit: int | None) -> list[in
     return sorted(range(len(rows)), key=place)[:limit]
 
 
-def choose_folds(listing: Listing, *, seed: int, limit: int | None) -> tuple[tuple[int, ...], ...] | None:
-    """A listing's folds as source rows of the store: those of its indices that limit keeps, in their order."""
-    if listing.folds is None or limit is None or limit >= len(listing.rows):
-        return listing.folds
+def choose_folds(
+    listing: Listing, *, seed: int, limit: int | None, n_views: int = 1
+) -> tuple[tuple[int, ...], ...] | None:
+    """A listing's folds as source rows of the store: all views of those of its indices that limit keeps, in order."""
+    if listing.folds is None:
+        return None
     kept = sorted(choose_rows(listing.rows, seed=seed, limit=limit))
-    source_row = {index: row for row, index in enumerate(kept)}
-    return tuple(tuple(source_row[index] for index in fold if index in source_row) for fold in listing.folds)
+    first_row = {index: place * n_views for place, index in enumerate(kept)}
+    return tuple(
+        tuple(first_row[index] + view for index in fold if index in first_row for view in range(n_views))
+        for fold in listing.folds
+    )
 
 
-def order_rows(rows: Sequence[Row], *, seed: int, limit: int | None = None) -> RowTable:
-    """The rows of a split in storage order: by blake2b(seed, key), the first limit of them.
+def order_rows(rows: Sequence[Row], *, seed: int, limit: int | None = None, n_views: int = 1) -> RowTable:
+    """The rows of a split in storage order: its first limit images by blake2b(seed, key), the views of each together.
 
     rows come sorted by key, each key once. The order of two keys never depends on the others, so that --limit keeps a
     fair sample and the same rows lead at any limit.
     """
     chosen = np.array(choose_rows(rows, seed=seed, limit=limit), np.int64)
-    source_index = np.empty(len(chosen), np.int64)
-    source_index[np.argsort(chosen)] = np.arange(len(chosen))
+    place = np.empty(len(chosen), np.int64)
+    place[np.argsort(chosen)] = np.arange(len(chosen))
     key = np.empty(len(chosen), object)
     key[:] = [rows[index].key for index in chosen]
+    view = np.tile(np.arange(n_views), len(chosen))
     return RowTable(
-        key=key,
-        label=np.array([rows[index].label for index in chosen], np.int64),
-        source_index=source_index,
-        view=np.zeros(len(chosen), np.uint16),
+        key=np.repeat(key, n_views),
+        label=np.repeat(np.array([rows[index].label for index in chosen], np.int64), n_views),
+        source_index=np.repeat(place * n_views, n_views) + view,
+        view=view.astype(np.uint16),
     )
 
 
@@ -91,9 +98,10 @@ def lay_out(
     limit: int | None,
     shard_images: int | None,
     folds: tuple[tuple[int, ...], ...] | None = None,
+    n_views: int = 1,
 ) -> SplitLayout:
     """The layout of one split; one whose images differ in size gets a placeholder of one row a shard."""
-    n_rows = n_listed if limit is None else min(limit, n_listed)
+    n_rows = n_views * (n_listed if limit is None else min(limit, n_listed))
     sizes = (1, 1)
     if image_shape is not None:
         bytes_each = row_bytes(spec, image_shape, encoding)
@@ -118,5 +126,5 @@ def plan_tasks(layout: SplitLayout, split: str, rows: RowTable) -> Iterator[Shar
     """One task per shard, in the order of the shards."""
     for shard in range(layout.n_shards):
         span = layout.rows_of(shard)
-        keys = tuple(rows.key[span.start : span.stop])
-        yield ShardTask(split, shard, span.start, keys, rows.digest(span))
+        keys, views = (tuple(values[span.start : span.stop].tolist()) for values in (rows.key, rows.view))
+        yield ShardTask(split, shard, span.start, keys, views, rows.digest(span))

@@ -20,15 +20,18 @@ from scatcache.store.files import TEMPORARY_SUFFIX
 from scatcache.store.folder import StoreFolder
 from scatcache.store.manifest import Manifest, differing_fields
 from scatcache.store.rows import RowTable
+from scatcache.views import Views, choose_padding, count_windows
 
 DEFAULT_SEED = 0
 MAX_SEED = 2**63 - 1
+ALL_VIEWS = "all"
 
 
 @dataclass(frozen=True)
 class Settings:
     """What shapes a store's bytes, as typed; None: taken from the store, else the default (J and its kin:
-    ScatteringSpec; size: the source's; seed: DEFAULT_SEED; limit, shard_images: none; keep_background: no)."""
+    ScatteringSpec; size: the source's; seed: DEFAULT_SEED; limit, shard_images: none; keep_background: no; views: 1,
+    "all" that there are; view_padding: choose_padding)."""
 
     J: int | None = None
     L: int | None = None
@@ -40,6 +43,8 @@ class Settings:
     shard_images: int | None = None
     seed: int | None = None
     keep_background: bool | None = None
+    views: int | str | None = None
+    view_padding: int | None = None
 
     def __post_init__(self) -> None:
         for name, low in (
@@ -50,9 +55,11 @@ class Settings:
             ("limit", 1),
             ("shard_images", 1),
             ("seed", 0),
+            ("views", 1),
+            ("view_padding", 0),
         ):
             value = getattr(self, name)
-            if value is None:
+            if value is None or (name, value) == ("views", ALL_VIEWS):
                 continue
             # NumPy's integers too, as Python's; a float or a text is a TypeError.
             object.__setattr__(self, name, operator.index(value))
@@ -153,7 +160,10 @@ def prepare(
     manifest = make_manifest(source, listings, settings=settings, stored=stored, splits=chosen)
     if stored is not None:
         compare(folder, stored, manifest, listings)
-    rows = {split: order_rows(listings[split].rows, seed=manifest.seed, limit=manifest.limit) for split in chosen}
+    rows = {
+        split: order_rows(listings[split].rows, seed=manifest.seed, limit=manifest.limit, n_views=manifest.n_views)
+        for split in chosen
+    }
     device, backend, reason = choose_backend(device, backend)
     ignored = {split: listings[split].n_ignored for split in chosen if listings[split].n_ignored}
     warnings = (
@@ -188,20 +198,24 @@ def make_manifest(
     limit = _pick(settings.limit, stored and stored.limit, None)
     shard_images = _pick(settings.shard_images, stored and stored.shard_images, None)
     seed = _pick(settings.seed, stored and stored.seed, DEFAULT_SEED)
+    shapes = {
+        split: _find_shape(source, split, listing, size=size, stored=stored, wanted=split in splits)
+        for split, listing in listings.items()
+    }
+    views = make_views(settings, stored, [shape for split in splits if (shape := shapes[split]) is not None])
+    n_views = 1 if views is None else views.n
     layouts = {}
     for split, listing in listings.items():
-        image_shape = _find_shape(source, split, listing, size=size, stored=stored, wanted=split in splits)
-        if image_shape is not None and split in splits:
-            _check_shape(spec, split, image_shape)
         layouts[split] = lay_out(
             spec,
             find_encoding(encoding),
             n_listed=len(listing.rows),
             listing=listing.hash,
-            image_shape=_fits(spec, image_shape),
+            image_shape=_check_shape(spec, views, split, shapes[split], wanted=split in splits),
             limit=limit,
             shard_images=shard_images,
-            folds=choose_folds(listing, seed=seed, limit=limit),
+            folds=choose_folds(listing, seed=seed, limit=limit, n_views=n_views),
+            n_views=n_views,
         )
     return Manifest(
         spec=spec,
@@ -216,7 +230,21 @@ def make_manifest(
         classes=source.classes,
         splits=layouts,
         source_options=source.options,
+        views=views,
     )
+
+
+def make_views(settings: Settings, stored: Manifest | None, image_shapes: Sequence[tuple[int, int]]) -> Views | None:
+    """The views typed, else stored, of images of these shapes; None for one. Raises ValueError for too many of them."""
+    known = stored.views if stored is not None else None
+    n = _pick(settings.views, known and known.n, 1)
+    if n == 1:
+        if settings.view_padding is not None:
+            raise ValueError("view_padding is given for one view, the plain image: give views too")
+        return None
+    chosen = min((choose_padding(*shape) for shape in image_shapes), default=0)
+    padding = _pick(settings.view_padding, known and known.padding, chosen)
+    return Views(count_windows(padding) if n == ALL_VIEWS else n, padding)
 
 
 def make_spec(settings: Settings, stored: Manifest | None) -> ScatteringSpec:
@@ -249,19 +277,19 @@ def _find_shape(
         return None
 
 
-def _check_shape(spec: ScatteringSpec, split: str, image_shape: tuple[int, int]) -> None:
-    try:
-        spec.check_shape(*image_shape)
-    except ValueError as error:
-        raise SourceError(f"split {split}: {error}") from error
-
-
-def _fits(spec: ScatteringSpec, image_shape: tuple[int, int] | None) -> tuple[int, int] | None:
-    # A split that nobody asked for may be too small for this J, or odd, without stopping the others.
+def _check_shape(
+    spec: ScatteringSpec, views: Views | None, split: str, image_shape: tuple[int, int] | None, *, wanted: bool
+) -> tuple[int, int] | None:
+    """The shape where the transform and the views can take it; else None for a split that nobody asked for, which may
+    be too small for this J, or odd, without stopping the others. Raises SourceError for one that was asked for."""
     try:
         if image_shape is not None:
             spec.check_shape(*image_shape)
-    except ValueError:
+            if views is not None:
+                views.check_shape(*image_shape)
+    except ValueError as error:
+        if wanted:
+            raise SourceError(f"split {split}: {error}") from error
         return None
     return image_shape
 

@@ -218,7 +218,8 @@ class JobRun:
         self.on_trial.remove(split)
         bad = [entry for shard in shards for entry in known[shard].unreadable if entry.row < n_rows]
         if 2 * len(bad) > n_rows:
-            examples = "".join(f"\n  {entry.key}: {entry.reason}" for entry in bad[:3])
+            reasons = {entry.key: entry.reason for entry in bad}
+            examples = "".join(f"\n  {key}: {reason}" for key, reason in list(reasons.items())[:3])
             raise SourceError(
                 f"split {split}: {len(bad)} of the first {n_rows} images are unreadable, among them:{examples}\n"
                 f"is this the right folder? what is readable is kept in {self.prepared.folder.path}"
@@ -237,6 +238,13 @@ class JobRun:
         present = prepared.folder.view.splits(manifest)
         finished = all(prepared.folder.view.read_summary(split) is not None for split in present)
         names = {receipt.backend["name"] for receipts in every.values() for receipt in receipts}
+        # Each image once, however many of its views are rows.
+        unreadable = {
+            (split, entry.key): entry.reason
+            for split, receipts in every.items()
+            for receipt in sorted(receipts, key=lambda receipt: receipt.shard)
+            for entry in receipt.unreadable
+        }
         return ExtractReport(
             store=str(prepared.folder.path),
             state="complete" if finished else "incomplete",
@@ -246,10 +254,7 @@ class JobRun:
             images_per_s=self.n_images_computed / elapsed_s,
             backend=", ".join(sorted(names)),
             unreadable=tuple(
-                {"split": split, "key": entry.key, "reason": entry.reason}
-                for split, receipts in every.items()
-                for receipt in sorted(receipts, key=lambda receipt: receipt.shard)
-                for entry in receipt.unreadable
+                {"split": split, "key": key, "reason": reason} for (split, key), reason in unreadable.items()
             ),
         )
 

@@ -3,7 +3,7 @@
 import importlib.metadata
 import platform
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from scatcache.errors import UnreadableImage
+from scatcache.errors import ScatcacheError, UnreadableImage
 from scatcache.images.decode import decode
 from scatcache.images.sources import Source
 from scatcache.job.planning import ShardTask
@@ -23,6 +23,7 @@ from scatcache.store.manifest import Manifest
 from scatcache.store.receipts import Receipt, Unreadable
 from scatcache.store.shard_file import ShardWriter
 from scatcache.version import __version__
+from scatcache.views import ViewedImage
 
 # Decoded batches waiting for the transform, and transformed ones waiting to be written.
 N_BATCHES_AHEAD = 2
@@ -74,13 +75,14 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
     transform = _find_transform(job, task.split)
     encoding = find_encoding(job.manifest.encoding)
     path = folder.shard(task.split, task.shard)
-    reads = ShardReads(job.source, task.split, task.keys)
+    reads = ShardReads(job.source, task.split, list(dict.fromkeys(task.keys)))
+    images = ShardImages(job, task, reads)
     with reads, ShardWriter(path, n_chunks=layout.n_chunks) as writer:
         sink = ShardSink(writer, encoding, chunk_images=layout.chunk_images, n_channels=job.manifest.spec.n_channels)
         with ThreadPoolExecutor(1, thread_name_prefix="scatcache-write") as writing:
             pending: deque[Future[None]] = deque()
-            for images, reasons in _decode_batches(job, task, reads, transform.batch_images):
-                coefficients = transform.start(images, encoding.dtype)
+            for batch, reasons in _decode_batches(job, task, images, transform.batch_images):
+                coefficients = transform.start(batch, encoding.dtype)
                 pending.append(writing.submit(_append, sink, coefficients, [reason is None for reason in reasons]))
                 sink.reasons.extend(reasons)
                 if len(pending) > N_BATCHES_AHEAD:
@@ -168,22 +170,69 @@ class ShardSink:
             self._write_chunk()
 
 
+class SharedImage:
+    """Where the first that asks for an image leaves what came of decoding it; the lock is held meanwhile."""
+
+    def __init__(self, n_rows: int):
+        self.n_rows_left = n_rows
+        self.lock = threading.Lock()
+        self.outcome: ViewedImage | ScatcacheError | None = None
+
+
+class ShardImages:
+    """The decoded images of one shard by key, each decoded once for all its rows and let go after the last; asked for
+    from several threads."""
+
+    def __init__(self, job: ShardJob, task: ShardTask, reads: ShardReads):
+        self._job, self._split, self._reads = job, task.split, reads
+        self._images = {key: SharedImage(n_rows) for key, n_rows in Counter(task.keys).items()}
+
+    def find(self, key: str) -> ViewedImage:
+        """One image, for one more of its rows. Raises UnreadableImage for each of them, ScatcacheError, JobStopped."""
+        image = self._images[key]
+        with image.lock:
+            if image.outcome is None:
+                try:
+                    image.outcome = self._decode(key)
+                except ScatcacheError as error:
+                    image.outcome = error
+            outcome = image.outcome
+            image.n_rows_left -= 1
+            if not image.n_rows_left:
+                image.outcome = None
+        if isinstance(outcome, ScatcacheError):
+            raise outcome
+        return outcome
+
+    def _decode(self, key: str) -> ViewedImage:
+        if self._job.job_id in _stopped:
+            raise JobStopped
+        manifest = self._job.manifest
+        decoded = decode(self._reads.read(key), size=manifest.size)
+        expected = manifest.splits[self._split].image_shape
+        if decoded.shape[:2] != expected:
+            found, wanted = ("x".join(map(str, shape)) for shape in (decoded.shape[:2], expected or ()))
+            raise UnreadableImage(f"it is {found} pixels, the split is {wanted}")
+        return ViewedImage(decoded, manifest.views, key=key, seed=manifest.seed)
+
+
 def _decode_batches(
-    job: ShardJob, task: ShardTask, reads: ShardReads, batch_images: int
+    job: ShardJob, task: ShardTask, images: ShardImages, batch_images: int
 ) -> Iterator[tuple[np.ndarray, list[str | None]]]:
-    """(uint8 (n, H, W, 3), reason per image) batch by batch, decoded ahead in the process's decoding threads."""
+    """(uint8 (n, H, W, 3), reason per row) batch by batch, decoded ahead in the process's decoding threads."""
     pool = _find_pool(job.decode_threads)
-    batches = [task.keys[start : start + batch_images] for start in range(0, len(task.keys), batch_images)]
+    starts = range(0, len(task.keys), batch_images)
+    batches = [range(start, min(start + batch_images, len(task.keys))) for start in starts]
     ahead: deque[tuple[np.ndarray, list[Future[list[str | None]]]]] = deque()
     try:
         for position in range(len(batches) + N_BATCHES_AHEAD):
             if position < len(batches):
-                ahead.append(_start_batch(pool, job, task.split, batches[position], reads))
+                ahead.append(_start_batch(pool, job, task, batches[position], images))
             if position >= N_BATCHES_AHEAD:
                 if job.job_id in _stopped:
                     raise JobStopped
-                images, futures = ahead.popleft()
-                yield images, [reason for future in futures for reason in future.result()]
+                batch, futures = ahead.popleft()
+                yield batch, [reason for future in futures for reason in future.result()]
     finally:
         for _, futures in ahead:
             for future in futures:
@@ -191,39 +240,31 @@ def _decode_batches(
 
 
 def _start_batch(
-    pool: ThreadPoolExecutor, job: ShardJob, split: str, keys: tuple[str, ...], reads: ShardReads
+    pool: ThreadPoolExecutor, job: ShardJob, task: ShardTask, rows: range, images: ShardImages
 ) -> tuple[np.ndarray, list[Future[list[str | None]]]]:
-    image_shape = job.manifest.splits[split].image_shape
+    image_shape = job.manifest.splits[task.split].image_shape
     assert image_shape is not None
-    images = np.zeros((len(keys), *image_shape, 3), np.uint8)
-    step = -(-len(keys) // job.decode_threads)
-    starts = range(0, len(keys), step)
+    batch = np.zeros((len(rows), *image_shape, 3), np.uint8)
+    step = -(-len(rows) // job.decode_threads)
     futures = [
-        pool.submit(_decode_rows, job, split, keys[start : start + step], images[start : start + step], reads)
-        for start in starts
+        pool.submit(_decode_rows, job, task, rows[start : start + step], images, batch[start : start + step])
+        for start in range(0, len(rows), step)
     ]
-    return images, futures
+    return batch, futures
 
 
-def _decode_rows(
-    job: ShardJob, split: str, keys: tuple[str, ...], images: np.ndarray, reads: ShardReads
-) -> list[str | None]:
-    """Fills images (n, H, W, 3) with the decoded rows; returns why each could not be, None where it could."""
+def _decode_rows(job: ShardJob, task: ShardTask, rows: range, images: ShardImages, out: np.ndarray) -> list[str | None]:
+    """Fills out (n, H, W, 3) with the views that rows show; returns why each could not be, None where it could."""
     reasons: list[str | None] = []
-    for key, image in zip(keys, images, strict=True):
-        if job.job_id in _stopped:
-            raise JobStopped
+    for row, pixels in zip(rows, out, strict=True):
+        key = task.keys[row]
         try:
-            decoded = decode(reads.read(key), size=job.manifest.size)
-            if decoded.shape != image.shape:
-                found, expected = ("x".join(map(str, shape[:2])) for shape in (decoded.shape, image.shape))
-                raise UnreadableImage(f"it is {found} pixels, the split is {expected}")
+            pixels[...] = images.find(key).cut(task.views[row])
         except UnreadableImage as error:
             if job.on_error == "fail":
-                raise UnreadableImage(f"{split}: {key}: {error}: stopped because of --on-error fail") from error
+                raise UnreadableImage(f"{task.split}: {key}: {error}: stopped because of --on-error fail") from error
             reasons.append(str(error))
         else:
-            image[...] = decoded
             reasons.append(None)
     return reasons
 

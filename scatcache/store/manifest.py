@@ -10,6 +10,7 @@ from scatcache.spec import ScatteringSpec
 from scatcache.store.encodings import ENCODINGS
 from scatcache.store.files import to_json
 from scatcache.store.layout import SplitLayout
+from scatcache.views import Views
 
 FORMAT = 1
 # uint8 pixels are divided by this before the transform; S(255 x) = 255 S(x), so a slip would be silent.
@@ -22,7 +23,8 @@ class Manifest:
     """What made a store. spec and filter_bank: the transform; size: crop in pixels or None for native sizes;
     limit: rows kept of each split or None; encoding: a name of ENCODINGS; seed: of the storage order; shard_images:
     as typed or None; source, official, source_options: where pixels came from, and what else was chosen of it;
-    classes: names that labels index; splits: every split of the source, stored or not.
+    classes: names that labels index; splits: every split of the source, stored or not; views: rows of each image,
+    None for the plain image alone.
     """
 
     spec: ScatteringSpec
@@ -37,8 +39,16 @@ class Manifest:
     classes: tuple[str, ...]
     splits: dict[str, SplitLayout]
     source_options: dict[str, Any] = field(default_factory=dict)
+    views: Views | None = None
+
+    @property
+    def n_views(self) -> int:
+        """Rows of each image."""
+        return 1 if self.views is None else self.views.n
 
     def to_dict(self) -> dict[str, Any]:
+        """Views only where there are any."""
+        views = {} if self.views is None else {"views": self.views.to_dict()}
         return {
             "format": FORMAT,
             "spec": self.spec.to_dict(),
@@ -53,6 +63,7 @@ class Manifest:
             "shard_images": self.shard_images,
             "classes": list(self.classes),
             "splits": {name: layout.to_dict() for name, layout in sorted(self.splits.items())},
+            **views,
         }
 
     @classmethod
@@ -73,19 +84,30 @@ class Manifest:
                 classes=tuple(fields["classes"]),
                 splits={name: SplitLayout.from_dict(layout) for name, layout in fields["splits"].items()},
                 source_options={k: v for k, v in fields["source"].items() if k not in ("name", "official")},
+                views=Views.from_dict(fields["views"]) if "views" in fields else None,
             )
             for layout in manifest.splits.values():
-                if layout.image_shape is not None:
-                    manifest.spec.check_shape(*layout.image_shape)
+                manifest.check_split(layout)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StoreDamaged(f"the manifest in zarr.json is malformed ({error!r}): restore it") from error
         if manifest.encoding not in list(ENCODINGS) or manifest.to_dict() != fields:
             raise StoreDamaged("the manifest in zarr.json holds values that this version never writes: restore it")
         return manifest
 
+    def check_split(self, layout: SplitLayout) -> None:
+        """Raises ValueError for a split whose images or rows these settings cannot have."""
+        if layout.image_shape is not None:
+            self.spec.check_shape(*layout.image_shape)
+            if self.views is not None:
+                self.views.check_shape(*layout.image_shape)
+        if layout.n_rows % self.n_views:
+            raise ValueError(f"{layout.n_rows} rows are no multiple of {self.n_views} views")
+
     def describe(self) -> str:
         """The settings in one line, those of them that have no default only where they are set."""
         spec, unset = self.spec, {"size": self.size, "limit": self.limit, "shard_images": self.shard_images}
+        if self.views is not None:
+            unset |= {"views": self.views.n, "view_padding": self.views.padding}
         given = {"encoding": self.encoding, "seed": self.seed, **unset}
         words = {**spec.to_dict(), **{name: value for name, value in given.items() if value is not None}}
         return ", ".join(f"{name}={value}" for name, value in words.items())

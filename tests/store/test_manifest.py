@@ -10,6 +10,7 @@ from scatcache.spec import ScatteringSpec
 from scatcache.store.encodings import ENCODINGS
 from scatcache.store.layout import SplitLayout
 from scatcache.store.manifest import FORMAT, Manifest, differing_fields
+from scatcache.views import Views
 
 specs = st.builds(
     ScatteringSpec, J=st.integers(1, 8), L=st.integers(1, 127), max_order=st.integers(0, 2), grid=st.just("kymatio")
@@ -78,10 +79,26 @@ def test_manifest_survives_json(manifest):
         {"spec": ScatteringSpec(J=3)},
         {"classes": ("b", "a")},
         {"source": "photos"},
+        {"views": Views(5, 3)},
+        {"views": Views(5, 2)},
     ],
 )
 def test_digest_tells_manifests_apart(change):
     assert replace(MANIFEST, **change).digest != MANIFEST.digest
+
+
+def test_views_survive_json_and_leave_no_trace_where_there_are_none():
+    manifest = replace(MANIFEST, views=Views(5, 3))
+    assert Manifest.from_dict(through_json(manifest.to_dict())) == manifest
+    assert "views" not in MANIFEST.to_dict()
+
+
+@pytest.mark.parametrize(
+    "views", [{"n": 7, "padding": 3}, {"n": 5, "padding": 24}, {"n": 1, "padding": 3}, {"n": 5}, None]
+)
+def test_views_that_the_rows_or_images_cannot_have_are_damage(views):
+    with pytest.raises(StoreDamaged, match=r"zarr\.json"):
+        Manifest.from_dict({**MANIFEST.to_dict(), "views": views})
 
 
 def test_newer_format_asks_for_a_newer_scatcache():
