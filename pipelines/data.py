@@ -111,7 +111,7 @@ def open_store(options: Options, wanted: Wanted) -> Store:
             grid=wanted.spec.grid,
             size=wanted.size if wanted.crop else None,
             limit=limit,
-            # views=wanted.views,
+            views=wanted.views,
             split=wanted.splits,
             device=options.device,
             on_event=tell_extraction(path),
@@ -125,12 +125,11 @@ def open_store(options: Options, wanted: Wanted) -> Store:
 def open_or_make(path: Path, splits: tuple[str, ...], extract: Callable[[], object]) -> Store:
     """The store at path; extract() makes or finishes it where these splits are not all there."""
     try:
-        caches = tuple(scatcache.open_cache(path, split) for split in splits)
+        return Store(path, tuple(scatcache.open_cache(path, split) for split in splits))
     except (scatcache.NotAStore, scatcache.StoreIncomplete):
         path.parent.mkdir(parents=True, exist_ok=True)
-        extract()
-        caches = tuple(scatcache.open_cache(path, split) for split in splits)
-    return Store(path, caches)
+    extract()
+    return Store(path, tuple(scatcache.open_cache(path, split) for split in splits))
 
 
 def name_store(wanted: Wanted, *, limit: int | None) -> str:

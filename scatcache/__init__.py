@@ -30,12 +30,14 @@ if TYPE_CHECKING:
     from scatcache.inspect.sources import sources
     from scatcache.inspect.verify import verify
     from scatcache.job.extraction import extract, resume
-    from scatcache.load.augment import RandomFlip, RandomQuarterTurn
+    from scatcache.load.augment import Compose, GridCrop, RandomFlip, RandomQuarterTurn
     from scatcache.load.cache import Cache, open_cache
     from scatcache.scattering.module import Scattering2D
 
 _MODULES = {
     "Cache": "scatcache.load.cache",
+    "Compose": "scatcache.load.augment",
+    "GridCrop": "scatcache.load.augment",
     "RandomFlip": "scatcache.load.augment",
     "RandomQuarterTurn": "scatcache.load.augment",
     "Scattering2D": "scatcache.scattering.module",
@@ -54,6 +56,8 @@ _MODULES = {
 __all__ = [
     "BackendUnavailable",
     "Cache",
+    "Compose",
+    "GridCrop",
     "NotAStore",
     "RandomFlip",
     "RandomQuarterTurn",

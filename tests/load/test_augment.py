@@ -2,7 +2,11 @@ import numpy as np
 import pytest
 
 import scatcache
-from scatcache import RandomFlip, RandomQuarterTurn, ScatteringSpec, symmetry
+from scatcache import Compose, GridCrop, RandomFlip, RandomQuarterTurn, ScatteringSpec, symmetry
+from scatcache.images.decode import decode
+from scatcache.images.sources import open_source
+from scatcache.load.augment import shift_cells
+from scatcache.scattering import open_transform
 from tests.store.stores import draw_images
 
 torch = pytest.importorskip("torch")
@@ -12,6 +16,16 @@ SPEC = ScatteringSpec(J=1, L=4, grid="centered")
 
 def samples(n, size=2):
     return torch.rand(n, SPEC.n_channels, size, size, generator=torch.Generator().manual_seed(7))
+
+
+def compute(images, spec):
+    """float32 (n, n_channels, h, w) of uint8 (n, H, W, 3)."""
+    transform = open_transform(spec, images.shape[1:3])
+    S = np.empty((len(images), *transform.output_shape), np.float32)
+    for start in range(0, len(images), transform.batch_images):
+        part = slice(start, start + transform.batch_images)
+        transform(images[part], S[part])
+    return S
 
 
 def generator(seed=0):
@@ -44,7 +58,10 @@ def test_names_are_drawn_per_sample_with_their_frequencies(augment, shares):
         assert abs(drawn.count(name) / n - share) < 5 * (share * (1 - share) / n) ** 0.5
 
 
-@pytest.mark.parametrize("augment", [RandomFlip(), RandomQuarterTurn()])
+AUGMENTATIONS = [RandomFlip(), RandomQuarterTurn(), GridCrop(), Compose([GridCrop(2), RandomFlip()])]
+
+
+@pytest.mark.parametrize("augment", AUGMENTATIONS)
 def test_the_generator_alone_decides(augment):
     S, kept = samples(64), samples(64)
     first, again = (augment(S, spec=SPEC, generator=generator(3)) for _ in range(2))
@@ -62,7 +79,7 @@ def test_flips_at_the_ends_of_p_are_all_or_none():
 
 
 def test_no_samples_stay_none():
-    for augment in (RandomFlip(), RandomQuarterTurn()):
+    for augment in AUGMENTATIONS:
         assert len(augment(samples(0), spec=SPEC, generator=generator())) == 0
 
 
@@ -76,7 +93,9 @@ def test_quarter_turns_are_refused_where_they_cannot_be_whatever_is_drawn():
 
 def test_they_are_values():
     assert RandomFlip(0.5) == RandomFlip() != RandomFlip(0.25) and RandomQuarterTurn() == RandomQuarterTurn()
-    assert {"RandomFlip", "RandomQuarterTurn"} <= set(dir(scatcache))
+    assert GridCrop() == GridCrop(1) != GridCrop(2)
+    assert Compose([GridCrop(), RandomFlip()]) == Compose(iter((GridCrop(), RandomFlip()))) != Compose([RandomFlip()])
+    assert {"Compose", "GridCrop", "RandomFlip", "RandomQuarterTurn"} <= set(dir(scatcache))
 
 
 @pytest.mark.parametrize("augment", [RandomFlip(), RandomQuarterTurn()])
@@ -123,6 +142,79 @@ def test_a_centered_store_turned_is_the_store_of_turned_images(tmp_path):
 @pytest.mark.gpu
 def test_a_generator_on_the_gpu_draws_there():
     S = samples(64).to("cuda")
-    for augment in (RandomFlip(), RandomQuarterTurn()):
+    for augment in AUGMENTATIONS:
         first, again = (augment(S, spec=SPEC, generator=torch.Generator("cuda").manual_seed(1)) for _ in range(2))
         assert first.is_cuda and torch.equal(first, again) and not torch.equal(first, S)
+
+
+def pad_one(S, padding, spec):
+    """(C, h + 2 padding, w + 2 padding) of one sample, cell by cell from its four mirror images."""
+    height, width = S.shape[-2:]
+    images = {name: symmetry.apply(S, name, spec) for name in ("identity", "vflip", "hflip", "rot180")}
+    padded = torch.empty(len(S), height + 2 * padding, width + 2 * padding, dtype=S.dtype)
+    for row in range(padded.shape[1]):
+        for column in range(padded.shape[2]):
+            y, x = row - padding, column - padding
+            name = {(0, 0): "identity", (1, 0): "vflip", (0, 1): "hflip", (1, 1): "rot180"}[
+                not 0 <= y < height, not 0 <= x < width
+            ]
+            # Beyond a border lies the image mirrored there, whose near edge is at the border.
+            padded[:, row, column] = images[name][:, y % height, x % width]
+    return padded
+
+
+@pytest.mark.parametrize("spec", [SPEC, ScatteringSpec(J=2, L=3)], ids=["even", "odd"])
+@pytest.mark.parametrize("padding", [0, 1, 2, 3])
+def test_crops_are_windows_of_the_mirrored_map_equally_often(spec, padding):
+    n, (height, width) = 100 * (2 * padding + 1) ** 2, (4, 5)
+    S = torch.rand(1, spec.n_channels, height, width, generator=generator(5))
+    padded = pad_one(S[0], padding, spec)
+    windows = [padded[:, y : y + height, x : x + width] for y in range(2 * padding + 1) for x in range(2 * padding + 1)]
+    cropped = GridCrop(padding)(S.expand(n, -1, -1, -1), spec=spec, generator=generator(6))
+    assert cropped.dtype == S.dtype
+    counts = torch.stack([(cropped == window).flatten(1).all(1).sum() for window in windows])
+    assert counts.sum() == n
+    # Five standard deviations.
+    assert padding == 0 or ((counts - 100).abs() < 50).all()
+
+
+@pytest.mark.parametrize("padding", [-1, 0.5, None])
+def test_padding_is_a_number_of_cells(padding):
+    with pytest.raises(ValueError, match=r"padding is .*: expected a number of cells"):
+        GridCrop(padding)
+
+
+def test_padding_beyond_the_map_is_refused():
+    with pytest.raises(ValueError, match="padding is 3: expected at most the 2x2 cells"):
+        GridCrop(3)(samples(1), spec=SPEC, generator=generator())
+
+
+def test_composed_augmentations_draw_one_after_the_other():
+    S, both = samples(40), generator(8)
+    expected = RandomFlip()(GridCrop()(S, spec=SPEC, generator=both), spec=SPEC, generator=both)
+    assert torch.equal(Compose([GridCrop(), RandomFlip()])(S, spec=SPEC, generator=generator(8)), expected)
+    assert torch.equal(Compose([])(S, spec=SPEC, generator=generator()), S)
+
+
+@pytest.mark.parametrize("grid", ["kymatio", "centered"])
+def test_mirrored_cells_are_nearer_to_the_reflected_image_than_others(grid):
+    """On photographs, over the cells beyond a border, against the transform of images padded by np.pad and cropped."""
+    pytest.importorskip("skimage")
+    spec = ScatteringSpec(J=2, grid=grid)
+    source = open_source("photos")
+    keys = [row.key for row in source.list_rows("all").rows][::8]
+    images = np.stack([np.asarray(decode(source.read("all", key), size=None)) for key in keys])[:, :64, :64]
+    padded = np.pad(images, ((0, 0), (4, 4), (4, 4), (0, 0)), mode="reflect")
+    S = torch.from_numpy(compute(np.ascontiguousarray(images), spec))
+    deviation = S.numpy().std((0, 2, 3))[:, None]
+    squares = []
+    for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+        top, left = 4 + 4 * dy, 4 + 4 * dx
+        expected = compute(np.ascontiguousarray(padded[:, top : top + 64, left : left + 64]), spec)
+        beyond = (..., -(dy > 0), slice(None)) if dy else (..., slice(None), -(dx > 0))
+        within = (..., 1 if dy < 0 else -2, slice(None)) if dy else (..., slice(None), 1 if dx < 0 else -2)
+        mirrored = shift_cells(S, torch.full((len(S),), dy), torch.full((len(S),), dx), spec)
+        found = (mirrored[beyond], S[beyond], S[within])
+        squares.append([(((one.numpy() - expected[beyond]) / deviation) ** 2).mean() for one in found])
+    mirrored, repeated, reflected = np.mean(squares, 0) ** 0.5
+    assert mirrored < repeated < reflected and mirrored < {"kymatio": 0.75, "centered": 0.6}[grid] * reflected
