@@ -82,7 +82,8 @@ def tabulate(content: dict[str, Any]) -> str:
     marks = [word for word in ("smoke", "permuted_labels", "validation") if content[word]]
     lines = [" ".join([content["recipe"], *(f"({mark.replace('_', ' ')})" for mark in marks)])]
     for run in content["runs"]:
-        facts = [f"{key} {show(value)}" for key, value in run.items() if key not in ("elapsed_s", "epochs")]
+        told = {key: value for key, value in run.items() if key != "elapsed_s" and not isinstance(value, (list, dict))}
+        facts = [f"{key} {show(value)}" for key, value in told.items()]
         lines.append(f"  {', '.join(facts)}, {run['elapsed_s']:.1f} s")
     for name, of in content["summary"].items():
         spread = "" if of["std"] is None else f" +- {of['std']:.2f}"
