@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import scatcache
-from scatcache.load.loader import find_channels, find_rank, read_ahead
+from scatcache.load.loader import find_channels, find_rank
+from scatcache.load.read_ahead import read_ahead
 from tests.store.stores import flip, make_partial
 
 torch = pytest.importorskip("torch")
