@@ -40,6 +40,7 @@ def report(
         "smoke": options.smoke,
         "permuted_labels": options.permute_labels,
         "validation": options.validate,
+        "limit": options.limit,
         "commit": find_commit(),
         "machine": describe_machine(options.device),
         "data": data,
@@ -79,8 +80,9 @@ def summarise(runs: Sequence[Run]) -> dict[str, dict[str, float | int | None]]:
 
 def tabulate(content: dict[str, Any]) -> str:
     """A line for each run and one for each figure's mean."""
-    marks = [word for word in ("smoke", "permuted_labels", "validation") if content[word]]
-    lines = [" ".join([content["recipe"], *(f"({mark.replace('_', ' ')})" for mark in marks)])]
+    marks = [word.replace("_", " ") for word in ("smoke", "permuted_labels", "validation") if content[word]]
+    marks += [f"limit {content['limit']}"] if content["limit"] else []
+    lines = [" ".join([content["recipe"], *(f"({mark})" for mark in marks)])]
     for run in content["runs"]:
         facts = [f"{key} {show(value)}" for key, value in run.items() if key not in ("elapsed_s", "epochs")]
         lines.append(f"  {', '.join(facts)}, {run['elapsed_s']:.1f} s")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import scatcache
-from pipelines.data import Store, Wanted, check_store, name_store, open_or_make, open_store, tell_extraction
+from pipelines.data import Store, Wanted, name_store, open_or_make, open_store, tell_extraction
 from pipelines.recipe import Options
 
 CLASS_IMAGES = 5000
@@ -64,7 +64,7 @@ def open_sample(
     wanted = Wanted(name, spec, size=32, splits=("all",), views=views)
     if options.smoke:
         return open_store(options, wanted)
-    path = options.stores / name_store(wanted, limit=None)
+    path = options.stores / name_store(wanted)
 
     def extract() -> None:
         sample = Sample(options.root, n_images, seed=seed)
@@ -82,6 +82,4 @@ def open_sample(
             on_event=tell_extraction(path),
         )
 
-    store = open_or_make(path, wanted.splits, extract)
-    check_store(store, wanted, limit=None)
-    return store
+    return open_or_make(path, wanted, extract, device=options.device)
