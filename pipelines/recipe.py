@@ -1,6 +1,7 @@
 """What every recipe is asked on its command line, and how a recipe becomes a command."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -106,7 +107,7 @@ def tell_command(context: click.Context, module: str) -> str:
         elif parameter.name == "seeds":
             words += [flag, ",".join(map(str, value))]
         else:
-            words += [flag, parameter.name.upper() if isinstance(value, Path) else str(value)]
+            words += [flag, parameter.name.upper() if os.sep in str(value) or isinstance(value, Path) else str(value)]
     return " ".join(words)
 
 
@@ -134,7 +135,7 @@ COMMON = {
     "seeds": click.option("--seed", "seeds", default="0", callback=parse_numbers, help="one run each: 0, 0-4 or 0,2"),
     "epochs": click.option("--epochs", type=click.IntRange(1), help="instead of the recipe's; drops move along"),
     "as_json": click.option("--json", "as_json", is_flag=True, help="print the report as one JSON object"),
-    "smoke": click.option("--smoke", is_flag=True, help="64 photographs, no data needed: does the recipe run?"),
+    "smoke": click.option("--smoke", is_flag=True, help="64 photographs and narrow networks: does it run?"),
     "permute_labels": click.option(
         "--permute-labels", is_flag=True, help="control: training labels at random; accuracy must fall to chance"
     ),

@@ -33,6 +33,7 @@ def report(
 
     data: Store.describe() of each store that was used. summary holds, of each figure that all runs have, the mean and
     the standard deviation (n - 1) over the runs, the latter None for a single one. No folder of this machine enters.
+    The checkpoints of the runs go.
     """
     content = {
         "recipe": name,
@@ -51,6 +52,9 @@ def report(
     options.results.mkdir(parents=True, exist_ok=True)
     path = options.results / f"{name}{options.suffix}.json"
     write_whole(path, json.dumps(content, indent=1) + "\n")
+    for run in runs:
+        if run.checkpoint is not None:
+            run.checkpoint.unlink(missing_ok=True)
     if any(run.epochs for run in runs):
         draw_curves(runs, path.with_suffix(".png"), title=f"{name}{options.suffix}")
     click.echo(json.dumps(content) if options.as_json else tabulate(content))

@@ -18,13 +18,16 @@ def draw_sample(labels: np.ndarray, n_images: int, *, seed: int) -> np.ndarray:
 
     labels: int64 (50000,), in file order. As in the authors' code, the first n_images / 10 numbers of one permutation,
     numpy.random.RandomState(seed).permutation(5000), index the images of every class in file order; sorted here.
-    Raises ValueError where n_images is no multiple of the number of classes, or a class has not 5000 images.
+    Raises ValueError where n_images is no multiple of the number of classes, SourceError where a class has not 5000
+    images.
     """
     classes, counts = np.unique(labels, return_counts=True)
     if n_images % len(classes) or not 0 < n_images <= len(classes) * CLASS_IMAGES:
         raise ValueError(f"n_images is {n_images}: expected a multiple of {len(classes)}, as many for each class")
     if (counts != CLASS_IMAGES).any():
-        raise ValueError(f"the classes have {counts.tolist()} images: expected {CLASS_IMAGES} each, the whole split")
+        raise scatcache.SourceError(
+            f"the classes have {counts.tolist()} images: expected {CLASS_IMAGES} each, the whole split"
+        )
     chosen = np.random.RandomState(seed).permutation(CLASS_IMAGES)[: n_images // len(classes)]
     return np.sort(np.concatenate([np.flatnonzero(labels == label)[chosen] for label in classes]))
 

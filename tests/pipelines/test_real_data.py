@@ -1,5 +1,6 @@
 """Recipes on the datasets they are for, or on samples of them: a few images each, for the mechanics alone."""
 
+import json
 import subprocess
 import sys
 import tarfile
@@ -77,6 +78,7 @@ def test_imagenet_from_a_folder(run, needs_data, tmp_path):
     # 10 classes in place of 1000: 990 rows of 512 weights and a bias fewer.
     assert ended.report["hyperparameters"]["n_parameters"] == 12_768_744 - 990 * 513
     assert set(ended.report["summary"]) == {"test_accuracy", "test_top5_accuracy"}
+    assert "--source SOURCE" in ended.report["command"] and str(tmp_path) not in json.dumps(ended.report)
 
 
 def test_caltech101_from_a_folder(run, needs_data, tmp_path):

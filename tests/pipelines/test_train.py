@@ -53,14 +53,22 @@ def test_interrupted_run_ends_in_the_same_weights(photos, options, steps):
     assert (options.results / "head.checkpoint").exists()
     resumed, resumed_records = train_head(photos, options)
     assert resumed_records == records
-    assert not (options.results / "head.checkpoint").exists()
     for key, value in straight.state_dict().items():
         assert torch.equal(resumed.state_dict()[key], value), key
 
 
-def test_run_that_was_not_interrupted_leaves_no_checkpoint(photos, options):
+def test_short_run_leaves_no_checkpoint(photos, options):
     train_head(photos, options)
     assert not options.results.exists()
+
+
+def test_finished_run_is_not_trained_again_until_it_is_reported(photos, options):
+    """As when a later seed is interrupted."""
+    options = replace(options, checkpoint_minutes=0)
+    trained, records = train_head(photos, options)
+    again, records_again = train_head(photos, options, after=0)
+    assert records_again == records
+    assert all(torch.equal(again.state_dict()[key], value) for key, value in trained.state_dict().items())
 
 
 def test_checkpoint_of_another_run_is_refused(photos, options):
@@ -89,6 +97,7 @@ def test_killed_recipe_ends_in_the_same_weights(stores, run, tmp_path):
     kill_group(process)
     assert not list(killed.glob("*.json"))
     resumed = run("cifar10_wrn", *arguments, results="killed")
+    assert not list(killed.glob("*.checkpoint"))
     assert "goes on from its checkpoint" in resumed.err
     expected, found = (torch.load(*ended.folder.glob("*.pt"), weights_only=True) for ended in (straight, resumed))
     assert all(torch.equal(found[key], value) for key, value in expected.items())
