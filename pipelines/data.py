@@ -11,11 +11,10 @@ import numpy as np
 
 import scatcache
 from pipelines.memory import keep_in_memory
-from pipelines.recipe import SMOKE_IMAGES, Options, say
+from pipelines.recipe import SECONDS_BETWEEN_LINES, SMOKE_IMAGES, Options, say
 
 # Of the training rows, with --validate; of the photographs, the test part of --smoke.
 HELD_OUT, SMOKE_TEST = 0.1, 0.25
-SECONDS_BETWEEN_LINES = 10
 
 
 @dataclass(frozen=True)
@@ -169,19 +168,19 @@ def check_cache(cache: scatcache.Cache, wanted: Wanted, *, name: str) -> None:
 
 def tell_extraction(path: Path) -> Callable[[Any], None]:
     """An on_event for extract that says on stderr how far it is, every ten seconds."""
-    n_images, n_shards, next_s = 0, 0, time.monotonic()
+    n_done, said_s = 0, time.monotonic()
 
     def tell(event: Any) -> None:
-        nonlocal n_images, n_shards, next_s
+        nonlocal n_done, said_s
         match type(event).__name__:
             case "JobPlanned":
-                n_images, n_shards = event.n_images_done, event.n_shards
-                say(f"extracting {path.name}: {event.n_images} images, {n_shards} shards, {event.backend}")
+                n_done = event.n_images_done
+                say(f"extracting {path.name}: {event.n_images} rows, {n_done} done, backend {event.backend}")
             case "ShardFinished":
-                n_images += event.receipt.n_ok
-                if time.monotonic() >= next_s:
-                    next_s = time.monotonic() + SECONDS_BETWEEN_LINES
-                    say(f"extracting {path.name}: {n_images} images done")
+                n_done += event.receipt.n_rows
+                if time.monotonic() - said_s >= SECONDS_BETWEEN_LINES:
+                    said_s = time.monotonic()
+                    say(f"extracting {path.name}: {n_done} rows done")
 
     return tell
 

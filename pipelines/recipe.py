@@ -14,6 +14,8 @@ import torch
 import scatcache
 
 SMOKE_IMAGES = 64
+# On stderr, where there is nothing else to say.
+SECONDS_BETWEEN_LINES = 10
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import scatcache
 from pipelines.checkpoint import Checkpoint
 from pipelines.data import Data, Part
 from pipelines.metrics import Measure, accuracy
-from pipelines.recipe import Options, say
+from pipelines.recipe import SECONDS_BETWEEN_LINES, Options, say
 from pipelines.training import Training
 
 TEST_BATCH = 500
@@ -105,6 +105,7 @@ class Loop:
         self.records: list[dict[str, Any]] = []
         self.tally = torch.zeros(3, dtype=torch.float64, device=self.device)
         self._earlier_s, self._started_s = 0.0, time.monotonic()
+        self._said_s = self._started_s
         identity = {"name": name, "seed": seed, "training": asdict(training), "rows": data.train.digest}
         identity |= {"tested": data.test.digest, "model": str(model), "augment": repr(augment)}
         self.checkpoint = Checkpoint(options.results / f"{name}.checkpoint", identity, options.checkpoint_minutes * 60)
@@ -139,8 +140,10 @@ class Loop:
 
     def finish_epoch(self, record: dict[str, Any]) -> None:
         self.records.append(record)
-        figures = ", ".join(f"{key} {value:.4g}" for key, value in record.items() if key != "epoch")
-        say(f"{self.name}: epoch {self.epoch} of {self.training.epochs}: {figures}")
+        if self.training.is_evaluated(record["epoch"]) or time.monotonic() - self._said_s >= SECONDS_BETWEEN_LINES:
+            self._said_s = time.monotonic()
+            figures = ", ".join(f"{key} {value:.4g}" for key, value in record.items() if key != "epoch")
+            say(f"{self.name}: epoch {self.epoch} of {self.training.epochs}: {figures}")
         if self.epoch < self.training.epochs:
             self.checkpoint.write_when_due(self._state)
 
