@@ -15,6 +15,9 @@ from scatcache.load.sampler import count_batches, count_rows, deal_rows, draw_ro
 if TYPE_CHECKING:
     from scatcache.load.cache import Cache
 
+# Torch's grain: it converts so many values in the calling thread, and more of them in threads of its own, which on cores
+# that reading or training keeps busy wait for each other for longer than the conversion takes.
+SERIAL_VALUES = 32768
 STATE_FIELDS = ("seed", "shuffle", "batch_size", "drop_last", "rank", "world_size", "views", "rows")
 
 
@@ -153,12 +156,18 @@ class CacheLoader:
         coefficients = self.cache.coefficients(rows)
         if self._channels is not None:
             coefficients = np.ascontiguousarray(coefficients[:, self._channels])
-        return self._pin(torch.from_numpy(coefficients)), self._pin(torch.from_numpy(self._labels[rows]))
+        return self._prepare(torch.from_numpy(coefficients), rows)
 
     def _take(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         assert self.cache.preloaded is not None
-        S = self.cache.preloaded.take(rows, self._channels)
-        return self._pin(S), self._pin(torch.from_numpy(self._labels[rows]))
+        return self._prepare(self.cache.preloaded.take(rows, self._channels), rows)
+
+    def _prepare(self, S: torch.Tensor, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """What is left to do on the CPU: to convert what stays there, to pin what leaves it."""
+        y = torch.from_numpy(self._labels[rows])
+        if S.device.type == self.device.type == "cpu":
+            S = convert(S, self.dtype)
+        return self._pin(S), self._pin(y)
 
     def _pin(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor.pin_memory() if self.device.type == "cuda" and tensor.device.type == "cpu" else tensor
@@ -173,6 +182,17 @@ class CacheLoader:
             generator.manual_seed(seed_step(self.seed, epoch, self.rank, step))
             S = self.augment(S, spec=self.cache.spec, generator=generator)
         return S, y
+
+
+def convert(S: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """S.to(dtype) of a contiguous tensor on the CPU, in the calling thread alone."""
+    if S.dtype == dtype:
+        return S
+    converted = torch.empty(S.shape, dtype=dtype)
+    parts = (tensor.view(-1).split(SERIAL_VALUES) for tensor in (converted, S))
+    for target, part in zip(*parts, strict=True):
+        target.copy_(part)
+    return converted
 
 
 def find_device(device: str | torch.device) -> torch.device:

@@ -48,8 +48,11 @@ class Preloaded:
 
     def take(self, rows: npt.NDArray[np.int64], channels: npt.NDArray[np.int64] | None) -> torch.Tensor:
         """(B, n_channels, h, w) of source rows, in the stored dtype, on the device; channels as find_channels gives."""
-        device = self.coefficients.device
-        S = self.coefficients.index_select(0, torch.from_numpy(self.place[rows]).to(device))
+        place, device = self.place[rows], self.coefficients.device
+        if device.type == "cpu":
+            kept = self.coefficients.numpy().take(place, 0)
+            return torch.from_numpy(kept if channels is None else kept.take(channels, 1))
+        S = self.coefficients.index_select(0, torch.from_numpy(place).to(device))
         return S if channels is None else S.index_select(1, torch.from_numpy(channels).to(device))
 
 
