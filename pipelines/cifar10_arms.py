@@ -74,7 +74,7 @@ def main(options: Options, n: str, k: int, views: int, names: Sequence[str]) -> 
     k, views = (1, SMOKE_VIEWS) if options.smoke else (k, views)
     runs, stores = [], {}
     for seed in options.seeds:
-        results, records, elapsed_s = {}, {}, 0.0
+        by_arm: dict[str, Run] = {}
         for name in names:
             arm = ARMS[name]
             data, used = open_arm(options, arm, int(n), views=views, seed=seed)
@@ -82,14 +82,20 @@ def main(options: Options, n: str, k: int, views: int, names: Sequence[str]) -> 
             seed_everything(seed)
             model = heads.cifar_wrn(arm.spec.n_channels, len(data.test.cache.classes), k=k)
             file = f"{NAME}-{n}-{name}{options.suffix}-seed{seed}"
-            run = train(model, data, training, seed=seed, options=options, name=file, augment=arm.augment)
-            results |= {f"{name}_{figure}": value for figure, value in run.results.items()}
-            records[name] = run.epochs
-            elapsed_s += run.elapsed_s
-        runs.append(Run(seed, results, elapsed_s, facts={"arms": records}))
+            by_arm[name] = train(model, data, training, seed=seed, options=options, name=file, augment=arm.augment)
+        runs.append(join_runs(by_arm, seed=seed))
     hyperparameters = {**asdict(training), "n": int(n), "k": k, "views": views, "padding": PADDING}
     report(f"{NAME}-{n}", runs, options=options, data=list(stores.values()), hyperparameters=hyperparameters)
     draw_arms(runs, options.results / f"{NAME}-{n}{options.suffix}.png")
+
+
+def join_runs(by_arm: dict[str, Run], *, seed: int) -> Run:
+    """The runs of one seed as one, each figure and the epochs by arm."""
+    results = {f"{arm}_{figure}": value for arm, run in by_arm.items() for figure, value in run.results.items()}
+    elapsed_s = sum(run.elapsed_s for run in by_arm.values())
+    facts = {"arms": {arm: run.epochs for arm, run in by_arm.items()}}
+    checkpoints = tuple(path for run in by_arm.values() for path in run.checkpoints)
+    return Run(seed, results, elapsed_s, facts=facts, checkpoints=checkpoints)
 
 
 def open_arm(options: Options, arm: Arm, n_images: int, *, views: int, seed: int) -> tuple[Data, tuple[Store, Store]]:
