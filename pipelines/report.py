@@ -78,11 +78,12 @@ def summarise(runs: Sequence[Run]) -> dict[str, dict[str, float | int | None]]:
 
 
 def tabulate(content: dict[str, Any]) -> str:
-    """A line for each run and one for each figure's mean."""
+    """A line for each run and one for each figure's mean; curves and tables are in the JSON alone."""
     marks = [word for word in ("smoke", "permuted_labels", "validation") if content[word]]
     lines = [" ".join([content["recipe"], *(f"({mark.replace('_', ' ')})" for mark in marks)])]
     for run in content["runs"]:
-        facts = [f"{key} {show(value)}" for key, value in run.items() if key not in ("elapsed_s", "epochs")]
+        told = {key: value for key, value in run.items() if key != "elapsed_s" and not isinstance(value, list | dict)}
+        facts = [f"{key} {show(value)}" for key, value in told.items()]
         lines.append(f"  {', '.join(facts)}, {run['elapsed_s']:.1f} s")
     for name, of in content["summary"].items():
         spread = "" if of["std"] is None else f" +- {of['std']:.2f}"
@@ -91,7 +92,9 @@ def tabulate(content: dict[str, Any]) -> str:
 
 
 def show(value: Any) -> str:
-    return f"{value:.2f}" if isinstance(value, float) and math.isfinite(value) else str(value)
+    if not isinstance(value, float) or not math.isfinite(value):
+        return str(value)
+    return f"{value:.1e}" if 0 < abs(value) < 0.005 else f"{value:.2f}"
 
 
 @functools.cache
