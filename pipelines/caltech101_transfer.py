@@ -32,9 +32,9 @@ SMOKE_TRAIN = 2
 def main(options: Options, encoder: Path | None, train_images: int, source: str) -> None:
     """Train a linear classifier on features of Caltech-101, 30 images of each class, and test on the others.
 
-    The features are what the encoder's last hidden layer gives, or without an encoder the coefficients with J=4. The
-    figure is class_accuracy, the mean over the classes; BACKGROUND_Google is no class. The poster's own figure was not
-    found, nor from which layer its features were taken.
+    The features are what the encoder's last hidden layer gives, or without one the square roots of coefficients, J=4.
+    The figure is class_accuracy, the mean over the classes; BACKGROUND_Google is no class. The poster's own figure was
+    not found, nor from which layer its features were taken.
     """
     spec = ScatteringSpec(J=4, grid="centered")
     is_folder = Path(source).is_dir()
@@ -77,12 +77,12 @@ def draw_split(options: Options, cache: scatcache.Cache, n_train: int, *, seed: 
 
 
 def build(data: Data, encoder: Path | None) -> nn.Module:
-    """The linear classifier on the encoder's features, or on the standardised coefficients.
+    """The linear classifier on the encoder's features, or on the coefficients.
 
     Raises ScatcacheError where the encoder is made for other coefficients.
     """
     if encoder is None:
-        return heads.linear(data.train.cache, data.n_classes)
+        return heads.linear(data.train.cache.row_shape, data.n_classes)
     sle = heads.load_sle(encoder)
     channels, height, width = data.train.cache.row_shape
     if (sle.n_channels, sle.n_positions) != (channels, height * width):

@@ -34,20 +34,19 @@ class Checkpoint:
 
     def write_when_due(self, make_state: Callable[[], dict[str, Any]]) -> None:
         """Replaces the file if interval_s have passed since it was written, or the run began."""
-        if time.monotonic() - self._written_s < self.interval_s:
-            return
+        if time.monotonic() - self._written_s >= self.interval_s:
+            self.write(make_state())
+
+    def write(self, state: dict[str, Any]) -> None:
+        """Replaces the file by a whole new one."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
             with temporary.open("wb") as stream:
-                torch.save({"identity": self.identity, "state": make_state()}, stream)
+                torch.save({"identity": self.identity, "state": state}, stream)
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(self.path)
         finally:
             temporary.unlink(missing_ok=True)
         self._written_s = time.monotonic()
-
-    def remove(self) -> None:
-        """The run has ended."""
-        self.path.unlink(missing_ok=True)

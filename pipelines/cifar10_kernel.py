@@ -45,18 +45,18 @@ def main(options: Options, width: float, ridge: float) -> None:
     split = "train" if options.validate else "test"
     tested = open_store(options, Wanted("cifar10", spec, size=32, splits=(split,)))
     settings = list(product(WIDTHS, RIDGES)) if options.validate else [(width, ridge)]
-    runs, stores = [], [tested]
+    runs, stores = [], [tested.describe()]
     for seed in options.seeds:
         results, started_s = {}, time.monotonic()
         for n_labels, views in ({64: SMOKE_VIEWS} if options.smoke else VIEWS).items():
             sample = open_sample(options, n_labels, seed=seed, spec=spec, views=views)
             data = divide_sample(options, sample.caches[0], tested.caches[0], n_labels, seed=seed)
             results |= classify(data, settings, n_labels, device=options.device)
-            stores.append(sample)
+            stores.append(sample.describe())
             say(f"seed {seed}, {n_labels} labels: {results}")
         runs.append(Run(seed, results, time.monotonic() - started_s))
     hyperparameters = {"widths_and_ridges": settings, "views": VIEWS, "features": "square root, standardised"}
-    report(NAME, runs, options=options, data=[s.describe() for s in stores], hyperparameters=hyperparameters)
+    report(NAME, runs, options=options, data=stores, hyperparameters=hyperparameters)
 
 
 def divide_sample(options: Options, sample: Cache, tested: Cache, n_labels: int, *, seed: int) -> Data:

@@ -40,7 +40,7 @@ def main(options: Options, n: str, k: int, mul: int | None, views: int | None) -
     k = 1 if options.smoke else k
     wanted_views = views or (SMOKE_VIEWS if options.smoke else "all")
     test = open_store(options, Wanted("cifar10", spec, size=32, splits=("test",)))
-    runs, stores = [], [test]
+    runs, stores = [], [test.describe()]
     for seed in options.seeds:
         sample = open_sample(options, n_images, seed=seed, spec=spec, views=wanted_views)
         seed_everything(seed)
@@ -48,9 +48,9 @@ def main(options: Options, n: str, k: int, mul: int | None, views: int | None) -
         model = heads.cifar_wrn(spec.n_channels, data.n_classes, k=k)
         name = f"{NAME}-{n}{options.suffix}-seed{seed}"
         runs.append(train(model, data, training, seed=seed, options=options, name=name))
-        stores.append(sample)
+        stores.append(sample.describe())
     hyperparameters = {**asdict(training), "n": n_images, "k": k, "mul": mul, "views": wanted_views}
-    report(f"{NAME}-{n}", runs, options=options, data=[s.describe() for s in stores], hyperparameters=hyperparameters)
+    report(f"{NAME}-{n}", runs, options=options, data=stores, hyperparameters=hyperparameters)
 
 
 if __name__ == "__main__":

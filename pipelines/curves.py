@@ -21,7 +21,7 @@ def draw_curves(runs: "Sequence[Run]", path: Path, *, title: str) -> None:
     figure.suptitle(title)
     for index, run in enumerate(runs):
         colour = COLOURS[index % len(COLOURS)]
-        left.plot(*read_curve(run, "loss"), color=colour, label=f"seed {run.seed}")
+        left.plot(*read_curve(run, "loss"), color=colour, label=name_run(run))
         right.plot(*read_curve(run, "train_accuracy"), color=colour, linestyle="--", alpha=0.6)
         for name in run.results:
             if name in ("test_accuracy", "held_out_accuracy"):
@@ -34,6 +34,11 @@ def draw_curves(runs: "Sequence[Run]", path: Path, *, title: str) -> None:
     if len(runs) <= len(COLOURS):
         left.legend()
     figure.savefig(path, dpi=110)
+
+
+def name_run(run: "Run") -> str:
+    """seed 0, fold 3: what tells a run from the others."""
+    return ", ".join(f"{key} {value}" for key, value in {"seed": run.seed, **(run.facts or {})}.items())
 
 
 def read_curve(run: "Run", name: str) -> tuple[list[int], list[float]]:

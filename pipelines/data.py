@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 import scatcache
-from pipelines.recipe import SMOKE_IMAGES, Options, say
+from pipelines.memory import keep_in_memory
+from pipelines.recipe import SECONDS_BETWEEN_LINES, SMOKE_IMAGES, Options, say
 
 # Of the training rows, with --validate; of the photographs, the test part of --smoke.
 HELD_OUT, SMOKE_TEST = 0.1, 0.25
-SECONDS_BETWEEN_LINES = 10
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Wanted:
     """A store that a recipe needs.
 
     source: a name or a folder; size: pixels a side, checked against the store, and given to the extraction where crop;
-    splits: in the order in which the recipe opens them; views: of each image, as extract takes them.
+    splits: in the order in which the recipe opens them; views: of each image, as extract takes them; limit: images of
+    each split, None for all.
     """
 
     source: str
@@ -31,6 +32,7 @@ class Wanted:
     splits: tuple[str, ...] = ("train", "test")
     crop: bool = False
     views: int | str | None = None
+    limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,10 @@ def open_store(options: Options, wanted: Wanted) -> Store:
     made with other settings, and what scatcache.extract and open_cache raise.
     """
     if options.smoke:
-        wanted = replace(wanted, source="photos", splits=("all",), crop=True)
-    limit = SMOKE_IMAGES if options.smoke else options.limit
-    path = options.stores / name_store(wanted, limit=limit)
+        wanted = replace(wanted, source="photos", splits=("all",), crop=True, limit=SMOKE_IMAGES)
+    else:
+        wanted = replace(wanted, limit=options.limit)
+    path = options.stores / name_store(wanted)
 
     def extract() -> None:
         scatcache.extract(
@@ -110,70 +113,74 @@ def open_store(options: Options, wanted: Wanted) -> Store:
             max_order=wanted.spec.max_order,
             grid=wanted.spec.grid,
             size=wanted.size if wanted.crop else None,
-            limit=limit,
+            limit=wanted.limit,
             views=wanted.views,
             split=wanted.splits,
             device=options.device,
             on_event=tell_extraction(path),
         )
 
-    store = open_or_make(path, wanted.splits, extract)
-    check_store(store, wanted, limit=limit)
-    return store
+    return open_or_make(path, wanted, extract, device=options.device)
 
 
-def open_or_make(path: Path, splits: tuple[str, ...], extract: Callable[[], object]) -> Store:
-    """The store at path; extract() makes or finishes it where these splits are not all there."""
+def open_or_make(path: Path, wanted: Wanted, extract: Callable[[], object], *, device: str) -> Store:
+    """The store at path, its splits in the device's memory where they fit; extract() is called where they are missing.
+
+    Raises SettingsDiffer for a store made with other settings than wanted.
+    """
     try:
-        return Store(path, tuple(scatcache.open_cache(path, split) for split in splits))
+        caches = [scatcache.open_cache(path, split) for split in wanted.splits]
     except (scatcache.NotAStore, scatcache.StoreIncomplete):
+        caches = []
+    if not caches:
         path.parent.mkdir(parents=True, exist_ok=True)
-    extract()
-    return Store(path, tuple(scatcache.open_cache(path, split) for split in splits))
+        extract()
+        caches = [scatcache.open_cache(path, split) for split in wanted.splits]
+    for cache in caches:
+        check_cache(cache, wanted, name=path.name)
+    return Store(path, tuple(keep_in_memory(cache, device) for cache in caches))
 
 
-def name_store(wanted: Wanted, *, limit: int | None) -> str:
+def name_store(wanted: Wanted) -> str:
     """cifar10-J2.zarr, and whatever else tells it from other stores: cifar10-J2-centered-limit64.zarr."""
     grid = "" if wanted.spec.grid == "kymatio" else f"-{wanted.spec.grid}"
     size = f"-{wanted.size}px" if wanted.crop else ""
     views = "" if wanted.views is None else f"-views{wanted.views}"
-    count = "" if limit is None else f"-limit{limit}"
-    return f"{Path(wanted.source).resolve().name}-J{wanted.spec.J}{grid}{size}{views}{count}.zarr"
+    limit = "" if wanted.limit is None else f"-limit{wanted.limit}"
+    return f"{Path(wanted.source).resolve().name}-J{wanted.spec.J}{grid}{size}{views}{limit}.zarr"
 
 
-def check_store(store: Store, wanted: Wanted, *, limit: int | None) -> None:
-    """Raises SettingsDiffer where the store was made with another transform, image size or limit than wanted."""
-    expected = {
-        "spec": wanted.spec,
-        "row_shape": wanted.spec.output_shape(wanted.size, wanted.size),
-        "limit": limit,
-    }
-    for cache in store.caches:
-        found = {"spec": cache.spec, "row_shape": cache.row_shape, "limit": cache.manifest.limit}
-        for field, value in expected.items():
-            if found[field] != value:
-                raise scatcache.SettingsDiffer(
-                    f"{store.path.name}, split {cache.split}, has {field} {found[field]}, this recipe needs {value}: "
-                    f"give another --stores, or move the store away",
-                    (field,),
-                )
+def check_cache(cache: scatcache.Cache, wanted: Wanted, *, name: str) -> None:
+    """Raises SettingsDiffer where the store of that name was made with other settings than wanted."""
+    row_shape = wanted.spec.output_shape(wanted.size, wanted.size)
+    expected = {"spec": wanted.spec, "row_shape": row_shape, "limit": wanted.limit}
+    found = {"spec": cache.spec, "row_shape": cache.row_shape, "limit": cache.manifest.limit}
+    if wanted.views != "all":
+        expected["views"], found["views"] = wanted.views or 1, cache.n_views
+    for field, value in expected.items():
+        if found[field] != value:
+            raise scatcache.SettingsDiffer(
+                f"{name}, split {cache.split}, has {field} {found[field]}, this recipe needs {value}: give another "
+                f"--stores, or move the store away",
+                (field,),
+            )
 
 
 def tell_extraction(path: Path) -> Callable[[Any], None]:
     """An on_event for extract that says on stderr how far it is, every ten seconds."""
-    n_images, n_shards, next_s = 0, 0, time.monotonic()
+    n_done, said_s = 0, time.monotonic()
 
     def tell(event: Any) -> None:
-        nonlocal n_images, n_shards, next_s
+        nonlocal n_done, said_s
         match type(event).__name__:
             case "JobPlanned":
-                n_images, n_shards = event.n_images_done, event.n_shards
-                say(f"extracting {path.name}: {event.n_images} images, {n_shards} shards, {event.backend}")
+                n_done = event.n_images_done
+                say(f"extracting {path.name}: {event.n_images} rows, {n_done} done, backend {event.backend}")
             case "ShardFinished":
-                n_images += event.receipt.n_ok
-                if time.monotonic() >= next_s:
-                    next_s = time.monotonic() + SECONDS_BETWEEN_LINES
-                    say(f"extracting {path.name}: {n_images} images done")
+                n_done += event.receipt.n_rows
+                if time.monotonic() - said_s >= SECONDS_BETWEEN_LINES:
+                    said_s = time.monotonic()
+                    say(f"extracting {path.name}: {n_done} rows done")
 
     return tell
 

@@ -12,25 +12,23 @@ from torch import nn
 import scatcache
 
 
-class Standardise(nn.Module):
-    """(S - mean) / std of each channel; the statistics of a cache's whole split, whichever of its rows are used."""
-
-    def __init__(self, cache: scatcache.Cache):
-        super().__init__()
-        mean, std = (torch.tensor(x, dtype=torch.float32) for x in (cache.channel_mean, cache.channel_std))
-        self.register_buffer("mean", mean[:, None, None])
-        self.register_buffer("std", std.clamp(min=1e-12)[:, None, None])
+class SquareRoot(nn.Module):
+    """sqrt(S), that of rounding's small negative numbers being 0: coefficients spread over several powers of ten."""
 
     def forward(self, S: torch.Tensor) -> torch.Tensor:
-        return (S - self.mean) / self.std
+        return S.clamp(min=0).sqrt()
 
 
-def linear(cache: scatcache.Cache, n_classes: int) -> nn.Sequential:
-    """A linear classifier on all standardised coefficients, its weights zero at first."""
-    channels, height, width = cache.row_shape
+def linear(row_shape: tuple[int, int, int], n_classes: int) -> nn.Sequential:
+    """A linear classifier on the square roots of all coefficients of row_shape (n_channels, h, w), its weights 0 first.
+
+    Channels are standardised by the mean and the deviation of all batches seen in training.
+    """
+    channels, height, width = row_shape
     classifier = nn.Linear(channels * height * width, n_classes)
     nn.init.zeros_(classifier.weight)
-    return nn.Sequential(Standardise(cache), nn.Flatten(), classifier)
+    normalise = nn.BatchNorm2d(channels, affine=False, momentum=None)
+    return nn.Sequential(SquareRoot(), normalise, nn.Flatten(), classifier)
 
 
 def fully_connected(

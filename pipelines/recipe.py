@@ -1,6 +1,7 @@
 """What every recipe is asked on its command line, and how a recipe becomes a command."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ import torch
 import scatcache
 
 SMOKE_IMAGES = 64
+# On stderr, where there is nothing else to say.
+SECONDS_BETWEEN_LINES = 10
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def tell_command(context: click.Context, module: str) -> str:
         elif parameter.name == "seeds":
             words += [flag, ",".join(map(str, value))]
         else:
-            words += [flag, parameter.name.upper() if isinstance(value, Path) else str(value)]
+            words += [flag, parameter.name.upper() if os.sep in str(value) or isinstance(value, Path) else str(value)]
     return " ".join(words)
 
 
@@ -134,7 +137,7 @@ COMMON = {
     "seeds": click.option("--seed", "seeds", default="0", callback=parse_numbers, help="one run each: 0, 0-4 or 0,2"),
     "epochs": click.option("--epochs", type=click.IntRange(1), help="instead of the recipe's; drops move along"),
     "as_json": click.option("--json", "as_json", is_flag=True, help="print the report as one JSON object"),
-    "smoke": click.option("--smoke", is_flag=True, help="64 photographs, no data needed: does the recipe run?"),
+    "smoke": click.option("--smoke", is_flag=True, help="64 photographs and narrow networks: does it run?"),
     "permute_labels": click.option(
         "--permute-labels", is_flag=True, help="control: training labels at random; accuracy must fall to chance"
     ),

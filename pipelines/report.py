@@ -33,6 +33,7 @@ def report(
 
     data: Store.describe() of each store that was used. summary holds, of each figure that all runs have, the mean and
     the standard deviation (n - 1) over the runs, the latter None for a single one. No folder of this machine enters.
+    The checkpoints of the runs go.
     """
     content = {
         "recipe": name,
@@ -40,6 +41,7 @@ def report(
         "smoke": options.smoke,
         "permuted_labels": options.permute_labels,
         "validation": options.validate,
+        "limit": options.limit,
         "commit": find_commit(),
         "machine": describe_machine(options.device),
         "data": data,
@@ -50,6 +52,9 @@ def report(
     options.results.mkdir(parents=True, exist_ok=True)
     path = options.results / f"{name}{options.suffix}.json"
     write_whole(path, json.dumps(content, indent=1) + "\n")
+    for run in runs:
+        if run.checkpoint is not None:
+            run.checkpoint.unlink(missing_ok=True)
     if any(run.epochs for run in runs):
         draw_curves(runs, path.with_suffix(".png"), title=f"{name}{options.suffix}")
     click.echo(json.dumps(content) if options.as_json else tabulate(content))
@@ -79,8 +84,9 @@ def summarise(runs: Sequence[Run]) -> dict[str, dict[str, float | int | None]]:
 
 def tabulate(content: dict[str, Any]) -> str:
     """A line for each run and one for each figure's mean; curves and tables are in the JSON alone."""
-    marks = [word for word in ("smoke", "permuted_labels", "validation") if content[word]]
-    lines = [" ".join([content["recipe"], *(f"({mark.replace('_', ' ')})" for mark in marks)])]
+    marks = [word.replace("_", " ") for word in ("smoke", "permuted_labels", "validation") if content[word]]
+    marks += [f"limit {content['limit']}"] if content["limit"] else []
+    lines = [" ".join([content["recipe"], *(f"({mark})" for mark in marks)])]
     for run in content["runs"]:
         told = {key: value for key, value in run.items() if key != "elapsed_s" and not isinstance(value, list | dict)}
         facts = [f"{key} {show(value)}" for key, value in told.items()]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import scatcache
-from pipelines.data import Store, Wanted, check_store, name_store, open_or_make, open_store, tell_extraction
+from pipelines.data import Store, Wanted, name_store, open_or_make, open_store, tell_extraction
 from pipelines.recipe import Options
 
 CLASS_IMAGES = 5000
@@ -18,13 +18,16 @@ def draw_sample(labels: np.ndarray, n_images: int, *, seed: int) -> np.ndarray:
 
     labels: int64 (50000,), in file order. As in the authors' code, the first n_images / 10 numbers of one permutation,
     numpy.random.RandomState(seed).permutation(5000), index the images of every class in file order; sorted here.
-    Raises ValueError where n_images is no multiple of the number of classes, or a class has not 5000 images.
+    Raises ValueError where n_images is no multiple of the number of classes, SourceError where a class has not 5000
+    images.
     """
     classes, counts = np.unique(labels, return_counts=True)
     if n_images % len(classes) or not 0 < n_images <= len(classes) * CLASS_IMAGES:
         raise ValueError(f"n_images is {n_images}: expected a multiple of {len(classes)}, as many for each class")
     if (counts != CLASS_IMAGES).any():
-        raise ValueError(f"the classes have {counts.tolist()} images: expected {CLASS_IMAGES} each, the whole split")
+        raise scatcache.SourceError(
+            f"the classes have {counts.tolist()} images: expected {CLASS_IMAGES} each, the whole split"
+        )
     chosen = np.random.RandomState(seed).permutation(CLASS_IMAGES)[: n_images // len(classes)]
     return np.sort(np.concatenate([np.flatnonzero(labels == label)[chosen] for label in classes]))
 
@@ -64,7 +67,7 @@ def open_sample(
     wanted = Wanted(name, spec, size=32, splits=("all",), views=views)
     if options.smoke:
         return open_store(options, wanted)
-    path = options.stores / name_store(wanted, limit=None)
+    path = options.stores / name_store(wanted)
 
     def extract() -> None:
         sample = Sample(options.root, n_images, seed=seed)
@@ -82,6 +85,4 @@ def open_sample(
             on_event=tell_extraction(path),
         )
 
-    store = open_or_make(path, wanted.splits, extract)
-    check_store(store, wanted, limit=None)
-    return store
+    return open_or_make(path, wanted, extract, device=options.device)

@@ -1,6 +1,5 @@
 """The one training loop of all recipes that train a network by gradients."""
 
-import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ import scatcache
 from pipelines.checkpoint import Checkpoint
 from pipelines.data import Data, Part
 from pipelines.metrics import Measure, accuracy
-from pipelines.recipe import Options, say
+from pipelines.recipe import SECONDS_BETWEEN_LINES, Options, say
 from pipelines.training import Training
 
 TEST_BATCH = 500
@@ -27,7 +26,9 @@ class Run:
     """What one run came to.
 
     results: figures by name, those of the last epoch; elapsed_s: of training and testing, over all its interruptions;
-    epochs: records by epoch, none for what is not trained in epochs; facts: what else tells this run from the others.
+    epochs: records by epoch, none for what is not trained in epochs; facts: what else tells this run from the others;
+    checkpoint: the file that a long run keeps until it is reported, so that an interruption in a later run costs it
+    nothing.
     """
 
     seed: int
@@ -35,12 +36,11 @@ class Run:
     elapsed_s: float
     epochs: tuple[dict[str, Any], ...] = ()
     facts: dict[str, Any] | None = None
+    checkpoint: Path | None = None
 
 
 def seed_everything(seed: int) -> None:
     """Seeds what weights and dropout are drawn from; the loaders get the seed by themselves."""
-    random.seed(seed)
-    np.random.seed(seed)
     torch.manual_seed(seed)
 
 
@@ -58,8 +58,9 @@ def train(
 ) -> Run:
     """Trains model in place, and tests it after the last epoch.
 
-    name: of the run's files in options.results: a checkpoint while it runs, from which the same command goes on after
-    an interruption and ends in the same weights, and the weights with options.save_model. augment: as for a loader.
+    name: of the run's files in options.results: a checkpoint until it is reported, from which the same command goes on
+    after an interruption and ends in the same weights, and the weights with options.save_model. augment: as for a
+    loader.
     measure: of the scores on the test part. Raises what reading a store raises, and ScatcacheError where the loss is no
     longer finite.
     """
@@ -70,10 +71,10 @@ def train(
             record |= measure_part(model, data.test, device=options.device, measure=measure)
         loop.finish_epoch(record)
     results = {key: value for key, value in loop.records[-1].items() if key.startswith(data.test.name)}
-    loop.checkpoint.remove()
     if options.save_model:
         save_model(model, options.results / f"{name}.pt")
-    return Run(seed, results, loop.elapsed_s, tuple(loop.records), facts)
+    loop.finish()
+    return Run(seed, results, loop.elapsed_s, tuple(loop.records), facts, loop.checkpoint.path)
 
 
 class Loop:
@@ -104,13 +105,14 @@ class Loop:
         self.records: list[dict[str, Any]] = []
         self.tally = torch.zeros(3, dtype=torch.float64, device=self.device)
         self._earlier_s, self._started_s = 0.0, time.monotonic()
+        self._said_s = self._started_s
         identity = {"name": name, "seed": seed, "training": asdict(training), "rows": data.train.digest}
         identity |= {"tested": data.test.digest, "model": str(model), "augment": repr(augment)}
         self.checkpoint = Checkpoint(options.results / f"{name}.checkpoint", identity, options.checkpoint_minutes * 60)
         state = self.checkpoint.read(self.device)
         if state is not None:
             self._load(state)
-            say(f"{name}: goes on from its checkpoint, epoch {self.epoch + 1} of {training.epochs}")
+            say(f"{name}: goes on from its checkpoint, {self.epoch} of {training.epochs} epochs done")
 
     @property
     def epoch(self) -> int:
@@ -138,10 +140,17 @@ class Loop:
 
     def finish_epoch(self, record: dict[str, Any]) -> None:
         self.records.append(record)
-        figures = ", ".join(f"{key} {value:.4g}" for key, value in record.items() if key != "epoch")
-        say(f"{self.name}: epoch {self.epoch} of {self.training.epochs}: {figures}")
+        if self.training.is_evaluated(record["epoch"]) or time.monotonic() - self._said_s >= SECONDS_BETWEEN_LINES:
+            self._said_s = time.monotonic()
+            figures = ", ".join(f"{key} {value:.4g}" for key, value in record.items() if key != "epoch")
+            say(f"{self.name}: epoch {self.epoch} of {self.training.epochs}: {figures}")
         if self.epoch < self.training.epochs:
             self.checkpoint.write_when_due(self._state)
+
+    def finish(self) -> None:
+        """Keeps the end of a run that was long enough for a checkpoint."""
+        if self.elapsed_s >= self.checkpoint.interval_s:
+            self.checkpoint.write(self._state())
 
     def _step(self, S: torch.Tensor, y: torch.Tensor, step: int) -> float:
         """One update; returns the learning rate it was made with."""

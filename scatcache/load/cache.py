@@ -1,5 +1,6 @@
 """A finished split as training sees it: rows in source order, labels, keys, statistics, and ways to iterate."""
 
+import copy
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from scatcache.load.dataset import CacheDataset
     from scatcache.load.loader import CacheLoader
+    from scatcache.load.preload import Preloaded
 
 
 class Cache:
@@ -28,7 +30,8 @@ class Cache:
 
     labels: int64 (n,); keys: list of str; views: uint16 (n,), 0 being the plain image; classes: names that labels
     index; spec: of the transform; manifest: every setting; row_shape: (n_channels, h, w); dtype: as stored; readable:
-    int64 indices of the rows with coefficients; folds: the source's folds, None where it has none.
+    int64 indices of the rows with coefficients; folds: the source's folds, None where it has none; preloaded: the rows
+    in memory, None but for what preload() returned.
     """
 
     def __init__(self, reader: SplitReader):
@@ -42,6 +45,11 @@ class Cache:
         self.views: npt.NDArray[np.uint16] = reader.rows.view[self._stored_row]
         folds = reader.layout.folds
         self.folds = None if folds is None else [np.array(fold, np.int64) for fold in folds]
+        self.preloaded: Preloaded | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the rows in memory: whoever gets the copy reads the store."""
+        return {**self.__dict__, "preloaded": None}
 
     @property
     def split(self) -> str:
@@ -207,6 +215,34 @@ class Cache:
             device=device,
             dtype=dtype,
         )
+
+    def preload(
+        self,
+        device: "str | torch.device" = "cpu",
+        *,
+        rows: npt.ArrayLike | slice | None = None,
+        channels: Sequence[int] | slice | None = None,
+    ) -> "Cache":
+        """This cache with rows in memory, from which its loaders draw the very batches that this one's would be.
+
+        device: where they are kept, in the stored dtype. rows: as in coefficients(), all by default, unreadable ones
+        left out; its loaders take them where they are given none, and refuse others by IndexError. channels: only
+        these, as in loader(). Everything but loader() still reads the store, as a pickled copy does.
+        Raises ScatcacheError where they do not fit, BackendUnavailable, StoreIncomplete, StoreDamaged.
+        """
+        from scatcache.load.loader import find_channels, find_device
+        from scatcache.load.preload import preload
+
+        wanted = self.readable if rows is None else self._find_rows(rows)
+        cache = copy.copy(self)
+        cache.preloaded = preload(
+            self._reader,
+            wanted[np.isin(wanted, self.readable)],
+            stored_row=self._stored_row,
+            channels=find_channels(channels, self.spec.n_channels),
+            device=find_device(device),
+        )
+        return cache
 
     def to_dask(self) -> "dask.array.Array":
         """(n, n_channels, h, w) in storage order and dtype, one block a shard, every byte checked when computed.

@@ -1,9 +1,7 @@
 """Batches for a training loop: rows read ahead in a thread, kept in the stored dtype until the device."""
 
 import hashlib
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,13 +9,15 @@ import numpy.typing as npt
 import torch
 
 from scatcache.errors import BackendUnavailable
+from scatcache.load.read_ahead import read_ahead
 from scatcache.load.sampler import count_batches, count_rows, deal_rows, draw_rows, group_rows, seed_step
 
 if TYPE_CHECKING:
     from scatcache.load.cache import Cache
 
-# One batch being trained on, the next ones read meanwhile.
-N_BATCHES_AHEAD = 2
+# Torch's grain: it converts so many values in the calling thread, and more of them in threads of its own, which on cores
+# that reading or training keeps busy wait for each other for longer than the conversion takes.
+SERIAL_VALUES = 32768
 STATE_FIELDS = ("seed", "shuffle", "batch_size", "drop_last", "rank", "world_size", "views", "rows")
 
 
@@ -67,23 +67,29 @@ class CacheLoader:
         )
         self.rank, self.world_size = find_rank(rank, world_size)
         self.augment = augment
-        self.device = torch.device(device)
-        if self.device.type == "cuda" and not torch.cuda.is_available():
-            found = f"torch {torch.__version__} sees no CUDA device"
-            raise BackendUnavailable(f"device is {device}: {found}: give device='cpu'")
+        self.device = find_device(device)
         self.dtype = torch.float32 if dtype is None else dtype
         self._channels = find_channels(channels, cache.spec.n_channels)
         self.views = find_views(views, cache.n_views, shuffle=self.shuffle)
         self._labels = cache.labels if labels is None else find_labels(labels, len(cache))
-        # In the order given, which is the order without shuffle.
-        self._rows = cache.readable if rows is None else rows[np.isin(rows, cache.readable)]
-        self._starts: npt.NDArray[np.int64] | None = None
-        if isinstance(self.views, int):
-            self._rows = self._rows[cache.views[self._rows] == self.views]
-        elif self.views == "one":
-            self._rows, self._starts = group_rows(self._rows, cache.image_index[self._rows])
+        self._rows, self._starts = self._choose_rows(rows)
+        if cache.preloaded is not None:
+            cache.preloaded.check_rows(self._rows)
+            self._channels = cache.preloaded.find_channels(self._channels)
         self._next_epoch, self._next_step = 0, 0
         self._epoch, self._step = 0, 0
+
+    def _choose_rows(self, rows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+        """What an epoch is dealt from: rows, and where images begin in them if one of each is to be drawn."""
+        cache = self.cache
+        # In the order given, which is the order without shuffle.
+        if rows is not None:
+            rows = rows[np.isin(rows, cache.readable)]
+        else:
+            rows = cache.readable if cache.preloaded is None else cache.preloaded.rows
+        if self.views == "one":
+            return group_rows(rows, cache.image_index[rows])
+        return rows if self.views == "all" else rows[cache.views[rows] == self.views], None
 
     def __len__(self) -> int:
         """Batches of a whole epoch on this rank."""
@@ -127,40 +133,76 @@ class CacheLoader:
         epoch, first = self._next_epoch, self._next_step
         self._next_epoch, self._next_step = epoch + 1, 0
         self._epoch, self._step = epoch, first
-        rows = self._rows
-        if self._starts is not None:
-            rows = draw_rows(rows, self._starts, seed=self.seed, epoch=epoch)
-        rows = deal_rows(
-            rows,
-            shuffle=self.shuffle,
-            seed=self.seed,
-            epoch=epoch,
-            rank=self.rank,
-            world_size=self.world_size,
-        )
+        rows = self._deal(epoch)
         batches = [rows[step * self.batch_size : (step + 1) * self.batch_size] for step in range(first, len(self))]
-        for step, host in enumerate(read_ahead(self._read, batches), first):
-            batch = self._deliver(*host, epoch=epoch, step=step)
+        fetched = read_ahead(self._read, batches) if self.cache.preloaded is None else map(self._take, batches)
+        for step, (S, y) in enumerate(fetched, first):
+            batch = self._deliver(S, y, epoch=epoch, step=step)
             # An older iteration that still goes on must not move the position of the latest.
             if epoch == self._epoch:
                 self._step = step + 1
             yield batch
 
+    def _deal(self, epoch: int) -> np.ndarray:
+        """This rank's rows of an epoch, in order."""
+        rows = self._rows
+        if self._starts is not None:
+            rows = draw_rows(rows, self._starts, seed=self.seed, epoch=epoch)
+        return deal_rows(
+            rows, shuffle=self.shuffle, seed=self.seed, epoch=epoch, rank=self.rank, world_size=self.world_size
+        )
+
     def _read(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         coefficients = self.cache.coefficients(rows)
         if self._channels is not None:
             coefficients = np.ascontiguousarray(coefficients[:, self._channels])
-        S, y = torch.from_numpy(coefficients), torch.from_numpy(self._labels[rows])
-        return (S.pin_memory(), y.pin_memory()) if self.device.type == "cuda" else (S, y)
+        return self._prepare(torch.from_numpy(coefficients), rows)
+
+    def _take(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        assert self.cache.preloaded is not None
+        return self._prepare(self.cache.preloaded.take(rows, self._channels), rows)
+
+    def _prepare(self, S: torch.Tensor, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """What is left to do on the CPU: to convert what stays there, to pin what leaves it."""
+        y = torch.from_numpy(self._labels[rows])
+        if S.device.type == self.device.type == "cpu":
+            S = convert(S, self.dtype)
+        return self._pin(S), self._pin(y)
+
+    def _pin(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.pin_memory() if self.device.type == "cuda" and tensor.device.type == "cpu" else tensor
 
     def _deliver(self, S: torch.Tensor, y: torch.Tensor, *, epoch: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        S = S.to(self.device, non_blocking=True).to(self.dtype)
-        y = y.to(self.device, non_blocking=True)
+        # Copies to the CPU must be waited for.
+        non_blocking = self.device.type != "cpu"
+        S = S.to(self.device, non_blocking=non_blocking).to(self.dtype)
+        y = y.to(self.device, non_blocking=non_blocking)
         if self.augment is not None:
             generator = torch.Generator(self.device)
             generator.manual_seed(seed_step(self.seed, epoch, self.rank, step))
             S = self.augment(S, spec=self.cache.spec, generator=generator)
         return S, y
+
+
+def convert(S: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """S.to(dtype) of a contiguous tensor on the CPU, in the calling thread alone."""
+    if S.dtype == dtype:
+        return S
+    converted = torch.empty(S.shape, dtype=dtype)
+    parts = (tensor.view(-1).split(SERIAL_VALUES) for tensor in (converted, S))
+    for target, part in zip(*parts, strict=True):
+        target.copy_(part)
+    return converted
+
+
+def find_device(device: str | torch.device) -> torch.device:
+    """Raises BackendUnavailable for CUDA where there is none."""
+    found = torch.device(device)
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise BackendUnavailable(
+            f"device is {device}: torch {torch.__version__} sees no CUDA device: give device='cpu'"
+        )
+    return found
 
 
 def find_rank(rank: int | None, world_size: int | None) -> tuple[int, int]:
@@ -198,7 +240,7 @@ def find_labels(labels: npt.ArrayLike, n_rows: int) -> npt.NDArray[np.int64]:
 
 
 def find_channels(channels: Sequence[int] | slice | None, n_channels: int) -> np.ndarray | None:
-    """int64 channel indices, None for all; a boolean mask picks too. Raises IndexError for anything else."""
+    """int64 indices from 0, None for all; a boolean mask picks too. Raises IndexError for anything else."""
     if channels is None:
         return None
     if isinstance(channels, slice):
@@ -209,22 +251,4 @@ def find_channels(channels: Sequence[int] | slice | None, n_channels: int) -> np
     whole = chosen.ndim == 1 and np.issubdtype(chosen.dtype, np.integer)
     if not whole or (chosen < -n_channels).any() or (chosen >= n_channels).any():
         raise IndexError(f"channels are {channels!r}: expected a list of integers below {n_channels}")
-    return chosen.astype(np.int64)
-
-
-def read_ahead(read: Callable[[Any], Any], batches: Sequence[Any]) -> Iterator[Any]:
-    """Yields read(batch) for each batch in order, reading up to N_BATCHES_AHEAD of them in a thread meanwhile.
-
-    What read raises is raised here, in its place. Leaving early waits for the one read under way.
-    """
-    with ThreadPoolExecutor(1, thread_name_prefix="scatcache-load") as pool:
-        ahead = deque(pool.submit(read, batch) for batch in batches[:N_BATCHES_AHEAD])
-        try:
-            for position in range(len(batches)):
-                item = ahead.popleft().result()
-                if position + N_BATCHES_AHEAD < len(batches):
-                    ahead.append(pool.submit(read, batches[position + N_BATCHES_AHEAD]))
-                yield item
-        finally:
-            for future in ahead:
-                future.cancel()
+    return chosen.astype(np.int64) % n_channels

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import scatcache
-from scatcache.load.loader import find_channels, find_rank, read_ahead
+from scatcache.load.loader import SERIAL_VALUES, convert, find_channels, find_rank
+from scatcache.load.read_ahead import read_ahead
 from tests.store.stores import flip, make_partial
 
 torch = pytest.importorskip("torch")
@@ -339,3 +340,10 @@ def test_labels_given_stand_in_for_the_caches(cache):
 def test_labels_of_another_shape_or_kind_are_refused(cache, labels):
     with pytest.raises(ValueError, match=r"expected integers of shape \(50,\)"):
         cache.loader(10, labels=labels)
+
+
+@pytest.mark.parametrize("n_values", [0, 1, SERIAL_VALUES - 1, SERIAL_VALUES, SERIAL_VALUES + 1, 3 * SERIAL_VALUES + 7])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_conversion_is_torchs_own(n_values, dtype):
+    values = torch.randn(n_values, 1, generator=torch.Generator().manual_seed(0)).half()
+    assert convert(values, dtype).dtype == dtype and torch.equal(convert(values, dtype), values.to(dtype))

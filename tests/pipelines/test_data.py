@@ -1,0 +1,70 @@
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import scatcache
+from pipelines.data import Wanted, divide, hold_out, name_store, open_store, permute
+from scatcache import ScatteringSpec
+
+
+def test_names_of_stores_tell_their_settings():
+    wanted = Wanted("cifar10", ScatteringSpec(J=2), size=32)
+    assert name_store(wanted) == "cifar10-J2.zarr"
+    wanted = Wanted("photographs/", ScatteringSpec(J=3, grid="centered"), size=224, crop=True, views=4, limit=9)
+    assert name_store(wanted) == "photographs-J3-centered-224px-views4-limit9.zarr"
+
+
+def test_held_out_images_go_with_all_their_views():
+    image_index = np.repeat(np.arange(40), 3)
+    rows = np.arange(3, 120)
+    kept, held_out = hold_out(image_index, rows, 0.1, seed=0)
+    assert sorted([*kept, *held_out]) == rows.tolist()
+    assert set(image_index[kept]).isdisjoint(image_index[held_out]) and len(held_out) == 12
+    assert not np.array_equal(held_out, hold_out(image_index, rows, 0.1, seed=1)[1])
+
+
+def test_permuted_labels_are_one_for_all_views_of_an_image():
+    image_index, labels = np.repeat(np.arange(40), 3), np.repeat(np.arange(40) % 5, 3)
+    rows = np.arange(30, 120)
+    permuted = permute(labels, image_index, rows, seed=0)
+    assert np.array_equal(permuted[:30], labels[:30]) and not np.array_equal(permuted, labels)
+    assert np.array_equal(permuted[::3], permuted[1::3]) and np.array_equal(permuted[::3], permuted[2::3])
+    assert np.array_equal(np.bincount(permuted), np.bincount(labels))
+    assert labels[30] == 0, "the labels given are left as they are"
+
+
+def test_two_splits_are_training_and_test(photos, options):
+    data = divide(replace(options, smoke=False), photos, photos, seed=0, rows=np.arange(5))
+    assert data.train.rows.tolist() == [0, 1, 2, 3, 4] and data.test.name == "test" and len(data.test) == 64
+
+
+def test_validation_holds_out_of_the_training_rows(photos, options):
+    data = divide(replace(options, smoke=False, validate=True), photos, photos, seed=0, rows=np.arange(20))
+    assert data.test.name == "held_out" and len(data.test) == 2
+    assert sorted([*data.train.rows, *data.test.rows]) == list(range(20))
+
+
+def test_only_plain_views_are_tested(options):
+    cache = open_store(options, Wanted("cifar10", ScatteringSpec(J=2), size=32, views=4)).caches[0]
+    data = divide(options, cache, seed=0)
+    assert len(data.test) == 16 and (cache.views[data.test.rows] == 0).all()
+    assert len(data.train) == 4 * 48
+    assert set(cache.image_index[data.test.rows]).isdisjoint(cache.image_index[data.train.rows])
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [({"size": 40}, "row_shape"), ({"spec": ScatteringSpec(J=2, grid="centered")}, "spec")],
+    ids=["size", "grid"],
+)
+def test_store_made_with_other_settings_is_refused(photos, options, tmp_path, changed, field):
+    wanted = Wanted("cifar10", ScatteringSpec(J=2), size=32)
+    options = replace(options, stores=tmp_path)
+    made = open_store(options, wanted).path
+    other = replace(wanted, **changed)
+    made.rename(tmp_path / name_store(replace(other, source="photos", crop=True, limit=64)))
+    with pytest.raises(scatcache.SettingsDiffer, match=re.escape(made.name.split("-")[0])) as caught:
+        open_store(options, other)
+    assert caught.value.fields == (field,)
