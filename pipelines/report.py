@@ -53,8 +53,8 @@ def report(
     path = options.results / f"{name}{options.suffix}.json"
     write_whole(path, json.dumps(content, indent=1) + "\n")
     for run in runs:
-        if run.checkpoint is not None:
-            run.checkpoint.unlink(missing_ok=True)
+        for checkpoint in run.checkpoints:
+            checkpoint.unlink(missing_ok=True)
     if any(run.epochs for run in runs):
         draw_curves(runs, path.with_suffix(".png"), title=f"{name}{options.suffix}")
     click.echo(json.dumps(content) if options.as_json else tabulate(content))
@@ -88,7 +88,8 @@ def tabulate(content: dict[str, Any]) -> str:
     marks += [f"limit {content['limit']}"] if content["limit"] else []
     lines = [" ".join([content["recipe"], *(f"({mark})" for mark in marks)])]
     for run in content["runs"]:
-        facts = [f"{key} {show(value)}" for key, value in run.items() if key not in ("elapsed_s", "epochs")]
+        told = {key: value for key, value in run.items() if key != "elapsed_s" and not isinstance(value, (list, dict))}
+        facts = [f"{key} {show(value)}" for key, value in told.items()]
         lines.append(f"  {', '.join(facts)}, {run['elapsed_s']:.1f} s")
     for name, of in content["summary"].items():
         spread = "" if of["std"] is None else f" +- {of['std']:.2f}"
