@@ -52,7 +52,7 @@ class Sample:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        return np.asarray(self._source.read("train", self._keys[index])), self.targets[index]
+        return scatcache.decode(self._source.read("train", self._keys[index]), size=None), self.targets[index]
 
 
 def open_sample(
