@@ -67,8 +67,8 @@ def report(
     path = options.results / f"{name}{options.suffix}.json"
     write_whole(path, json.dumps(content, indent=1) + "\n")
     for run in runs:
-        for checkpoint in run.checkpoints:
-            checkpoint.unlink(missing_ok=True)
+        if run.checkpoint is not None:
+            run.checkpoint.unlink(missing_ok=True)
     if any(run.epochs for run in runs):
         draw_curves(runs, path.with_suffix(".png"), title=f"{name}{options.suffix}")
     click.echo(json.dumps(content) if options.as_json else tabulate(content))
@@ -97,12 +97,12 @@ def summarise(runs: Sequence[Run]) -> dict[str, dict[str, float | int | None]]:
 
 
 def tabulate(content: dict[str, Any]) -> str:
-    """A line for each run and one for each figure's mean."""
+    """A line for each run and one for each figure's mean; curves and tables are in the JSON alone."""
     marks = [word.replace("_", " ") for word in ("smoke", "permuted_labels", "validation") if content[word]]
     marks += [f"limit {content['limit']}"] if content["limit"] else []
     lines = [" ".join([content["recipe"], *(f"({mark})" for mark in marks)])]
     for run in content["runs"]:
-        told = {key: value for key, value in run.items() if key != "elapsed_s" and not isinstance(value, (list, dict))}
+        told = {key: value for key, value in run.items() if key != "elapsed_s" and not isinstance(value, list | dict)}
         facts = [f"{key} {show(value)}" for key, value in told.items()]
         lines.append(f"  {', '.join(facts)}, {run['elapsed_s']:.1f} s")
     for name, of in content["summary"].items():
@@ -112,7 +112,9 @@ def tabulate(content: dict[str, Any]) -> str:
 
 
 def show(value: Any) -> str:
-    return f"{value:.2f}" if isinstance(value, float) and math.isfinite(value) else str(value)
+    if not isinstance(value, float) or not math.isfinite(value):
+        return str(value)
+    return f"{value:.1e}" if 0 < abs(value) < 0.005 else f"{value:.2f}"
 
 
 @functools.cache
