@@ -67,8 +67,8 @@ def report(
     path = options.results / f"{name}{options.suffix}.json"
     write_whole(path, json.dumps(content, indent=1) + "\n")
     for run in runs:
-        if run.checkpoint is not None:
-            run.checkpoint.unlink(missing_ok=True)
+        for checkpoint in run.checkpoints:
+            checkpoint.unlink(missing_ok=True)
     if any(run.epochs for run in runs):
         draw_curves(runs, path.with_suffix(".png"), title=f"{name}{options.suffix}")
     click.echo(json.dumps(content) if options.as_json else tabulate(content))
