@@ -37,7 +37,7 @@ def main(options: Options, encoder: Path | None, train_images: int, source: str)
     not found, nor from which layer its features were taken.
     """
     spec = ScatteringSpec(J=4, grid="centered")
-    is_folder = Path(source).is_dir()
+    is_folder = source not in scatcache.sources()
     store = open_store(options, Wanted(source, spec, size=224, splits=("all",), crop=is_folder))
     lr = 1e-3 if encoder else 1e-4
     training = Training(epochs=30, batch_size=64, lr=lr, optimizer="adam", weight_decay=1e-2).asked(options)

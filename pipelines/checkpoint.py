@@ -1,6 +1,7 @@
 """A training under way on disk: written whole or not at all, and read only by the run that wrote it."""
 
 import os
+import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,17 @@ from typing import Any
 import torch
 
 import scatcache
+from pipelines.recipe import say
+
+
+def load_weights(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """What torch.save wrote there, tensors and plain values alone. Raises ScatcacheError for any other file."""
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (pickle.UnpicklingError, KeyError, EOFError, RuntimeError, ValueError, UnicodeDecodeError) as error:
+        raise scatcache.ScatcacheError(
+            f"{path.name} does not hold what torch.save writes, or is damaged: delete it, or name another"
+        ) from error
 
 
 class Checkpoint:
@@ -22,7 +34,7 @@ class Checkpoint:
         """What an interrupted run left, None where there is nothing. Raises SettingsDiffer for another run's."""
         if not self.path.exists():
             return None
-        kept = torch.load(self.path, map_location=device, weights_only=True)
+        kept = load_weights(self.path, device)
         differing = sorted(key for key, value in self.identity.items() if kept["identity"].get(key) != value)
         if differing:
             raise scatcache.SettingsDiffer(
@@ -38,7 +50,7 @@ class Checkpoint:
             self.write(make_state())
 
     def write(self, state: dict[str, Any]) -> None:
-        """Replaces the file by a whole new one."""
+        """Replaces the file by a whole new one; a disk that refuses is told of, and training goes on."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
@@ -47,6 +59,8 @@ class Checkpoint:
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(self.path)
+        except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
+            say(f"{self.path.name} could not be written, an interruption now would cost what it held: {error}")
         finally:
             temporary.unlink(missing_ok=True)
         self._written_s = time.monotonic()

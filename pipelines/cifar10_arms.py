@@ -93,9 +93,9 @@ def join_runs(by_arm: dict[str, Run], *, seed: int) -> Run:
     """The runs of one seed as one, each figure and the epochs by arm."""
     results = {f"{arm}_{figure}": value for arm, run in by_arm.items() for figure, value in run.results.items()}
     elapsed_s = sum(run.elapsed_s for run in by_arm.values())
-    facts = {"arms": {arm: run.epochs for arm, run in by_arm.items()}}
+    tables = {"arms": {arm: run.epochs for arm, run in by_arm.items()}}
     checkpoints = tuple(path for run in by_arm.values() for path in run.checkpoints)
-    return Run(seed, results, elapsed_s, facts=facts, checkpoints=checkpoints)
+    return Run(seed, results, elapsed_s, tables=tables, checkpoints=checkpoints)
 
 
 def open_arm(options: Options, arm: Arm, n_images: int, *, views: int, seed: int) -> tuple[Data, tuple[Store, Store]]:
@@ -117,7 +117,8 @@ def read_images(options: Options, cache: scatcache.Cache, n_images: int, *, seed
         read = [scatcache.decode(source.read("all", key), size=cache.manifest.size) for key in cache.keys]
         return np.stack(read)
     sample = Sample(options.root, n_images, seed=seed)
-    assert sample.targets == cache.labels.tolist(), "a sample's store has its rows in the sample's order"
+    if sample.targets != cache.labels.tolist():
+        raise scatcache.SourceError("the images under --root are not those of the stored sample: give another --root")
     return np.stack([image for image, _ in sample])
 
 

@@ -50,8 +50,10 @@ class Part:
 
     @property
     def digest(self) -> str:
-        """Tells rows and labels from others."""
-        return hashlib.sha256(self.rows.tobytes() + self.labels[self.rows].tobytes()).hexdigest()[:16]
+        """Tells store, rows and labels from others."""
+        origin = self.cache.manifest.digest if isinstance(self.cache, scatcache.Cache) else self.cache.digest
+        content = origin.encode() + self.rows.tobytes() + self.labels[self.rows].tobytes()
+        return hashlib.sha256(content).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,30 @@ class Data:
     train: Part
     test: Part
 
+    def __post_init__(self) -> None:
+        """Raises ScatcacheError where there is nothing to learn from, or images are both trained and tested on."""
+        labels, test = self.train.labels[self.train.rows], self.test.cache
+        if len(self.train) < 2 or len(np.unique(labels)) < 2 or labels.min() < 0:
+            raise scatcache.ScatcacheError(
+                f"{len(self.train)} rows of {len(np.unique(labels))} labels to train on: expected two rows and two "
+                f"labels at least, and none without: give other images, or a larger --limit"
+            )
+        if len(self.test) == 0:
+            raise scatcache.ScatcacheError(f"no rows for the part {self.test.name}: give more images")
+        if isinstance(test, scatcache.Cache) and is_same_split(self.train.cache, test):
+            tested = test.image_index[self.test.rows]
+            both = np.intersect1d(self.train.cache.image_index[self.train.rows], tested)
+            if len(both):
+                raise scatcache.ScatcacheError(f"{len(both)} images are both trained and tested on")
+
     @property
     def n_classes(self) -> int:
         return len(self.train.cache.classes)
+
+
+def is_same_split(a: Any, b: scatcache.Cache) -> bool:
+    """Whether both read the same split of the same store, or of two that were made of the same images alike."""
+    return isinstance(a, scatcache.Cache) and (a.manifest, a.split) == (b.manifest, b.split)
 
 
 @dataclass(frozen=True)
@@ -138,6 +161,9 @@ def open_or_make(path: Path, wanted: Wanted, extract: Callable[[], object], *, d
         caches = [scatcache.open_cache(path, split) for split in wanted.splits]
     for cache in caches:
         check_cache(cache, wanted, name=path.name)
+        n_unreadable = len(cache) - len(cache.readable)
+        if n_unreadable:
+            say(f"{path.name}, split {cache.split}: {n_unreadable} of {len(cache)} rows were unreadable, and are left out")
     return Store(path, tuple(keep_in_memory(cache, device) for cache in caches))
 
 
@@ -151,12 +177,21 @@ def name_store(wanted: Wanted) -> str:
 
 
 def check_cache(cache: scatcache.Cache, wanted: Wanted, *, name: str) -> None:
-    """Raises SettingsDiffer where the store of that name was made with other settings than wanted."""
-    row_shape = wanted.spec.output_shape(wanted.size, wanted.size)
-    expected = {"spec": wanted.spec, "row_shape": row_shape, "limit": wanted.limit}
-    found = {"spec": cache.spec, "row_shape": cache.row_shape, "limit": cache.manifest.limit}
-    if wanted.views != "all":
-        expected["views"], found["views"] = wanted.views or 1, cache.n_views
+    """Raises SettingsDiffer where the store of that name was made of another source or with other settings.
+
+    Of a folder its images' names, labels and sizes are compared too, if it is there.
+    """
+    manifest, row_shape = cache.manifest, wanted.spec.output_shape(wanted.size, wanted.size)
+    is_folder = manifest.source == "folder" and wanted.source not in scatcache.sources()
+    source = "folder" if is_folder else wanted.source
+    expected = {"source": source, "spec": wanted.spec, "row_shape": row_shape, "limit": wanted.limit}
+    found = {"source": manifest.source, "spec": cache.spec, "row_shape": cache.row_shape, "limit": manifest.limit}
+    expected["views"], found["views"] = wanted.views or 1, cache.n_views
+    if wanted.views == "all" and manifest.views is not None:
+        expected["views"] = 2 * (2 * manifest.views.padding + 1) ** 2
+    if is_folder and Path(wanted.source).is_dir():
+        expected["images"] = scatcache.open_source(wanted.source).list_rows(cache.split).hash
+        found["images"] = manifest.splits[cache.split].listing
     for field, value in expected.items():
         if found[field] != value:
             raise scatcache.SettingsDiffer(

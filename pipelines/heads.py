@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import scatcache
+from pipelines.checkpoint import load_weights
 
 
 class SquareRoot(nn.Module):
@@ -144,12 +145,12 @@ def load_sle(path: Path) -> SLE:
 
     Raises ScatcacheError where the file holds other weights.
     """
-    weights = torch.load(path, map_location="cpu", weights_only=True)
+    weights = load_weights(path)
     try:
         width, n_channels = weights["local.1.weight"].shape[:2]
         hidden, n_inputs = weights["hidden.1.weight"].shape
         n_classes = len(weights["classifier.weight"])
-    except KeyError as error:
+    except (KeyError, ValueError, AttributeError) as error:
         raise scatcache.ScatcacheError(
             f"{path.name} has no {error}: expected the weights of a shared local encoder, as "
             f"`python -m pipelines.imagenet --system sle --save-model` keeps them"

@@ -57,7 +57,7 @@ def main(options: Options, system_name: str, source: str) -> None:
     """
     system = SYSTEMS[system_name]
     spec = ScatteringSpec(J=system.J, grid="centered")
-    is_folder = Path(source).is_dir()
+    is_folder = source not in scatcache.sources()
     store = open_store(options, Wanted(source, spec, size=224, splits=("train", "val"), crop=is_folder))
     training = Training(epochs=90, batch_size=256, lr=0.1, weight_decay=1e-4, drops=(30, 60), drop_factor=0.1).asked(
         options

@@ -2,10 +2,10 @@
 
 import math
 
-import psutil
 import torch
 
 import scatcache
+from scatcache.resources import free_memory_bytes
 
 # Of the free memory: the rest is for the network, its optimizer and the batches.
 SHARE = 0.5
@@ -21,4 +21,4 @@ def keep_in_memory(cache: scatcache.Cache, device: str) -> scatcache.Cache:
 
 
 def free_bytes(device: str) -> int:
-    return torch.cuda.mem_get_info()[0] if device == "cuda" else psutil.virtual_memory().available
+    return torch.cuda.mem_get_info()[0] if device == "cuda" else free_memory_bytes()

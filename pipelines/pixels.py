@@ -1,5 +1,6 @@
 """Training from pixels, what a cache spares: crops and mirror images drawn in each epoch, transformed at each step."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,12 @@ class Pixels:
     @property
     def image_index(self) -> np.ndarray:
         return np.arange(len(self.images))
+
+    @property
+    def digest(self) -> str:
+        """Tells these images and what is made of them from others."""
+        settings = f"{self.spec} {self.padding}"
+        return hashlib.sha256(settings.encode() + self.images.tobytes()).hexdigest()
 
     def loader(
         self,

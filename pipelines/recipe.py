@@ -106,6 +106,8 @@ def tell_command(context: click.Context, module: str) -> str:
         flag = parameter.opts[0]
         if value is True:
             words.append(flag)
+        elif parameter.multiple:
+            words += [word for part in value for word in (flag, str(part))]
         elif isinstance(value, tuple):
             words += [flag, ",".join(map(str, value))]
         else:

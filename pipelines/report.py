@@ -1,6 +1,7 @@
 """What a recipe reports: NAME.json and NAME.png in --results, and a table or the JSON on stdout."""
 
 import functools
+import itertools
 import json
 import math
 import os
@@ -15,7 +16,7 @@ import torch
 
 import scatcache
 from pipelines.curves import draw_curves
-from pipelines.recipe import Options
+from pipelines.recipe import Options, say
 from pipelines.train import Run
 
 PACKAGES = ("scatcache", "python", "torch", "numpy", "zarr", "cupy-cuda12x", "cupy-cuda13x")
@@ -43,7 +44,7 @@ def report(
     data: dict[str, Any] | Sequence[dict[str, Any]],
     hyperparameters: dict[str, Any],
 ) -> dict[str, Any]:
-    """Writes and prints what the runs of a recipe came to; returns it.
+    """Writes and prints what the runs of a recipe came to; returns it. A report of another command is kept beside it.
 
     data: Store.describe() of each store that was used. summary holds, of each figure that all runs have, the mean and
     the standard deviation (n - 1) over the runs, the latter None for a single one. No folder of this machine enters.
@@ -65,6 +66,7 @@ def report(
     }
     options.results.mkdir(parents=True, exist_ok=True)
     path = options.results / f"{name}{options.suffix}.json"
+    keep_other(path, options.command)
     write_whole(path, json.dumps(content, indent=1) + "\n")
     for run in runs:
         for checkpoint in run.checkpoints:
@@ -129,6 +131,16 @@ def describe_machine(device: str) -> dict[str, Any]:
         "gpu": found.cuda["devices"][0]["name"] if device == "cuda" else None,
         "versions": {name: found.versions[name] for name in PACKAGES if found.versions[name]},
     }
+
+
+def keep_other(path: Path, command: str) -> None:
+    """Moves a report that another command left at path to NAME.1.json, or the first number that is free."""
+    if not path.exists() or json.loads(path.read_text()).get("command") == command:
+        return
+    numbered = (path.with_suffix(f".{number}.json") for number in itertools.count(1))
+    kept = next(other for other in numbered if not other.exists())
+    path.rename(kept)
+    say(f"{path.name} was another command's: it is {kept.name} now")
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -1,5 +1,6 @@
 """The one training loop of all recipes that train a network by gradients."""
 
+import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ class Run:
 
     results: figures by name, those of the last epoch; elapsed_s: of training and testing, over all its interruptions;
     epochs: records by epoch, none for what is not trained in epochs; facts: what else tells this run from the others;
-    checkpoints: the files that a long run keeps until it is reported, so that an interruption in a later run costs it
+    checkpoints: the files that a run keeps until it is reported, so that an interruption in a later run costs it
     nothing.
     """
 
@@ -105,8 +106,8 @@ class Loop:
         self.tally = torch.zeros(3, dtype=torch.float64, device=self.device)
         self._earlier_s, self._started_s = 0.0, time.monotonic()
         self._said_s = self._started_s
-        identity = {"name": name, "seed": seed, "training": asdict(training), "rows": data.train.digest}
-        identity |= {"tested": data.test.digest, "model": str(model), "augment": repr(augment)}
+        identity = {"name": name, "seed": seed, "training": asdict(training), "augment": repr(augment)}
+        identity |= {"rows": data.train.digest, "tested": data.test.digest, "model": hash_model(model)}
         self.checkpoint = Checkpoint(options.results / f"{name}.checkpoint", identity, options.checkpoint_minutes * 60)
         state = self.checkpoint.read(self.device)
         if state is not None:
@@ -147,9 +148,8 @@ class Loop:
             self.checkpoint.write_when_due(self._state)
 
     def finish(self) -> None:
-        """Keeps the end of a run that was long enough for a checkpoint."""
-        if self.elapsed_s >= self.checkpoint.interval_s:
-            self.checkpoint.write(self._state())
+        """Keeps the end of the run until it is reported."""
+        self.checkpoint.write(self._state())
 
     def _step(self, S: torch.Tensor, y: torch.Tensor, step: int) -> float:
         """One update; returns the learning rate it was made with."""
@@ -209,6 +209,14 @@ class Precision:
         self.scaler.scale(loss).backward()
         self.scaler.step(optimizer)
         self.scaler.update()
+
+
+def hash_model(model: nn.Module) -> str:
+    """Tells a network, its layers and first weights, from others."""
+    digest = hashlib.sha256(str(model).encode())
+    for name, values in model.state_dict().items():
+        digest.update(name.encode() + values.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def place(model: nn.Module, device: torch.device) -> nn.Module:

@@ -26,7 +26,7 @@ class Training:
     optimizer: str = "sgd"
     momentum: float = 0.9
     weight_decay: float = 0.0
-    drops: tuple[int, ...] | None = None
+    drops: tuple[float, ...] | None = None
     drop_factor: float = 0.2
     n_evaluations: int = 20
 
@@ -43,7 +43,7 @@ class Training:
 
     def stretched(self, epochs: int) -> "Training":
         """The same over another number of epochs, the drops in proportion."""
-        drops = None if self.drops is None else tuple(round(drop * epochs / self.epochs) for drop in self.drops)
+        drops = None if self.drops is None else tuple(drop * epochs / self.epochs for drop in self.drops)
         return replace(self, epochs=epochs, drops=drops)
 
     def asked(self, options: Options) -> "Training":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scatcache.inspect.disk_speed import measure_fsync
-from scatcache.job.resources import count_cores, free_memory_bytes, total_memory_bytes
+from scatcache.resources import count_cores, free_memory_bytes, total_memory_bytes
 from scatcache.version import __version__
 
 CPUINFO = Path("/proc/cpuinfo")

@@ -10,7 +10,7 @@ from typing import Any
 from scatcache.job.opening import NamedObject, keeps_background
 from scatcache.job.planning import bound_bytes
 from scatcache.job.preparation import Prepared, Settings, check_out, name_splits, name_store, prepare, read_stored
-from scatcache.job.resources import free_disk_bytes
+from scatcache.resources import free_disk_bytes
 
 
 @dataclass(frozen=True)

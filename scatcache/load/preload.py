@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 import torch
 
 from scatcache.errors import ScatcacheError
 from scatcache.load.read_ahead import read_ahead
+from scatcache.resources import free_memory_bytes
 from scatcache.store.reader import SplitReader
 
 # Read at once, beside what is kept: enough for long reads in every thread of the reader.
@@ -100,7 +100,7 @@ def check_fits(n_bytes: int, device: torch.device, *, what: str) -> None:
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
     elif device.type == "cpu":
-        free = psutil.virtual_memory().available
+        free = free_memory_bytes()
     else:
         return
     if n_bytes > free:

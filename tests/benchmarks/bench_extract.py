@@ -28,7 +28,7 @@ import torch
 
 from scatcache.images.decode import decode
 from scatcache.images.sources import open_source
-from scatcache.job.resources import count_cores
+from scatcache.resources import count_cores
 from scatcache.scattering.batched import open_transform
 from scatcache.scattering.channel_sums import find_adder
 from scatcache.spec import ScatteringSpec

@@ -10,7 +10,7 @@ from PIL import Image
 
 import scatcache
 from scatcache.images.decode import decode
-from scatcache.job.resources import count_cores
+from scatcache.resources import count_cores
 from scatcache.scattering.batched import open_transform
 from scatcache.spec import ScatteringSpec
 from scatcache.store.encodings import find_encoding

@@ -5,8 +5,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from scatcache.job import resources
-from scatcache.job.resources import (
+from scatcache import resources
+from scatcache.resources import (
     count_cores,
     folder_bytes,
     free_disk_bytes,
