@@ -28,7 +28,7 @@ class Run:
     results: figures by name, those of the last epoch; elapsed_s: of training and testing, over all its interruptions;
     epochs: records by epoch, none for what is not trained in epochs; facts: what else tells this run from the others;
     checkpoint: the file that a long run keeps until it is reported, so that an interruption in a later run costs it
-    nothing.
+    nothing; tables: by name what is too long for a line, lists or mappings that the report alone holds.
     """
 
     seed: int
@@ -37,6 +37,7 @@ class Run:
     epochs: tuple[dict[str, Any], ...] = ()
     facts: dict[str, Any] | None = None
     checkpoint: Path | None = None
+    tables: dict[str, Any] | None = None
 
 
 def seed_everything(seed: int) -> None:
