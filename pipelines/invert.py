@@ -37,9 +37,7 @@ RISING = 0.1
 @click.option("--J", "J", type=click.IntRange(1, 4), default=2)
 @click.option("--images", "n_images", type=click.IntRange(1), default=8, help="to invert, drawn by each seed")
 @click.option("--start", type=click.Choice(["order-0", "noise"]), default="order-0", help="enlarged order 0, or noise")
-@click.option(
-    "--lr", type=click.FloatRange(0, min_open=True), default=4.0, help="Adam's highest, in units of the contrast"
-)
+@click.option("--lr", type=click.FloatRange(0, min_open=True), default=4.0, help="highest, in units of the contrast")
 def main(options: Options, source: str, J: int, n_images: int, start: str, lr: float) -> None:
     """Invert the transform on rows of a store; --epochs is the number of iterations, 300 by default."""
     if options.permute_labels or options.validate:

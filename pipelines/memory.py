@@ -2,6 +2,7 @@
 
 import math
 
+import psutil
 import torch
 
 import scatcache
@@ -20,4 +21,4 @@ def keep_in_memory(cache: scatcache.Cache, device: str) -> scatcache.Cache:
 
 
 def free_bytes(device: str) -> int:
-    return torch.cuda.mem_get_info()[0] if device == "cuda" else scatcache.doctor().memory_bytes
+    return torch.cuda.mem_get_info()[0] if device == "cuda" else psutil.virtual_memory().available

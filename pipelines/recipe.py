@@ -78,15 +78,15 @@ def recipe(main: Callable[..., None]) -> click.Command:
 
 def parse_numbers(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
     """(0, 1, 2, 7) of "0-2,7"."""
-    seeds: list[int] = []
+    numbers: list[int] = []
     for part in value.split(","):
         first, dash, last = part.partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise click.BadParameter(f"{value!r}: expected 0, 0-4 or 0,2", context, parameter)
-        seeds += range(int(first), int(last or first) + 1)
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise click.BadParameter(f"{value!r} names no seed, or one twice", context, parameter)
-    return tuple(seeds)
+        numbers += range(int(first), int(last or first) + 1)
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise click.BadParameter(f"{value!r} names no number, or one twice", context, parameter)
+    return tuple(numbers)
 
 
 def choose_device(context: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -106,7 +106,7 @@ def tell_command(context: click.Context, module: str) -> str:
         flag = parameter.opts[0]
         if value is True:
             words.append(flag)
-        elif parameter.name == "seeds":
+        elif isinstance(value, tuple):
             words += [flag, ",".join(map(str, value))]
         else:
             words += [flag, parameter.name.upper() if os.sep in str(value) or isinstance(value, Path) else str(value)]
@@ -115,8 +115,8 @@ def tell_command(context: click.Context, module: str) -> str:
 
 def find_module_name(module: str) -> str:
     """pipelines.NAME, for a module that runs as __main__ too."""
-    spec = sys.modules[module].__spec__
-    return spec.name if spec is not None else f"pipelines.{Path(sys.modules[module].__file__).stem}"
+    found = sys.modules[module]
+    return f"pipelines.{Path(found.__file__ or module).stem}"
 
 
 def say(text: str) -> None:

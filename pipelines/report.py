@@ -21,6 +21,20 @@ from pipelines.train import Run
 PACKAGES = ("scatcache", "python", "torch", "numpy", "zarr", "cupy-cuda12x", "cupy-cuda13x")
 
 
+def find_commit() -> str | None:
+    """The commit of this checkout, with -dirty where files differ from it; None outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+# Of the code that runs: the checkout may move on while it trains.
+COMMIT = find_commit()
+
+
 def report(
     name: str,
     runs: Sequence[Run],
@@ -42,7 +56,7 @@ def report(
         "permuted_labels": options.permute_labels,
         "validation": options.validate,
         "limit": options.limit,
-        "commit": find_commit(),
+        "commit": COMMIT,
         "machine": describe_machine(options.device),
         "data": data,
         "hyperparameters": hyperparameters,
@@ -53,8 +67,8 @@ def report(
     path = options.results / f"{name}{options.suffix}.json"
     write_whole(path, json.dumps(content, indent=1) + "\n")
     for run in runs:
-        if run.checkpoint is not None:
-            run.checkpoint.unlink(missing_ok=True)
+        for checkpoint in run.checkpoints:
+            checkpoint.unlink(missing_ok=True)
     if any(run.epochs for run in runs):
         draw_curves(runs, path.with_suffix(".png"), title=f"{name}{options.suffix}")
     click.echo(json.dumps(content) if options.as_json else tabulate(content))
@@ -116,16 +130,6 @@ def describe_machine(device: str) -> dict[str, Any]:
         "gpu": found.cuda["devices"][0]["name"] if device == "cuda" else None,
         "versions": {name: found.versions[name] for name in PACKAGES if found.versions[name]},
     }
-
-
-def find_commit() -> str | None:
-    """The commit of this checkout, with -dirty where files differ from it; None outside a checkout."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
 
 
 def write_whole(path: Path, text: str) -> None:

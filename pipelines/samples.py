@@ -1,7 +1,6 @@
 """Small labelled samples of CIFAR-10 as the authors of the poster draw them, and their images as a dataset object."""
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +31,7 @@ def draw_sample(labels: np.ndarray, n_images: int, *, seed: int) -> np.ndarray:
     return np.sort(np.concatenate([np.flatnonzero(labels == label)[chosen] for label in classes]))
 
 
-class Sample(Sequence[tuple[np.ndarray, int]]):
+class Sample:
     """The images of a sample, as scatcache.extract takes them: item i is (uint8 (32, 32, 3), label).
 
     rows: int64, source rows of CIFAR-10's training split; targets: their labels; version: tells the pixels of this
@@ -53,7 +52,7 @@ class Sample(Sequence[tuple[np.ndarray, int]]):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        return self._source.read("train", self._keys[index]), self.targets[index]
+        return scatcache.decode(self._source.read("train", self._keys[index]), size=None), self.targets[index]
 
 
 def open_sample(

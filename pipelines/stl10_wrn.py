@@ -1,5 +1,6 @@
 """Scattering and a wide residual network on STL-10, the poster's 76.0%: python -m pipelines.stl10_wrn --root DIR."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import click
@@ -54,7 +55,7 @@ def main(options: Options, folds: tuple[int, ...], k: int, views: int | None) ->
 
 def choose_folds(
     options: Options, train: scatcache.Cache, folds: tuple[int, ...]
-) -> list[tuple[int, np.ndarray | None]]:
+) -> Sequence[tuple[int, np.ndarray | None]]:
     """(number, source rows) of each fold; rows None, all there are, with --smoke. Raises ScatcacheError for no rows."""
     if options.smoke:
         return [(folds[0], None)]

@@ -27,7 +27,7 @@ class Run:
 
     results: figures by name, those of the last epoch; elapsed_s: of training and testing, over all its interruptions;
     epochs: records by epoch, none for what is not trained in epochs; facts: what else tells this run from the others;
-    checkpoint: the file that a long run keeps until it is reported, so that an interruption in a later run costs it
+    checkpoints: the files that a long run keeps until it is reported, so that an interruption in a later run costs it
     nothing; tables: by name what is too long for a line, lists or mappings that the report alone holds.
     """
 
@@ -36,7 +36,7 @@ class Run:
     elapsed_s: float
     epochs: tuple[dict[str, Any], ...] = ()
     facts: dict[str, Any] | None = None
-    checkpoint: Path | None = None
+    checkpoints: tuple[Path, ...] = ()
     tables: dict[str, Any] | None = None
 
 
@@ -61,9 +61,8 @@ def train(
 
     name: of the run's files in options.results: a checkpoint until it is reported, from which the same command goes on
     after an interruption and ends in the same weights, and the weights with options.save_model. augment: as for a
-    loader.
-    measure: of the scores on the test part. Raises what reading a store raises, and ScatcacheError where the loss is no
-    longer finite.
+    loader. measure: of the scores on the test part. Raises what reading a store raises, and ScatcacheError where the
+    loss is no longer finite.
     """
     loop = Loop(model, data, training, seed=seed, options=options, name=name, augment=augment)
     while loop.epoch < training.epochs:
@@ -75,7 +74,7 @@ def train(
     if options.save_model:
         save_model(model, options.results / f"{name}.pt")
     loop.finish()
-    return Run(seed, results, loop.elapsed_s, tuple(loop.records), facts, loop.checkpoint.path)
+    return Run(seed, results, loop.elapsed_s, tuple(loop.records), facts, (loop.checkpoint.path,))
 
 
 class Loop:

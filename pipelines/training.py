@@ -15,9 +15,9 @@ SMOKE_EPOCHS, SMOKE_BATCH = 2, 16
 class Training:
     """The hyperparameters of a run.
 
-    optimizer: "sgd", with Nesterov's momentum, or "adam"; drops: the epochs before which the learning rate is
-    multiplied by drop_factor, None for a cosine from lr to 0; n_evaluations: how often the test part is looked at on
-    the way, for the curve alone: what is reported is the last epoch, whatever came before.
+    optimizer: "sgd", with Nesterov's momentum, or "adam", with decoupled weight decay (AdamW); drops: the epochs before
+    which the learning rate is multiplied by drop_factor, None for a cosine from lr to 0; n_evaluations: how often the
+    test part is looked at on the way, for the curve alone: what is reported is the last epoch, whatever came before.
     """
 
     epochs: int

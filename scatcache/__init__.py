@@ -22,6 +22,7 @@ from scatcache.version import __version__
 
 if TYPE_CHECKING:
     from scatcache import symmetry
+    from scatcache.images.decode import decode
     from scatcache.images.sources import open_source
     from scatcache.inspect.doctor import doctor
     from scatcache.inspect.info import info
@@ -41,6 +42,7 @@ _MODULES = {
     "RandomFlip": "scatcache.load.augment",
     "RandomQuarterTurn": "scatcache.load.augment",
     "Scattering2D": "scatcache.scattering.module",
+    "decode": "scatcache.images.decode",
     "doctor": "scatcache.inspect.doctor",
     "extract": "scatcache.job.extraction",
     "info": "scatcache.inspect.info",
@@ -71,6 +73,7 @@ __all__ = [
     "StoreLocked",
     "UnreadableImage",
     "__version__",
+    "decode",
     "doctor",
     "extract",
     "info",

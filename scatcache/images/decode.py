@@ -30,7 +30,7 @@ _MAX_SCALED_PIXELS = 2**24
 _PNG_ORIENTATION_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0", b"exif\0", b"xmp\0")
 
 
-def decode(data: bytes | np.ndarray | Image.Image, *, size: int | None) -> np.ndarray:
+def decode(data: bytes | np.ndarray | Image.Image, *, size: int | None = None) -> np.ndarray:
     """One image as RGB, upright by its EXIF orientation, alpha dropped, the first frame of several.
 
     data: the bytes of an image file read in full, a PIL image, or uint8 (height, width, 3). size: None leaves the image

@@ -15,8 +15,8 @@ from scatcache.load.sampler import count_batches, count_rows, deal_rows, draw_ro
 if TYPE_CHECKING:
     from scatcache.load.cache import Cache
 
-# Torch's grain: it converts so many values in the calling thread, and more of them in threads of its own, which on cores
-# that reading or training keeps busy wait for each other for longer than the conversion takes.
+# Torch's grain: it converts so many values in the calling thread, and more of them in threads of its own. On cores that
+# reading or training keeps busy these wait for each other for longer than the conversion takes.
 SERIAL_VALUES = 32768
 STATE_FIELDS = ("seed", "shuffle", "batch_size", "drop_last", "rank", "world_size", "views", "rows")
 

@@ -184,11 +184,14 @@ class SplitReader:
         cuts = np.flatnonzero(np.diff(chunks)) + 1
         groups = np.split(order, cuts) if len(order) else []
         runs = self._join(groups, [int(chunks[cut]) for cut in (0, *cuts)] if groups else [])
-        if len(runs) == 1:
-            self._read_run(runs[0], rows, out)
+        # A task for each thread, for handing one over costs about as much as reading a row.
+        n = min(len(runs), N_THREADS)
+        tasks = [runs[len(runs) * task // n : len(runs) * (task + 1) // n] for task in range(n)]
+        if len(tasks) == 1:
+            self._read_runs(tasks[0], rows, out)
         else:
             # list() so that the first error of any thread is raised here.
-            list(self._pool().map(lambda run: self._read_run(run, rows, out), runs))
+            list(self._pool().map(lambda task: self._read_runs(task, rows, out), tasks))
         return out
 
     def _pool(self) -> ThreadPoolExecutor:
@@ -211,18 +214,22 @@ class SplitReader:
                 runs.append([(chunk, group)])
         return runs
 
+    def _read_runs(self, runs: list[list[tuple[int, np.ndarray]]], rows: np.ndarray, out: np.ndarray) -> None:
+        for run in runs:
+            self._read_run(run, rows, out)
+
     def _read_run(self, run: list[tuple[int, np.ndarray]], rows: np.ndarray, out: np.ndarray) -> None:
         shard, first = divmod(run[0][0], self.layout.n_chunks)
         opened = self._open(shard)
-        spans = opened.index[first : first + len(run)]
-        written = spans[spans[:, 0] != ABSENT]
-        start = int(written[0, 0]) if len(written) else 0
-        end = int(written[-1, 0] + written[-1, 1]) if len(written) else 0
+        spans = opened.index[first : first + len(run)].tolist()
+        written = [span for span in spans if span[0] != ABSENT]
+        start = written[0][0] if written else 0
+        end = sum(written[-1]) if written else 0
         try:
             data = memoryview(opened.read_range(start, end - start))
         except FileNotFoundError as error:
             raise self._damaged(f"shard {shard} ({shard_name(shard)})", "the file is missing") from error
-        for (chunk, positions), (offset, length) in zip(run, spans.tolist(), strict=True):
+        for (chunk, positions), (offset, length) in zip(run, spans, strict=True):
             piece = None if offset == ABSENT else data[offset - start : offset - start + length]
             self._decode(opened, chunk, piece, positions, rows, out)
 

@@ -207,3 +207,15 @@ def test_a_failure_in_one_thread_is_everyones(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         futures = [pool.submit(shared.find, "a") for _ in range(8)]
     assert [str(future.exception()) for future in futures] == ["gone"] * 8 and Reads.n == 1
+
+
+def test_a_loader_draws_one_view_of_each_image_in_each_epoch(store):
+    cache = scatcache.open_cache(store, split="train")
+    loader = cache.loader(4, shuffle=True, seed=1)
+    assert len(loader) == 3  # twelve readable images
+    drawn = [torch.cat([S for S, _ in loader]) for _ in range(2)]
+    rows = torch.from_numpy(cache.coefficients(cache.readable)).float()
+    found = [[int((rows == S).flatten(1).all(1).nonzero()[0]) for S in epoch] for epoch in drawn]
+    for epoch in found:
+        assert sorted(place // 4 for place in epoch) == list(range(12))
+    assert {place % 4 for place in found[0]} != {0} and sorted(found[0]) != sorted(found[1])

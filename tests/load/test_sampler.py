@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scatcache.load.sampler import count_batches, count_rows, deal_rows, seed_step
+from scatcache.load.sampler import count_batches, count_rows, deal_rows, draw_rows, group_rows, seed_step
 
 sizes = st.integers(0, 300)
 worlds = st.integers(1, 9)
@@ -74,3 +74,25 @@ def test_step_seed_fits_a_generator_and_tells_steps_apart(seed, epoch, rank, ste
     others = [(seed + 1, epoch, rank, step), (seed, epoch + 1, rank, step)]
     others += [(seed, epoch, rank + 1, step), (seed, epoch, rank, step + 1)]
     assert found not in {seed_step(*other) for other in others}
+
+
+@given(st.lists(st.integers(0, 59), max_size=40), seeds, epochs)
+def test_one_row_of_each_image_is_drawn_in_the_order_of_the_images(chosen, seed, epoch):
+    rows = np.array(chosen, np.int64)
+    grouped, starts = group_rows(rows, rows // 4)
+    images = list(dict.fromkeys((rows // 4).tolist()))
+    assert sorted(grouped.tolist()) == sorted(chosen) and (grouped[starts] // 4).tolist() == images
+    for image in images:
+        assert [row for row in grouped.tolist() if row // 4 == image] == [row for row in chosen if row // 4 == image]
+    drawn = draw_rows(grouped, starts, seed=seed, epoch=epoch)
+    assert (drawn // 4).tolist() == images and set(drawn.tolist()) <= set(chosen)
+    assert draw_rows(grouped, starts, seed=seed, epoch=epoch).tolist() == drawn.tolist()
+
+
+@given(seeds, epochs)
+def test_draws_change_with_seed_and_epoch_and_are_not_those_of_the_shuffle(seed, epoch):
+    grouped, starts = group_rows(np.arange(400), np.arange(400) // 4)
+    pairs = ((seed, epoch), (seed + 1, epoch), (seed, epoch + 1))
+    draws = [tuple(draw_rows(grouped, starts, seed=one, epoch=other)) for one, other in pairs]
+    shuffling = np.random.default_rng([seed, epoch]).integers(np.full(100, 4))
+    assert len(set(draws)) == 3 and (np.array(draws[0]) % 4 != shuffling).any()

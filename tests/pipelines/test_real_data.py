@@ -63,7 +63,7 @@ def test_stl10_trains_on_each_fold(run, needs_data, tmp_path):
     ended = run("stl10_wrn", *arguments, "--fold", "0,7")
     assert ended.code == 0, ended.err
     assert [one["fold"] for one in ended.report["runs"]] == [0, 7]
-    assert ended.report["data"][0]["row_shape"] == [243, 24, 24]
+    assert ended.report["data"][0]["row_shape"] == [243, 24, 24] and "--fold 0,7" in ended.report["command"]
     assert ended.report["summary"]["test_accuracy"]["n"] == 2
     refused = run("stl10_wrn", *arguments, "--fold", "10", results="refused")
     assert refused.code == 1 and "has 10 folds, 10 are asked for" in refused.err
