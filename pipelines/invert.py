@@ -51,7 +51,7 @@ def main(options: Options, source: str, J: int, n_images: int, start: str, lr: f
     wanted = Wanted(source, ScatteringSpec(J=J), size=size, splits=(split,))
     store = open_store(replace(options, smoke=False, limit=limit), wanted)
     images = scatcache.open_source(source, root=options.root)
-    runs = []
+    name, runs = f"{NAME}-{source}-J{J}" + "-noise" * (start == "noise"), []
     for seed in options.seeds:
         cache = store.caches[0]
         rows = np.sort(np.random.default_rng(seed).permutation(cache.readable)[:n_images])
@@ -60,17 +60,17 @@ def main(options: Options, source: str, J: int, n_images: int, start: str, lr: f
         run, stages = follow(inversion, truth, iterations, lr=lr, seed=seed)
         runs.append(run)
         options.results.mkdir(parents=True, exist_ok=True)
-        path = options.results / f"{NAME}-{source}-J{J}{options.suffix}-seed{seed}.png"
+        path = options.results / f"{name}{options.suffix}-seed{seed}.png"
         draw_reconstructions(truth, stages, run.tables["psnr_by_iteration"], path)
     hyperparameters = {"source": source, "J": J, "images": n_images, "start": start, "lr": lr, "iterations": iterations}
-    report(f"{NAME}-{source}-J{J}", runs, options=options, data=[store.describe()], hyperparameters=hyperparameters)
+    report(name, runs, options=options, data=[store.describe()], hyperparameters=hyperparameters)
 
 
 class Inversion:
     """Rows of a cache under inversion.
 
-    Pixels move in units of the contrast that the coefficients tell of, the root mean square over positions of all
-    orders but 0, so that one learning rate suits night skies and zebras.
+    Pixels move in units of an image's contrast, the root mean square over colours and positions of the norm of orders
+    1 and 2, so that one learning rate suits all images.
     """
 
     def __init__(self, cache: Cache, rows: np.ndarray, *, start: str, seed: int, device: str):
@@ -112,8 +112,7 @@ class Inversion:
     def _measure_loss(self) -> torch.Tensor:
         """Summed over images and orders: the square of an order's error over its norm.
 
-        Between squares, in which order 2 is hardly heard, and relative squares, in which order 0 is not: of the three
-        it comes nearest to the images in as many iterations.
+        Half way between squares, in which order 2 is hardly heard, and relative squares, in which order 0 is not.
         """
         error, size = self._measure_squares()
         return (error / size.sqrt()).sum()
