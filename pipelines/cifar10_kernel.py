@@ -24,7 +24,7 @@ from scatcache import Cache, ScatteringSpec
 NAME = "cifar10_kernel"
 # Of each image, by how many are labelled.
 VIEWS = {100: 20, 500: 10, 1000: 6}
-SMOKE_VIEWS = 4
+SIZES, SMOKE_VIEWS = tuple(map(str, VIEWS)), 4
 WIDTH, RIDGE = 1.0, 1e-2
 # What --validate compares, on so many of the training images outside the sample.
 WIDTHS, RIDGES, N_HELD_OUT = (0.5, 1.0, 2.0), (1e-3, 1e-2, 1e-1), 5000
@@ -32,9 +32,10 @@ BLOCK = 1000
 
 
 @recipe
-@click.option("--width", type=click.FloatRange(0, min_open=True), default=WIDTH, help="see gaussian()")
-@click.option("--ridge", type=click.FloatRange(0, min_open=True), default=RIDGE, help="see solve()")
-def main(options: Options, width: float, ridge: float) -> None:
+@click.option("--width", type=click.FloatRange(0, min_open=True), default=WIDTH, help="in mean square distances")
+@click.option("--ridge", type=click.FloatRange(0, min_open=True), default=RIDGE, help="added to the diagonal")
+@click.option("--n", "sizes", type=click.Choice(SIZES), multiple=True, default=SIZES, help="labels; may repeat")
+def main(options: Options, width: float, ridge: float, sizes: tuple[str, ...]) -> None:
     """Classify CIFAR-10 from small samples, J=2: a Gaussian kernel on square roots of coefficients.
 
     Each seed draws its samples as the authors of the poster do. The first of the stored views of an image (20, 10 and 6
@@ -45,25 +46,26 @@ def main(options: Options, width: float, ridge: float) -> None:
     split = "train" if options.validate else "test"
     tested = open_store(options, Wanted("cifar10", spec, size=32, splits=(split,)))
     settings = list(product(WIDTHS, RIDGES)) if options.validate else [(width, ridge)]
+    views_by_size = {64: SMOKE_VIEWS} if options.smoke else {int(n): VIEWS[int(n)] for n in sizes}
     runs, stores = [], [tested.describe()]
     for seed in options.seeds:
         results, started_s = {}, time.monotonic()
-        for n_labels, views in ({64: SMOKE_VIEWS} if options.smoke else VIEWS).items():
+        for n_labels, views in views_by_size.items():
             sample = open_sample(options, n_labels, seed=seed, spec=spec, views=views)
             data = divide_sample(options, sample.caches[0], tested.caches[0], n_labels, seed=seed)
             results |= classify(data, settings, n_labels, device=options.device)
             stores.append(sample.describe())
             say(f"seed {seed}, {n_labels} labels: {results}")
         runs.append(Run(seed, results, time.monotonic() - started_s))
-    hyperparameters = {"widths_and_ridges": settings, "views": VIEWS, "features": "square root, standardised"}
+    hyperparameters = {"widths_and_ridges": settings, "views": views_by_size}
     report(NAME, runs, options=options, data=stores, hyperparameters=hyperparameters)
 
 
 def divide_sample(options: Options, sample: Cache, tested: Cache, n_labels: int, *, seed: int) -> Data:
     """The sample and the test split; with --validate, where tested is the training split, images outside the sample."""
+    if options.smoke or not options.validate:
+        return divide(options, sample, tested, seed=seed)
     data = divide(replace(options, validate=False), sample, tested, seed=seed)
-    if not options.validate or options.smoke:
-        return data
     others = np.setdiff1d(tested.readable, draw_sample(tested.labels, n_labels, seed=seed))
     rows = np.sort(np.random.default_rng(seed).permutation(others)[:N_HELD_OUT])
     return replace(data, test=Part("held_out", tested, rows, tested.labels))

@@ -163,7 +163,9 @@ def open_or_make(path: Path, wanted: Wanted, extract: Callable[[], object], *, d
         check_cache(cache, wanted, name=path.name)
         n_unreadable = len(cache) - len(cache.readable)
         if n_unreadable:
-            say(f"{path.name}, split {cache.split}: {n_unreadable} of {len(cache)} rows were unreadable, and are left out")
+            say(
+                f"{path.name}, split {cache.split}: {n_unreadable} of {len(cache)} rows were unreadable, and are left out"
+            )
     return Store(path, tuple(keep_in_memory(cache, device) for cache in caches))
 
 

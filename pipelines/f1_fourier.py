@@ -65,7 +65,7 @@ def main(options: Options, width: int, hidden: int, weight_decay: float) -> None
 
 
 def analyse(run: Run, model: heads.SLE, data: Data, blocks: Sequence[angular.Block], *, device: str) -> Run:
-    """The run with what it costs to zero: accuracies and points lost at 80%, and as facts the curves and spectra."""
+    """The run with what it costs to zero: accuracies and points lost at 80%, and as tables the curves and spectra."""
     F1 = model.local[1].weight.detach()[:, :, 0, 0].cpu()
     whole, labels = score(model, data.test, device=device)
     curves = {way: [] for way in WAYS}
@@ -79,7 +79,7 @@ def analyse(run: Run, model: heads.SLE, data: Data, blocks: Sequence[angular.Blo
         results[f"{name}_{way}_{POSTER}"] = curves[way][PERCENTAGES.index(POSTER)]
         results[f"points_lost_{way}_{POSTER}"] = curves[way][0] - curves[way][PERCENTAGES.index(POSTER)]
     results["round_trip_error"] = angular.measure_round_trip(F1, blocks)
-    return replace(run, results=results, facts=describe(F1, blocks, curves))
+    return replace(run, results=results, tables=describe(F1, blocks, curves))
 
 
 def zero(F1: torch.Tensor, blocks: Sequence[angular.Block], percentage: int, *, seed: int) -> dict[str, torch.Tensor]:

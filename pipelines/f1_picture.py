@@ -33,7 +33,7 @@ def draw_angles(runs: Sequence[Run], path: Path, *, percentages: Sequence[int]) 
 
 
 def average(runs: Sequence[Run], order: str) -> np.ndarray:
-    return np.mean([run.facts["energy_by_frequency"][order] for run in runs], axis=0)
+    return np.mean([run.tables["energy_by_frequency"][order] for run in runs], axis=0)
 
 
 def draw_circle(axes: "Axes", energy: np.ndarray) -> None:
@@ -41,7 +41,7 @@ def draw_circle(axes: "Axes", energy: np.ndarray) -> None:
     n_angles = len(energy)
     frequencies = range(n_angles // 2 + 1)
     axes.bar(frequencies, [(energy[k] + energy[-k % n_angles]) / 2 for k in frequencies], color="tab:blue")
-    axes.axhline(1 / n_angles, color="black", linestyle=":", label="random weights")
+    axes.axhline(1 / n_angles, color="black", linestyle=":", label="no frequency preferred")
     axes.set_title(r"order 1: energy of $F_1$ at $|k|$")
     axes.set_xlabel(r"angular frequency $|k|$ along $\theta_1$")
     axes.set_ylabel("share of a filter's energy, each frequency")
@@ -49,11 +49,11 @@ def draw_circle(axes: "Axes", energy: np.ndarray) -> None:
 
 
 def draw_torus(axes: "Axes", energy: np.ndarray) -> None:
-    """A map of the energy over both frequencies, 0 in the middle; random weights would be 1 everywhere."""
+    """A map of the energy over both frequencies, 0 in the middle; 1 everywhere if none were preferred."""
     half = len(energy) // 2
     extent = (-half - 0.5, len(energy) - half - 0.5) * 2
     image = axes.imshow(np.fft.fftshift(energy) * energy.size, origin="lower", extent=extent, cmap="magma", vmin=0)
-    axes.figure.colorbar(image, ax=axes, label="energy, random weights = 1")
+    axes.figure.colorbar(image, ax=axes, label="energy, 1: none preferred")
     axes.set_title(r"order 2: energy of $F_1$ at $(k_1, k_2)$")
     axes.set_xlabel(r"$k_2$ along $\theta_2$")
     axes.set_ylabel(r"$k_1$ along $\theta_1$")
@@ -61,7 +61,7 @@ def draw_torus(axes: "Axes", energy: np.ndarray) -> None:
 
 def draw_accuracies(axes: "Axes", runs: Sequence[Run], percentages: Sequence[int]) -> None:
     for way, label in LABELS.items():
-        values = np.array([list(run.facts["accuracy_by_percentage"][way].values()) for run in runs])
+        values = np.array([list(run.tables["accuracy_by_percentage"][way].values()) for run in runs])
         mean, spread = values.mean(0), values.std(0, ddof=1) if len(runs) > 1 else 0
         (line,) = axes.plot(percentages, mean, marker=".", label=label)
         axes.fill_between(percentages, mean - spread, mean + spread, color=line.get_color(), alpha=0.2)

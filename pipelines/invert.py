@@ -26,6 +26,8 @@ SOURCES = {"cifar10": (32, "test"), "photos": (128, "all")}
 ITERATIONS, SMOKE_ITERATIONS, SMOKE_INVERTED = 300, 20, 2
 # float32 images in [0, 1] are compared down to this mean square, 100 dB.
 LEAST_SQUARE = 1e-10
+# Half a step of 8 bits.
+LEAST_CONTRAST = 0.5 / 255
 # Share of the iterations in which the learning rate rises: Adam's first steps move every pixel by all of it.
 RISING = 0.1
 
@@ -35,7 +37,7 @@ RISING = 0.1
 @click.option("--J", "J", type=click.IntRange(1, 4), default=2)
 @click.option("--images", "n_images", type=click.IntRange(1), default=8, help="to invert, drawn by each seed")
 @click.option("--start", type=click.Choice(["order-0", "noise"]), default="order-0", help="enlarged order 0, or noise")
-@click.option("--lr", type=click.FloatRange(0, min_open=True), default=0.1, help="Adam's highest")
+@click.option("--lr", type=click.FloatRange(0, min_open=True), default=4.0, help="highest, in units of the contrast")
 def main(options: Options, source: str, J: int, n_images: int, start: str, lr: float) -> None:
     """Invert the transform on rows of a store; --epochs is the number of iterations, 300 by default."""
     if options.permute_labels or options.validate:
@@ -49,7 +51,7 @@ def main(options: Options, source: str, J: int, n_images: int, start: str, lr: f
     wanted = Wanted(source, ScatteringSpec(J=J), size=size, splits=(split,))
     store = open_store(replace(options, smoke=False, limit=limit), wanted)
     images = scatcache.open_source(source, root=options.root)
-    runs = []
+    name, runs = f"{NAME}-{source}-J{J}" + "-noise" * (start == "noise"), []
     for seed in options.seeds:
         cache = store.caches[0]
         rows = np.sort(np.random.default_rng(seed).permutation(cache.readable)[:n_images])
@@ -58,14 +60,18 @@ def main(options: Options, source: str, J: int, n_images: int, start: str, lr: f
         run, stages = follow(inversion, truth, iterations, lr=lr, seed=seed)
         runs.append(run)
         options.results.mkdir(parents=True, exist_ok=True)
-        path = options.results / f"{NAME}-{source}-J{J}{options.suffix}-seed{seed}.png"
-        draw_reconstructions(truth, stages, run.facts["psnr_by_iteration"], path)
+        path = options.results / f"{name}{options.suffix}-seed{seed}.png"
+        draw_reconstructions(truth, stages, run.tables["psnr_by_iteration"], path)
     hyperparameters = {"source": source, "J": J, "images": n_images, "start": start, "lr": lr, "iterations": iterations}
-    report(f"{NAME}-{source}-J{J}", runs, options=options, data=[store.describe()], hyperparameters=hyperparameters)
+    report(name, runs, options=options, data=[store.describe()], hyperparameters=hyperparameters)
 
 
 class Inversion:
-    """Rows of a cache under inversion. images: float32 (n, 3, H, W), in 0 to 1 where they are right."""
+    """Rows of a cache under inversion.
+
+    Pixels move in units of an image's contrast, the root mean square over colours and positions of the norm of orders
+    1 and 2, so that one learning rate suits all images.
+    """
 
     def __init__(self, cache: Cache, rows: np.ndarray, *, start: str, seed: int, device: str):
         spec, (height, width) = cache.spec, cache.manifest.splits[cache.split].image_shape
@@ -81,11 +87,19 @@ class Inversion:
             begin = noise.to(device)
         else:
             begin = torch.nn.functional.interpolate(self._target[:, :, 0], size=(height, width), mode="bicubic")
-        self.images = begin.requires_grad_()
+        self._begin = begin
+        details = self._target[:, :, order > 0].square().sum(2).mean((1, 2, 3))
+        self._contrast = details.sqrt().clamp(min=LEAST_CONTRAST)[:, None, None, None]
+        self._moved = torch.zeros_like(begin, requires_grad=True)
+
+    @property
+    def images(self) -> torch.Tensor:
+        """float32 (n, 3, H, W), in 0 to 1 where they are right."""
+        return self._begin + self._contrast * self._moved
 
     def descend(self, iterations: int, *, lr: float) -> Iterator[int]:
         """Yields 0 and then the number of iterations done after each."""
-        optimizer = torch.optim.Adam([self.images], lr=lr)
+        optimizer = torch.optim.Adam([self._moved], lr=lr)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=iterations + 1, pct_start=RISING)
         yield 0
         for iteration in range(1, iterations + 1):
@@ -98,8 +112,7 @@ class Inversion:
     def _measure_loss(self) -> torch.Tensor:
         """Summed over images and orders: the square of an order's error over its norm.
 
-        Between squares, in which order 2 is hardly heard, and relative squares, in which order 0 is not: of the three
-        it comes nearest to the images in as many iterations.
+        Half way between squares, in which order 2 is hardly heard, and relative squares, in which order 0 is not.
         """
         error, size = self._measure_squares()
         return (error / size.sqrt()).sum()
@@ -137,7 +150,7 @@ def follow(
     results = {"psnr_start": float(np.mean(psnr[0]))}
     results |= {"psnr": float(np.mean(psnr[iterations])), "psnr_worst": min(psnr[iterations])}
     results |= {f"error_order_{m}": error for m, error in enumerate(inversion.measure_errors())}
-    return Run(seed, results, time.monotonic() - started_s, facts={"psnr_by_iteration": psnr}), stages
+    return Run(seed, results, time.monotonic() - started_s, tables={"psnr_by_iteration": psnr}), stages
 
 
 def is_looked_at(iteration: int) -> bool:

@@ -84,6 +84,7 @@ def describe_run(run: Run) -> dict[str, Any]:
         **run.results,
         "elapsed_s": run.elapsed_s,
         "epochs": list(run.epochs),
+        **(run.tables or {}),
     }
 
 
@@ -99,7 +100,7 @@ def summarise(runs: Sequence[Run]) -> dict[str, dict[str, float | int | None]]:
 
 
 def tabulate(content: dict[str, Any]) -> str:
-    """A line for each run and one for each figure's mean; curves and tables are in the JSON alone."""
+    """A line for each run and one for each figure's mean; epochs and tables are in the JSON alone."""
     marks = [word.replace("_", " ") for word in ("smoke", "permuted_labels", "validation") if content[word]]
     marks += [f"limit {content['limit']}"] if content["limit"] else []
     lines = [" ".join([content["recipe"], *(f"({mark})" for mark in marks)])]

@@ -21,8 +21,8 @@ from scatcache.job.options import RunOptions
 from scatcache.job.planning import ShardTask, plan_tasks
 from scatcache.job.preparation import Prepared
 from scatcache.job.report import ExtractReport, SplitReport
-from scatcache.resources import count_cores, folder_bytes, free_disk_bytes, free_memory_bytes
 from scatcache.job.shard_task import ShardJob, compute_shard, stop_job
+from scatcache.resources import count_cores, folder_bytes, free_disk_bytes, free_memory_bytes
 from scatcache.scattering.paths import channel_table
 from scatcache.store.encodings import find_encoding
 from scatcache.store.receipts import Receipt, summarize
