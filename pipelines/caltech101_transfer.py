@@ -9,7 +9,7 @@ from torch import nn
 
 import scatcache
 from pipelines import heads
-from pipelines.data import Data, Part, Wanted, divide, open_store
+from pipelines.data import Data, Part, Wanted, divide, open_store, permute
 from pipelines.metrics import class_accuracy
 from pipelines.recipe import Options, recipe
 from pipelines.report import report
@@ -69,11 +69,11 @@ def draw_split(options: Options, cache: scatcache.Cache, n_train: int, *, seed: 
             )
         chosen.append(generator.permutation(rows)[:n_train])
     rows = np.sort(np.concatenate(chosen))
-    data = divide(options, cache, cache, seed=seed, rows=rows)
     if options.validate:
-        return data
-    test = np.setdiff1d(cache.readable, rows)
-    return Data(data.train, Part("test", cache, test, cache.labels))
+        return divide(options, cache, seed=seed, rows=rows)
+    labels = permute(cache.labels, cache.image_index, rows, seed=seed) if options.permute_labels else cache.labels
+    others = np.setdiff1d(cache.readable, rows)
+    return Data(Part("train", cache, rows, labels), Part("test", cache, others, cache.labels))
 
 
 def build(data: Data, encoder: Path | None) -> nn.Module:

@@ -17,7 +17,7 @@ def load_weights(path: Path, device: torch.device | str = "cpu") -> dict[str, An
     """What torch.save wrote there, tensors and plain values alone. Raises ScatcacheError for any other file."""
     try:
         return torch.load(path, map_location=device, weights_only=True)
-    except (pickle.UnpicklingError, KeyError, EOFError, RuntimeError, ValueError, UnicodeDecodeError) as error:
+    except (pickle.UnpicklingError, LookupError, EOFError, RuntimeError, ValueError) as error:
         raise scatcache.ScatcacheError(
             f"{path.name} does not hold what torch.save writes, or is damaged: delete it, or name another"
         ) from error

@@ -44,7 +44,7 @@ def main(options: Options, width: float, ridge: float, sizes: tuple[str, ...]) -
     """
     spec = ScatteringSpec(J=2)
     split = "train" if options.validate else "test"
-    tested = open_store(options, Wanted("cifar10", spec, size=32, splits=(split,)))
+    tested = open_store(options, Wanted("cifar10", spec, size=32, splits=(split,)), keep=False)
     settings = list(product(WIDTHS, RIDGES)) if options.validate else [(width, ridge)]
     views_by_size = {64: SMOKE_VIEWS} if options.smoke else {int(n): VIEWS[int(n)] for n in sizes}
     runs, stores = [], [tested.describe()]

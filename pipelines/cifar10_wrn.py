@@ -34,7 +34,8 @@ def main(options: Options, k: int, dropout: float, views: int | None) -> None:
         epochs=200, batch_size=128, lr=0.1, weight_decay=5e-4, drops=(60, 120, 160), drop_factor=0.2
     ).asked(options)
     k = 1 if options.smoke else k
-    stores = [open_store(options, Wanted("cifar10", spec, size=32))]
+    splits = ("train", "test") if views is None else ("test",)
+    stores = [open_store(options, Wanted("cifar10", spec, size=32, splits=splits))]
     if views is not None:
         stores.append(open_store(options, Wanted("cifar10", spec, size=32, splits=("train",), views=views)))
     train_cache, test_cache = stores[-1].caches[0], stores[0].caches[-1]

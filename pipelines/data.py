@@ -114,9 +114,10 @@ class Store:
         }
 
 
-def open_store(options: Options, wanted: Wanted) -> Store:
+def open_store(options: Options, wanted: Wanted, *, keep: bool = True) -> Store:
     """The store of that name under options.stores, extracted first where it is missing or unfinished.
 
+    keep: its coefficients in memory where they fit, for recipes that go over them again and again.
     With --smoke: one of 64 photographs at the size wanted, whose only split is both. Raises SettingsDiffer for a store
     made with other settings, and what scatcache.extract and open_cache raise.
     """
@@ -143,11 +144,13 @@ def open_store(options: Options, wanted: Wanted) -> Store:
             on_event=tell_extraction(path),
         )
 
-    return open_or_make(path, wanted, extract, device=options.device)
+    return open_or_make(path, wanted, extract, device=options.device if keep else None)
 
 
-def open_or_make(path: Path, wanted: Wanted, extract: Callable[[], object], *, device: str) -> Store:
+def open_or_make(path: Path, wanted: Wanted, extract: Callable[[], object], *, device: str | None) -> Store:
     """The store at path, its splits in the device's memory where they fit; extract() is called where they are missing.
+
+    device: None leaves them on the disk.
 
     Raises SettingsDiffer for a store made with other settings than wanted.
     """
@@ -163,10 +166,8 @@ def open_or_make(path: Path, wanted: Wanted, extract: Callable[[], object], *, d
         check_cache(cache, wanted, name=path.name)
         n_unreadable = len(cache) - len(cache.readable)
         if n_unreadable:
-            say(
-                f"{path.name}, split {cache.split}: {n_unreadable} of {len(cache)} rows were unreadable, and are left out"
-            )
-    return Store(path, tuple(keep_in_memory(cache, device) for cache in caches))
+            say(f"{path.name}, split {cache.split}: {n_unreadable} of {len(cache)} rows are unreadable, and left out")
+    return Store(path, tuple(caches if device is None else (keep_in_memory(cache, device) for cache in caches)))
 
 
 def name_store(wanted: Wanted) -> str:

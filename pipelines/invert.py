@@ -49,7 +49,7 @@ def main(options: Options, source: str, J: int, n_images: int, start: str, lr: f
         iterations = options.epochs or SMOKE_ITERATIONS
     size, split = SOURCES[source]
     wanted = Wanted(source, ScatteringSpec(J=J), size=size, splits=(split,))
-    store = open_store(replace(options, smoke=False, limit=limit), wanted)
+    store = open_store(replace(options, smoke=False, limit=limit), wanted, keep=False)
     images = scatcache.open_source(source, root=options.root)
     name, runs = f"{NAME}-{source}-J{J}" + "-noise" * (start == "noise"), []
     for seed in options.seeds:
@@ -100,7 +100,8 @@ class Inversion:
     def descend(self, iterations: int, *, lr: float) -> Iterator[int]:
         """Yields 0 and then the number of iterations done after each."""
         optimizer = torch.optim.Adam([self._moved], lr=lr)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=iterations + 1, pct_start=RISING)
+        rising = max(RISING, 2 / (iterations + 1))  # the scheduler divides by the steps before the highest rate
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=iterations + 1, pct_start=rising)
         yield 0
         for iteration in range(1, iterations + 1):
             optimizer.zero_grad()
@@ -146,9 +147,10 @@ def follow(
             images = inversion.images.detach().clamp(0, 1).cpu().numpy().transpose(0, 2, 3, 1)
             stages[iteration] = images
             psnr[iteration] = measure_psnr(images, truth).tolist()
-            say(f"seed {seed}: iteration {iteration} of {iterations}: {np.mean(psnr[iteration]):.2f} dB")
-    results = {"psnr_start": float(np.mean(psnr[0]))}
-    results |= {"psnr": float(np.mean(psnr[iterations])), "psnr_worst": min(psnr[iterations])}
+            say(f"seed {seed}: iteration {iteration} of {iterations}: {np.median(psnr[iteration]):.2f} dB")
+    # Medians: an image of one colour is right from the start, and would carry a mean.
+    results = {"psnr_start": float(np.median(psnr[0]))}
+    results |= {"psnr": float(np.median(psnr[iterations])), "psnr_worst": min(psnr[iterations])}
     results |= {f"error_order_{m}": error for m, error in enumerate(inversion.measure_errors())}
     return Run(seed, results, time.monotonic() - started_s, tables={"psnr_by_iteration": psnr}), stages
 

@@ -36,7 +36,7 @@ def draw_reconstructions(
         axes.set_title(title, fontsize=9)
     axes = right.subplots()
     axes.plot(list(psnr), list(psnr.values()), color="tab:grey", alpha=0.5)
-    axes.plot(list(psnr), np.mean(list(psnr.values()), axis=1), color="tab:blue", linewidth=2, label="mean")
+    axes.plot(list(psnr), np.median(list(psnr.values()), axis=1), color="tab:blue", linewidth=2, label="median")
     axes.set_xscale("symlog", linthresh=1)
     axes.set(xlabel="iteration", ylabel="PSNR, dB", xlim=(0, None))
     axes.grid(alpha=0.3)

@@ -35,7 +35,8 @@ def main(options: Options, folds: tuple[int, ...], k: int, views: int | None) ->
         options
     )
     k = 1 if options.smoke else k
-    stores = [open_store(options, Wanted("stl10", spec, size=96))]
+    splits = ("train", "test") if views is None else ("test",)
+    stores = [open_store(options, Wanted("stl10", spec, size=96, splits=splits))]
     if views is not None:
         stores.append(open_store(options, Wanted("stl10", spec, size=96, splits=("train",), views=views)))
     train_cache, test_cache = stores[-1].caches[0], stores[0].caches[-1]

@@ -26,8 +26,8 @@ TEST_BATCH = 500
 class Run:
     """What one run came to.
 
-        results: figures by name, those of the last epoch; elapsed_s: of training and testing, over all its interruptions;
-        epochs: records by epoch, none for what is not trained in epochs; facts: what else tells this run from the others;
+    results: figures by name, those of the last epoch; elapsed_s: of training and testing, over all its interruptions;
+    epochs: records by epoch, none for what is not trained in epochs; facts: what else tells this run from the others;
     checkpoints: the files that a run keeps until it is reported, so that an interruption in a later run costs it
     nothing; tables: by name what is too long for a line, lists or mappings that the report alone holds.
     """

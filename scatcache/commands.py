@@ -16,7 +16,7 @@ import click
 import scatcache
 from scatcache import interruption
 from scatcache.errors import ScatcacheError, SettingsDiffer, StoreLocked
-from scatcache.progress import count, show_bytes, watch_job
+from scatcache.progress import count, show_bytes, show_views, watch_job
 from scatcache.spec import GRIDS
 
 LINE, BOUND_SPACE = 80, "\0"  # no path holds a NUL
@@ -332,7 +332,7 @@ def show_report(report: Any, as_json: bool) -> int:
         return EXIT_UNREADABLE if n_unreadable else 0
     for name, split in report.splits.items():
         shards = f"{split.shards} shards ({split.shards_computed} computed, {split.shards_kept} kept)"
-        click.echo(f"{name}: {split.rows:,} images, {split.unreadable:,} unreadable, {shards}")
+        click.echo(f"{name}: {show_views(split.rows, report.n_views)}, {split.unreadable:,} unreadable, {shards}")
     for entry in report.unreadable[:10]:
         click.echo(f"unreadable: {entry['split']}: {entry['key']}: {entry['reason']}", err=True)
     if n_unreadable > 10:
@@ -362,13 +362,6 @@ def show_speed(disk: dict[str, Any]) -> str:
     if disk["fsync_ms"] is None:
         return f"not measured: {disk['fsync_reason']}"
     return f"{disk['fsync_mb_s']:,.0f} MB/s, {disk['fsync_ms']:.2g} ms for 4 KiB ({disk['fsync_reason']})"
-
-
-def show_views(n_rows: int, n_views: int) -> str:
-    """ "100 images", "2,000 views (20 of each of 100 images)"."""
-    if n_views == 1:
-        return f"{n_rows:,} images"
-    return f"{n_rows:,} views ({n_views} of each of {n_rows // n_views:,} images)"
 
 
 def show_shape(shape: tuple[int, ...]) -> str:

@@ -63,12 +63,18 @@ def count(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
+def show_views(n_rows: int, n_views: int) -> str:
+    """ "100 images", "2,000 views (20 of each of 100 images)"."""
+    images = count(n_rows // n_views, "image")
+    return images if n_views == 1 else f"{n_rows:,} views ({n_views} of each of {images})"
+
+
 def announce(planned: JobPlanned) -> str:
     """What is about to be done, before any of it is."""
     shapes = ", ".join(f"{split} {'x'.join(map(str, shape))}" for split, shape in planned.output_shapes.items())
     kept = f", {planned.n_done:,} of them done" if planned.n_done else ""
     return (
-        f"{count(planned.n_images, 'image')} -> {planned.store}\n"
+        f"{show_views(planned.n_images, planned.n_views)} -> {planned.store}\n"
         f"settings: {planned.settings}\n"
         f"coefficients: {shapes}; at most {show_bytes(planned.bytes)}, {show_bytes(planned.free_bytes)} free\n"
         f"{count(planned.n_shards, 'shard')}{kept}; {planned.n_workers} at once on {planned.device} with "

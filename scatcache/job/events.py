@@ -21,8 +21,8 @@ class ArchiveProgress:
 @dataclass(frozen=True)
 class JobPlanned:
     """Before any work. settings: the store's, in words; output_shapes: (n_channels, h, w) by split; bytes: upper bound
-    of what the splits take; n_images, n_shards: of the splits asked for; n_done: shards that are kept; n_workers:
-    shards computed at once."""
+    of what the splits take; n_images (each of n_views views counted), n_shards: of the splits asked for; n_done: shards
+    that are kept; n_workers: shards computed at once."""
 
     store: str
     settings: str
@@ -33,6 +33,7 @@ class JobPlanned:
     n_shards: int
     n_done: int
     n_images_done: int
+    n_views: int
     device: str
     backend: str
     reason: str

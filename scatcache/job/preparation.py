@@ -202,7 +202,8 @@ def make_manifest(
         split: _find_shape(source, split, listing, size=size, stored=stored, wanted=split in splits)
         for split, listing in listings.items()
     }
-    views = make_views(settings, stored, [shape for split in splits if (shape := shapes[split]) is not None])
+    # Of all splits, asked for or not, so that the order in which they are added never shows.
+    views = make_views(settings, stored, [shape for shape in shapes.values() if shape is not None])
     n_views = 1 if views is None else views.n
     layouts = {}
     for split, listing in listings.items():

@@ -19,7 +19,8 @@ class SplitReport:
 @dataclass(frozen=True)
 class ExtractReport:
     """What a run did. store: path; state: "complete" or "incomplete"; bytes: of the store on disk; elapsed_s: of the
-    run; images_per_s: rows computed in this run / elapsed_s; backend: name; unreadable: split, key and reason."""
+    run; images_per_s: rows computed in this run / elapsed_s; backend: name; unreadable: split, key and reason; n_views:
+    rows of each image."""
 
     store: str
     state: str
@@ -29,6 +30,7 @@ class ExtractReport:
     images_per_s: float
     backend: str
     unreadable: tuple[dict[str, str], ...]
+    n_views: int = 1
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "n_views"}

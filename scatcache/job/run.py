@@ -133,6 +133,7 @@ class JobRun:
             free_bytes=free_disk_bytes(prepared.folder.path),
             n_shards=sum(manifest.splits[split].n_shards for split in prepared.splits),
             n_done=len(kept),
+            n_views=manifest.n_views,
             n_images_done=sum(receipt.n_rows for receipt in kept),
             device=prepared.device,
             backend=prepared.backend,
@@ -256,6 +257,7 @@ class JobRun:
             unreadable=tuple(
                 {"split": split, "key": key, "reason": reason} for (split, key), reason in unreadable.items()
             ),
+            n_views=manifest.n_views,
         )
 
     def _report_split(self, split: str, receipts: list[Receipt]) -> SplitReport:

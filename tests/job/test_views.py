@@ -16,7 +16,7 @@ from scatcache.job import shard_task
 from scatcache.job.planning import choose_folds
 from scatcache.views import Views, draw_windows
 from tests.job.test_extraction import Stop, stop_after
-from tests.runs import call, find_differences
+from tests.runs import call, find_differences, make_images
 
 PLAIN = {"J": 1, "L": 4, "shard_images": 5}
 SETTINGS = {**PLAIN, "views": 4, "view_padding": 2}
@@ -219,3 +219,19 @@ def test_a_loader_draws_one_view_of_each_image_in_each_epoch(store):
     for epoch in found:
         assert sorted(place // 4 for place in epoch) == list(range(12))
     assert {place % 4 for place in found[0]} != {0} and sorted(found[0]) != sorted(found[1])
+
+
+def test_the_padding_does_not_depend_on_which_split_came_first(tmp_path):
+    make_images(tmp_path / "images" / "train", 4, side=64)
+    make_images(tmp_path / "images" / "test", 4, side=32)
+    for name, order in (("one", [["train"], ["test"]]), ("both", [["train", "test"]])):
+        for split in order:
+            scatcache.extract(tmp_path / "images", out=tmp_path / name, J=2, views=3, split=split)
+    assert find_differences(tmp_path / "one", tmp_path / "both") == []
+    assert scatcache.open_cache(tmp_path / "one", split="test").manifest.views == Views(3, 4)
+
+
+def test_the_command_tells_views_from_images(tmp_path, images):
+    found = call("extract", images, "--out", tmp_path / "x.zarr", "--J", 1, "--views", 3, "--split", "test")
+    assert "test: 18 views (3 of each of 6 images), 0 unreadable" in found.out
+    assert found.err.startswith("18 views (3 of each of 6 images) -> ")

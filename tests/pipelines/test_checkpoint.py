@@ -35,6 +35,25 @@ def test_failed_writing_leaves_the_earlier_file(tmp_path):
     assert os.listdir(tmp_path) == ["a.checkpoint"] and checkpoint.read(CPU) == {"step": 1}
 
 
+def test_damaged_file_is_told(tmp_path):
+    (tmp_path / "a.checkpoint").write_text("text")
+    with pytest.raises(scatcache.ScatcacheError, match=r"a\.checkpoint does not hold what torch\.save writes"):
+        Checkpoint(tmp_path / "a.checkpoint", {}, 0).read(CPU)
+
+
+def test_disk_that_refuses_stops_nothing(tmp_path, monkeypatch, capsys):
+    checkpoint = Checkpoint(tmp_path / "a.checkpoint", {}, 0)
+    checkpoint.write({"step": 1})
+
+    def refuse(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    checkpoint.write({"step": 2})
+    assert "could not be written" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["a.checkpoint"] and checkpoint.read(CPU) == {"step": 1}
+
+
 def test_it_is_written_once_an_interval(tmp_path):
     seldom, often = (Checkpoint(tmp_path / f"{s}.checkpoint", {}, s) for s in (3600, 0))
     for checkpoint in (seldom, often):

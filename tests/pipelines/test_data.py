@@ -3,9 +3,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import scatcache
-from pipelines.data import Wanted, divide, hold_out, name_store, open_store, permute
+from pipelines.data import Data, Part, Wanted, check_cache, divide, hold_out, name_store, open_store, permute
 from scatcache import ScatteringSpec
 
 
@@ -36,8 +37,55 @@ def test_permuted_labels_are_one_for_all_views_of_an_image():
 
 
 def test_two_splits_are_training_and_test(photos, options):
-    data = divide(replace(options, smoke=False), photos, photos, seed=0, rows=np.arange(5))
+    other = open_store(options, Wanted("photos", ScatteringSpec(J=2, grid="centered"), size=32)).caches[0]
+    data = divide(replace(options, smoke=False), photos, other, seed=0, rows=np.arange(5))
     assert data.train.rows.tolist() == [0, 1, 2, 3, 4] and data.test.name == "test" and len(data.test) == 64
+
+
+def test_images_both_trained_and_tested_on_are_refused(photos, options):
+    with pytest.raises(scatcache.ScatcacheError, match="5 images are both trained and tested on"):
+        divide(replace(options, smoke=False), photos, photos, seed=0, rows=np.arange(5))
+
+
+@pytest.mark.parametrize(("rows", "found"), [([3], "1 rows of 1 labels"), ([0, 1], "2 rows of 1 labels")], ids=str)
+def test_too_little_to_learn_from_is_refused(photos, rows, found):
+    test = Part("test", photos, np.array([63]), photos.labels)
+    with pytest.raises(scatcache.ScatcacheError, match=f"{found} to train on"):
+        Data(Part("train", photos, np.array(rows), photos.labels), test)
+    unlabelled = np.where(np.arange(64) == 0, -1, photos.labels)
+    with pytest.raises(scatcache.ScatcacheError, match="none without"):
+        Data(Part("train", photos, np.arange(40), unlabelled), test)
+
+
+def test_unreadable_rows_are_told(options, tmp_path, capsys):
+    folder = tmp_path / "images"
+    for number in range(6):
+        place = folder / f"class{number % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (40 * number, 9, 9)).save(place / f"{number}.png")
+    cut = folder / "class0" / "0.png"
+    cut.write_bytes(cut.read_bytes()[:50])
+    wanted = Wanted(str(folder), ScatteringSpec(J=2), size=32, splits=("all",))
+    options = replace(options, smoke=False, stores=tmp_path / "stores")
+    open_store(options, wanted)
+    assert "1 of 6 rows are unreadable" in capsys.readouterr().err
+    Image.new("RGB", (32, 32)).save(folder / "class1" / "9.png")
+    with pytest.raises(scatcache.SettingsDiffer, match="has images sha256"):
+        open_store(options, wanted)
+
+
+def test_store_of_another_source_is_refused(photos, options):
+    store = open_store(options, Wanted("cifar10", ScatteringSpec(J=2), size=32))
+    wanted = Wanted("cifar10", ScatteringSpec(J=2), size=32, splits=("all",), limit=64)
+    with pytest.raises(scatcache.SettingsDiffer, match="has source photos, this recipe needs cifar10"):
+        check_cache(store.caches[0], wanted, name="photos.zarr")
+
+
+def test_all_views_are_all_that_there_are(options):
+    cache = open_store(options, Wanted("cifar10", ScatteringSpec(J=2), size=32, views=4)).caches[0]
+    wanted = Wanted("photos", ScatteringSpec(J=2), size=32, splits=("all",), limit=64, views="all")
+    with pytest.raises(scatcache.SettingsDiffer, match="has views 4, this recipe needs 162"):
+        check_cache(cache, wanted, name="photos.zarr")
 
 
 def test_validation_holds_out_of_the_training_rows(photos, options):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,17 @@ def test_only_figures_of_all_runs_are_summarised():
 
 def test_single_run_has_no_deviation():
     assert summarise([Run(0, {"a": 1.0}, 1.0)])["a"]["std"] is None
+
+
+def test_report_of_another_command_is_kept(options):
+    for command, accuracy in (("a", 1.0), ("a", 2.0), ("b", 3.0), ("c", 4.0)):
+        runs = [Run(0, {"test_accuracy": accuracy}, 3.0)]
+        report("kernel", runs, options=replace(options, command=command), data=[], hyperparameters={})
+    means = {
+        path.name: json.loads(path.read_text())["summary"]["test_accuracy"]["mean"]
+        for path in options.results.iterdir()
+    }
+    assert means == {"kernel-smoke.json": 4.0, "kernel-smoke.1.json": 2.0, "kernel-smoke.2.json": 3.0}
 
 
 def test_run_without_epochs_is_reported_without_curves(options, capsys):

@@ -10,9 +10,10 @@ from torch import nn
 
 import scatcache
 from pipelines import heads
-from pipelines.data import divide
+from pipelines.data import Wanted, divide, open_store
 from pipelines.train import seed_everything, train
 from pipelines.training import Training
+from scatcache import ScatteringSpec
 from tests.runs import kill_group, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,14 +58,8 @@ def test_interrupted_run_ends_in_the_same_weights(photos, options, steps):
         assert torch.equal(resumed.state_dict()[key], value), key
 
 
-def test_short_run_leaves_no_checkpoint(photos, options):
-    train_head(photos, options)
-    assert not options.results.exists()
-
-
 def test_finished_run_is_not_trained_again_until_it_is_reported(photos, options):
     """As when a later seed is interrupted."""
-    options = replace(options, checkpoint_minutes=0)
     trained, records = train_head(photos, options)
     again, records_again = train_head(photos, options, after=0)
     assert records_again == records
@@ -78,6 +73,32 @@ def test_checkpoint_of_another_run_is_refused(photos, options):
     with pytest.raises(scatcache.SettingsDiffer, match="differs in training") as caught:
         train_head(photos, options, training=replace(TRAINING, lr=0.06))
     assert caught.value.fields == ("training",)
+
+
+def test_checkpoint_of_other_first_weights_is_refused(photos, options):
+    """As of another encoder, of the same layers."""
+    data, training = divide(options, photos, seed=0), TRAINING
+    for factor in (1.0, 2.0):
+        seed_everything(0)
+        model = heads.linear(photos.row_shape, 7)
+        model[-1].weight.data += factor
+        if factor == 1.0:
+            train(model, data, training, seed=0, options=options, name="head")
+        else:
+            with pytest.raises(scatcache.SettingsDiffer, match="differs in model"):
+                train(model, data, training, seed=0, options=options, name="head")
+
+
+def test_checkpoint_of_another_store_is_refused(photos, options):
+    for grid in ("kymatio", "centered"):
+        cache = open_store(options, Wanted("cifar10", ScatteringSpec(J=2, grid=grid), size=32)).caches[0]
+        model = heads.linear(photos.row_shape, 7)
+        nn.init.zeros_(model[-1].bias)
+        if grid == "kymatio":
+            train(model, divide(options, cache, seed=0), TRAINING, seed=0, options=options, name="head")
+        else:
+            with pytest.raises(scatcache.SettingsDiffer, match="differs in rows, tested"):
+                train(model, divide(options, cache, seed=0), TRAINING, seed=0, options=options, name="head")
 
 
 def test_killed_recipe_ends_in_the_same_weights(stores, run, tmp_path):

@@ -31,6 +31,8 @@ def test_drops_move_with_the_number_of_epochs(options):
     asked = training.asked(replace(options, smoke=False, epochs=20))
     assert asked == replace(training, epochs=20, drops=(6, 12, 16))
     assert training.asked(replace(options, smoke=False)) == training
+    rates = [training.asked(replace(options, smoke=False, epochs=1)).lr_at(step, 10) for step in range(10)]
+    assert rates == pytest.approx([0.1] * 3 + [0.02] * 3 + [0.004] * 2 + [0.0008] * 2)
 
 
 def test_test_part_is_looked_at_a_few_times_and_in_the_end():
