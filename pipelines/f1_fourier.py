@@ -26,6 +26,7 @@ from scatcache import ScatteringSpec
 NAME = "f1_fourier"
 PERCENTAGES = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
 POSTER = 80
+START = 0.1
 # What is zeroed: the smallest Fourier coefficients, as many of them at random, as many of the weights themselves.
 WAYS = ("fourier", "random", "weights")
 
@@ -34,7 +35,7 @@ WAYS = ("fourier", "random", "weights")
 @click.option("--width", type=click.IntRange(1), default=128, help="of the three 1x1 layers")
 @click.option("--hidden", type=click.IntRange(1), default=256, help="width of the two layers behind them")
 @click.option("--weight-decay", type=click.FloatRange(0), default=1e-3, help="of all weights")
-@click.option("--start", type=click.FloatRange(0, min_open=True), default=0.1, help="times F1's usual first weights")
+@click.option("--start", type=click.FloatRange(0, min_open=True), default=START, help="times F1's usual first weights")
 def main(options: Options, width: int, hidden: int, weight_decay: float, start: float) -> None:
     """Zero the smallest angular Fourier coefficients of a trained first layer, and test what is left.
 
@@ -51,6 +52,7 @@ def main(options: Options, width: int, hidden: int, weight_decay: float, start: 
     channels = store.caches[0].to_xarray()
     blocks = angular.list_blocks({name: channels[name].values for name in angular.FIELDS})
     flip = scatcache.RandomFlip()
+    recipe_name = NAME if start == START else f"{NAME}-start{start:g}"
     runs = []
     for seed in options.seeds:
         seed_everything(seed)
@@ -58,12 +60,12 @@ def main(options: Options, width: int, hidden: int, weight_decay: float, start: 
         n_channels, height, columns = data.train.cache.row_shape
         model = heads.SLE(n_channels, height * columns, data.n_classes, width=width, hidden=hidden)
         model.local[1].weight.data.mul_(start)
-        name = f"{NAME}{options.suffix}-seed{seed}"
+        name = f"{recipe_name}{options.suffix}-seed{seed}"
         run = train(model, data, training, seed=seed, options=options, name=name, augment=flip)
         runs.append(analyse(run, model, data, blocks, device=options.device))
     hyperparameters = {**asdict(training), "width": width, "hidden": hidden, "start": start, "augment": repr(flip)}
-    report(NAME, runs, options=options, data=[store.describe()], hyperparameters=hyperparameters)
-    draw_angles(runs, options.results / f"{NAME}{options.suffix}-angles.png", percentages=PERCENTAGES)
+    report(recipe_name, runs, options=options, data=[store.describe()], hyperparameters=hyperparameters)
+    draw_angles(runs, options.results / f"{recipe_name}{options.suffix}-angles.png", percentages=PERCENTAGES)
 
 
 def analyse(run: Run, model: heads.SLE, data: Data, blocks: Sequence[angular.Block], *, device: str) -> Run:

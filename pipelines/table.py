@@ -49,6 +49,16 @@ ROWS = (
         },
         "2 points lost, on ImageNet",
     ),
+    Row(
+        "f1_fourier-start1",
+        {
+            "F1 begun at its usual size, as trained:": "test_accuracy",
+            "points lost, smallest 80% zeroed:": "points_lost_fourier_80",
+            "80% at random:": "points_lost_random_80",
+            "smallest 80% of the weights:": "points_lost_weights_80",
+        },
+        "2 points lost, on ImageNet",
+    ),
     Row("invert-cifar10-J2", {"PSNR in dB:": "psnr", "at the start:": "psnr_start"}, "-"),
     Row("invert-photos-J2", {"PSNR in dB:": "psnr", "at the start:": "psnr_start"}, "-"),
 )
