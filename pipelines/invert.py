@@ -55,6 +55,8 @@ def main(options: Options, source: str, J: int, n_images: int, start: str, lr: f
     for seed in options.seeds:
         cache = store.caches[0]
         rows = np.sort(np.random.default_rng(seed).permutation(cache.readable)[:n_images])
+        if len(rows) < n_images:
+            raise scatcache.ScatcacheError(f"split {split} has {len(rows)} images: give --images {len(rows)} or fewer")
         truth = np.stack([images.read(split, cache.keys[row]) for row in rows])
         inversion = Inversion(cache, rows, start=start, seed=seed, device=options.device)
         run, stages = follow(inversion, truth, iterations, lr=lr, seed=seed)

@@ -14,6 +14,7 @@ import torch
 import scatcache
 
 SMOKE_IMAGES = 64
+EXIT_INTERRUPTED = 130
 # On stderr, where there is nothing else to say.
 SECONDS_BETWEEN_LINES = 10
 
@@ -59,7 +60,7 @@ class Options:
 def recipe(main: Callable[..., None]) -> click.Command:
     """The click command of main(options, ...): the options of all recipes before those that main declares.
 
-    A ScatcacheError ends it with its message on stderr and exit code 1.
+    A ScatcacheError or ValueError ends it with its message on stderr and exit code 1, Ctrl-C with 130.
     """
 
     @functools.wraps(main)
@@ -68,8 +69,11 @@ def recipe(main: Callable[..., None]) -> click.Command:
         common = {name: value for name, value in typed.items() if name in COMMON}
         try:
             main(Options(**common, command=tell_command(click.get_current_context(), main.__module__)), **own)
-        except scatcache.ScatcacheError as error:
+        except (scatcache.ScatcacheError, ValueError) as error:
             raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            say("interrupted: give the same command again")
+            sys.exit(EXIT_INTERRUPTED)
 
     for option in reversed(COMMON.values()):
         run = option(run)
@@ -81,7 +85,7 @@ def parse_numbers(context: click.Context, parameter: click.Parameter, value: str
     numbers: list[int] = []
     for part in value.split(","):
         first, dash, last = part.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
+        if not first.isdecimal() or (dash and not (last.isdecimal() and int(first) <= int(last))):
             raise click.BadParameter(f"{value!r}: expected 0, 0-4 or 0,2", context, parameter)
         numbers += range(int(first), int(last or first) + 1)
     if not numbers or len(set(numbers)) < len(numbers):

@@ -73,6 +73,7 @@ def report(
             checkpoint.unlink(missing_ok=True)
     if any(run.epochs for run in runs):
         draw_curves(runs, path.with_suffix(".png"), title=f"{name}{options.suffix}")
+    say(f"the report is {path}")
     click.echo(json.dumps(content) if options.as_json else tabulate(content))
     return content
 

@@ -25,7 +25,7 @@ def draw_sample(labels: np.ndarray, n_images: int, *, seed: int) -> np.ndarray:
         raise ValueError(f"n_images is {n_images}: expected a multiple of {len(classes)}, as many for each class")
     if (counts != CLASS_IMAGES).any():
         raise scatcache.SourceError(
-            f"the classes have {counts.tolist()} images: expected {CLASS_IMAGES} each, the whole split"
+            f"the classes have {counts.tolist()} images: expected {CLASS_IMAGES} each; leave --limit out"
         )
     chosen = np.random.RandomState(seed).permutation(CLASS_IMAGES)[: n_images // len(classes)]
     return np.sort(np.concatenate([np.flatnonzero(labels == label)[chosen] for label in classes]))

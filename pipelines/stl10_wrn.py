@@ -16,6 +16,7 @@ from pipelines.training import Training
 from scatcache import ScatteringSpec
 
 NAME = "stl10_wrn"
+N_FOLDS = 10
 
 
 @recipe
@@ -58,6 +59,8 @@ def choose_folds(
     options: Options, train: scatcache.Cache, folds: tuple[int, ...]
 ) -> Sequence[tuple[int, np.ndarray | None]]:
     """(number, source rows) of each fold; rows None, all there are, with --smoke. Raises ScatcacheError for no rows."""
+    if max(folds) >= N_FOLDS:
+        raise scatcache.ScatcacheError(f"there is no fold {max(folds)}: expected 0 to {N_FOLDS - 1}")
     if options.smoke:
         return [(folds[0], None)]
     known = train.folds or []

@@ -1,6 +1,8 @@
 """The one training loop of all recipes that train a network by gradients."""
 
 import hashlib
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,16 +68,36 @@ def train(
     loss is no longer finite.
     """
     loop = Loop(model, data, training, seed=seed, options=options, name=name, augment=augment)
-    while loop.epoch < training.epochs:
-        record = loop.train_epoch()
-        if training.is_evaluated(record["epoch"]):
-            record |= measure_part(model, data.test, device=options.device, measure=measure)
-        loop.finish_epoch(record)
+    with catch_interruption() as interrupted:
+        while loop.epoch < training.epochs:
+            record = loop.train_epoch(interrupted)
+            if training.is_evaluated(record["epoch"]):
+                record |= measure_part(model, data.test, device=options.device, measure=measure)
+            loop.finish_epoch(record)
     results = {key: value for key, value in loop.records[-1].items() if key.startswith(data.test.name)}
     if options.save_model:
         save_model(model, options.results / f"{name}.pt")
     loop.finish()
     return Run(seed, results, loop.elapsed_s, tuple(loop.records), facts, (loop.checkpoint.path,))
+
+
+@contextmanager
+def catch_interruption() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets, so that no step is left half done; the second ends the program at once."""
+    interrupted, earlier = threading.Event(), signal.getsignal(signal.SIGINT)
+
+    def note(signum: int, frame: Any) -> None:
+        interrupted.set()
+        signal.signal(signal.SIGINT, earlier)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, earlier)
 
 
 class Loop:
@@ -124,13 +146,17 @@ class Loop:
     def elapsed_s(self) -> float:
         return self._earlier_s + time.monotonic() - self._started_s
 
-    def train_epoch(self) -> dict[str, Any]:
-        """Takes the steps that are left of this epoch; its record."""
+    def train_epoch(self, interrupted: threading.Event) -> dict[str, Any]:
+        """Takes the steps that are left of this epoch; its record. Interrupted, it keeps a checkpoint and raises
+        KeyboardInterrupt."""
         self.model.train()
         first = self.loader.state_dict()["step"]
         for step, (S, y) in enumerate(self.loader, self.epoch * len(self.loader) + first):
             lr = self._step(S, y, step)
             if step + 1 < (self.epoch + 1) * len(self.loader):
+                if interrupted.is_set():
+                    self.checkpoint.write(self._state())
+                    raise KeyboardInterrupt
                 self.checkpoint.write_when_due(self._state)
         loss, right, n_rows = self.tally.tolist()
         self.tally.zero_()

@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -161,3 +162,25 @@ def test_losses_and_accuracies_are_those_of_the_rows(photos, options):
         assert run.epochs[0][f"{name}_accuracy"] == pytest.approx(100 * (scores.argmax(1) == y).float().mean().item())
         if name == "train":
             assert run.epochs[0]["loss"] == pytest.approx(nn.functional.cross_entropy(scores, y).item(), rel=1e-5)
+
+
+def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(stores, run, tmp_path):
+    arguments = ["--smoke", "--epochs", "40", "--save-model"]
+    straight = run("cifar10_wrn", *arguments, results="straight")
+    stopped = tmp_path / "stopped"
+    command = [sys.executable, "-m", "pipelines.cifar10_wrn", *arguments, "--stores", stores, "--results", stopped]
+    process = subprocess.Popen(
+        list(map(str, command)),
+        cwd=ROOT,
+        text=True,
+        env={"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
+        stderr=subprocess.PIPE,
+    )
+    assert "epoch 2 of 40" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and err.endswith("interrupted: give the same command again\n")
+    resumed = run("cifar10_wrn", *arguments, results="stopped")
+    assert "goes on from its checkpoint" in resumed.err
+    expected, found = (torch.load(*ended.folder.glob("*.pt"), weights_only=True) for ended in (straight, resumed))
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
