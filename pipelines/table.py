@@ -84,8 +84,8 @@ def describe(row: Row, content: dict[str, Any]) -> list[str]:
     ours = "; ".join(f"{words} {show_figure(summary[name])}".strip() for words, name in row.figures.items())
     return [
         f"`{content['command']}`",
-        ", ".join(sorted({store["source"] for store in content["data"]})),
-        ", ".join(show_bytes(store["bytes"]) for store in content["data"]),
+        ", ".join(sorted({re.sub(r"-seed\d+$", " labels", store["source"]) for store in content["data"]})),
+        show_bytes(content["data"]),
         f"{sum(seconds) / len(seconds):,.0f} s a seed",
         row.poster,
         ours,
@@ -123,8 +123,9 @@ def show_figure(figure: dict[str, Any]) -> str:
     return f"{figure['mean']:.2f}" + ("" if figure["std"] is None else f" ± {figure['std']:.2f}")
 
 
-def show_bytes(n_bytes: int) -> str:
-    return f"{n_bytes / 1e9:.2f} GB"
+def show_bytes(stores: list[dict[str, Any]]) -> str:
+    total = f"{sum(store['bytes'] for store in stores) / 1e9:.2f} GB"
+    return total if len(stores) == 1 else f"{total} in {len(stores)} stores"
 
 
 def read_report(results: Path, name: str) -> dict[str, Any] | None:
