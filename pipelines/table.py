@@ -60,7 +60,6 @@ ROWS = (
         "2 points lost, on ImageNet",
     ),
     Row("invert-cifar10-J2", {"PSNR in dB:": "psnr", "at the start:": "psnr_start"}, "-"),
-    Row("invert-photos-J2", {"PSNR in dB:": "psnr", "at the start:": "psnr_start"}, "-"),
 )
 
 

@@ -161,10 +161,12 @@ class Cifar10Source:
         return SIDE, SIDE
 
     def read(self, split: str, key: str) -> np.ndarray:
-        """One image, uint8 (32, 32, 3)."""
+        """One image, uint8 (32, 32, 3). Raises SourceError for a key that the split has not."""
         stem, _, record = key.partition("/")
-        assert stem in self._find_stems(split), f"{key} is not in {split}"
-        return np.ascontiguousarray(self._open_batch(stem).planes[int(record)].transpose(1, 2, 0))
+        planes = self._open_batch(stem).planes if stem in self._find_stems(split) else ()
+        if not record.isdecimal() or int(record) >= len(planes):
+            raise SourceError(f"{show_path(key)} is not in split {split}: take keys from list_rows({split!r})")
+        return np.ascontiguousarray(planes[int(record)].transpose(1, 2, 0))
 
     def locate(self, split: str, key: str) -> None:
         """Batches are in memory, or mapped."""

@@ -33,12 +33,12 @@ class JobPlanned:
     n_shards: int
     n_done: int
     n_images_done: int
-    n_views: int
     device: str
     backend: str
     reason: str
     n_workers: int
     warnings: tuple[str, ...]
+    n_views: int = 1
 
 
 @dataclass(frozen=True)

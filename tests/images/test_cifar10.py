@@ -250,6 +250,12 @@ def test_an_unknown_split_lists_those_there_are(root):
         open_cifar10(root).list_rows("val")
 
 
+@pytest.mark.parametrize("key", ["test_batch/00000", "data_batch_1/99999", "data_batch_1", "data_batch_1/-0001", "zzz"])
+def test_a_key_that_the_split_has_not_is_told(root, key):
+    with pytest.raises(SourceError, match=r"is not in split train: take keys from list_rows\('train'\)"):
+        open_cifar10(root).read("train", key)
+
+
 def test_pixels_are_planes_by_colour_row_by_row(tmp_path):
     folder = write_form(tmp_path, "bin")
     record = bytearray(3073)

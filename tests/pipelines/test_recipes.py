@@ -124,10 +124,18 @@ def test_damaged_shard_stops_the_recipe(run, gratings, tmp_path, split):
     assert re.search(rf"Error: .*{split}.*shard 3", ended.err) and "Traceback" not in ended.err
 
 
-def test_validation_leaves_the_test_rows_alone(run):
-    ended = run("cifar10_linear", "--smoke", "--validate")
-    assert ended.report["validation"]
-    assert set(ended.report["summary"]) == {"held_out_accuracy"}
+def test_validation_does_not_depend_on_the_test_split(run, gratings, tmp_path):
+    root = shutil.copytree(gratings, tmp_path / "root")
+    batch = root / "cifar-10-batches-bin" / "test_batch.bin"
+    records = np.frombuffer(batch.read_bytes(), np.uint8)[::-1].reshape(40, 3073).copy()
+    records[:, 0] = 3
+    batch.write_bytes(records.tobytes())
+    accuracies = []
+    for name, place in (("one", gratings), ("other", root)):
+        ended = run("cifar10_linear", "--root", place, "--stores", tmp_path / name, "--validate", results=f"{name}-r")
+        assert ended.report["validation"] and set(ended.report["summary"]) == {"held_out_accuracy"}
+        accuracies.append([record["held_out_accuracy"] for record in ended.report["runs"][0]["epochs"]])
+    assert accuracies[0] == accuracies[1]
 
 
 def test_encoder_of_one_recipe_serves_the_other(run):
