@@ -1,8 +1,8 @@
 """What a source hands over: rows, listings, and the protocol every source follows."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +21,10 @@ MAX_IMAGE_BYTES = 2**29
 ROWS_PER_HASH_BLOCK = 10_000
 
 
+class TooLarge(UnreadableImage):
+    """A file of more than MAX_IMAGE_BYTES, which is not read."""
+
+
 class Row(NamedTuple):
     """One image of a split.
 
@@ -37,12 +41,13 @@ class Row(NamedTuple):
 class Listing:
     """Every row of one split, sorted by the code points of the keys, which are unique.
 
-    n_ignored: files in the split's folder that are no images by name; folds: the dataset's own, each the indices of its
-    rows, None where it has none.
+    n_ignored: files in the split's folder that are no images by name; n_by_machines: files in folders that machines
+    make, by the folder's name; folds: the dataset's own, each the indices of its rows, None where it has none.
     """
 
     rows: tuple[Row, ...]
     n_ignored: int = 0
+    n_by_machines: Mapping[str, int] = field(default_factory=dict)
     folds: tuple[tuple[int, ...], ...] | None = None
 
     def __post_init__(self) -> None:
@@ -61,9 +66,9 @@ class Listing:
 
 
 def check_image_bytes(n_bytes: int) -> None:
-    """Raises UnreadableImage for a file too large to be an image: a sparse one of terabytes costs nothing to make."""
+    """Raises TooLarge for a file too large to be an image: a sparse one of terabytes costs nothing to make."""
     if n_bytes > MAX_IMAGE_BYTES:
-        raise UnreadableImage(f"a file of {n_bytes} bytes, more than the {MAX_IMAGE_BYTES} allowed")
+        raise TooLarge(f"a file of {n_bytes} bytes, more than the {MAX_IMAGE_BYTES} allowed")
 
 
 class Source(Protocol):

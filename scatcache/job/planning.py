@@ -16,8 +16,8 @@ from scatcache.store.rows import RowTable
 
 # Chunk's Blosc header and crc32c, and its entry in the shard's index.
 CHUNK_OVERHEAD_BYTES = 16 + 4 + 16
-# A chunk's crc32c in a receipt, its label, source index, view, status and key.
-ROW_OVERHEAD_BYTES = 96
+# A chunk's crc32c in a receipt, its label, source index, view, file's bytes, status and key.
+ROW_OVERHEAD_BYTES = 104
 # A receipt's sums and squares, as decimal float64, and the rest of it.
 CHANNEL_OVERHEAD_BYTES = 50
 SHARD_OVERHEAD_BYTES = 8192
@@ -27,14 +27,15 @@ SPLIT_OVERHEAD_BYTES = 65536
 
 @dataclass(frozen=True)
 class ShardTask:
-    """One shard to compute. keys, views: of its rows in storage order; start: storage row of the first; rows_digest: of
-    RowTable.digest."""
+    """One shard to compute. keys, views, file_bytes: of its rows in storage order; start: storage row of the first;
+    rows_digest: of RowTable.digest."""
 
     split: str
     shard: int
     start: int
     keys: tuple[str, ...]
     views: tuple[int, ...]
+    file_bytes: tuple[int, ...]
     rows_digest: str
 
 
@@ -80,6 +81,7 @@ def order_rows(rows: Sequence[Row], *, seed: int, limit: int | None = None, n_vi
         label=np.repeat(np.array([rows[index].label for index in chosen], np.int64), n_views),
         source_index=np.repeat(place * n_views, n_views) + view,
         view=view.astype(np.uint16),
+        file_bytes=np.repeat(np.array([rows[index].size for index in chosen], np.int64), n_views),
     )
 
 
@@ -126,5 +128,6 @@ def plan_tasks(layout: SplitLayout, split: str, rows: RowTable) -> Iterator[Shar
     """One task per shard, in the order of the shards."""
     for shard in range(layout.n_shards):
         span = layout.rows_of(shard)
-        keys, views = (tuple(values[span.start : span.stop].tolist()) for values in (rows.key, rows.view))
-        yield ShardTask(split, shard, span.start, keys, views, rows.digest(span))
+        columns = (rows.key, rows.view, rows.file_bytes)
+        keys, views, file_bytes = (tuple(values[span.start : span.stop].tolist()) for values in columns)
+        yield ShardTask(split, shard, span.start, keys, views, file_bytes, rows.digest(span))

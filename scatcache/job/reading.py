@@ -3,14 +3,15 @@
 import errno
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 
-from scatcache.errors import ScatcacheError, UnreadableImage
+from scatcache.errors import ScatcacheError, SourceError, UnreadableImage
+from scatcache.images.listing import MAX_IMAGE_BYTES, TooLarge
 from scatcache.images.sources import Source
 
 if TYPE_CHECKING:
@@ -37,13 +38,18 @@ def with_retries(call: Callable[[], Result]) -> Result:
     return call()
 
 
-def read_with_retries(source: Source, split: str, key: str) -> "bytes | np.ndarray | Image":
+def read_with_retries(source: Source, split: str, key: str, n_bytes: int | None = None) -> "bytes | np.ndarray | Image":
     """What source.read returns; transient failures of the machine are retried.
 
-    Raises ScatcacheError naming the key where the machine goes on failing.
+    n_bytes: of the encoded image as it was listed, None where that is not known. Raises SourceError where a file has
+    another size by now, ScatcacheError naming the key where the machine goes on failing.
     """
     try:
-        return with_retries(lambda: source.read(split, key))
+        found = with_retries(lambda: source.read(split, key))
+    except TooLarge as error:
+        if n_bytes is not None and n_bytes <= MAX_IMAGE_BYTES:
+            raise _tell_change(split, key, n_bytes, str(error)) from error
+        raise
     except OSError as error:
         if error.errno is None:
             raise UnreadableImage(str(error)) from error
@@ -52,18 +58,32 @@ def read_with_retries(source: Source, split: str, key: str) -> "bytes | np.ndarr
             f"{split}: {key}: {error.strerror}{tries}: mend what holds the files, then give the same command "
             f"again: it goes on from here"
         ) from error
+    if isinstance(found, bytes) and n_bytes is not None and len(found) != n_bytes:
+        raise _tell_change(split, key, n_bytes, f"{len(found)} bytes")
+    return found
+
+
+def _tell_change(split: str, key: str, n_bytes: int, found: str) -> SourceError:
+    """A store made of it would hold what no listing says, and never be taken up again."""
+    return SourceError(
+        f"{split}: {key} changed while the job ran: {n_bytes} bytes when it was listed, {found} now: let whatever writes "
+        f"there finish; then put the file back as it was and give the same command again, or add --overwrite to start "
+        f"anew"
+    )
 
 
 class ShardReads:
-    """The images of one shard, asked for by key, each once, about in the order of keys, from several threads.
+    """The images of one shard, asked for by key, each once, about in their order in sizes, from several threads.
 
     Those that lie in an archive are read ahead by one thread: windows of WINDOW_BYTES of them, within each in the order
     of the archive, so that a disk is passed over in one direction. Others are read by whoever asks. Use as a context.
+
+    sizes: bytes of each encoded image, by key, as listed.
     """
 
-    def __init__(self, source: Source, split: str, keys: Sequence[str]):
-        self._source, self._split = source, split
-        self._windows = cut_windows([(key, source.locate(split, key)) for key in keys])
+    def __init__(self, source: Source, split: str, sizes: Mapping[str, int]):
+        self._source, self._split, self._sizes = source, split, sizes
+        self._windows = cut_windows([(key, source.locate(split, key)) for key in sizes])
         self._window_of = {key: number for number, window in enumerate(self._windows) for key in window}
         self._ahead: dict[int, Future[dict[str, bytes | np.ndarray | Image | ScatcacheError]]] = {}
         self._lock = threading.Lock()
@@ -82,7 +102,7 @@ class ShardReads:
         """One image. Raises what read_with_retries raises."""
         number = self._window_of.get(key)
         if number is None:
-            return read_with_retries(self._source, self._split, key)
+            return read_with_retries(self._source, self._split, key, self._sizes[key])
         found = self._start(number).result().pop(key)
         if isinstance(found, ScatcacheError):
             raise found
@@ -101,7 +121,7 @@ class ShardReads:
         found: dict[str, bytes | np.ndarray | Image | ScatcacheError] = {}
         for key in keys:
             try:
-                found[key] = read_with_retries(self._source, self._split, key)
+                found[key] = read_with_retries(self._source, self._split, key, self._sizes[key])
             except ScatcacheError as error:
                 found[key] = error
         return found

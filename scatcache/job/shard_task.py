@@ -75,7 +75,7 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
     transform = _find_transform(job, task.split)
     encoding = find_encoding(job.manifest.encoding)
     path = folder.shard(task.split, task.shard)
-    reads = ShardReads(job.source, task.split, list(dict.fromkeys(task.keys)))
+    reads = ShardReads(job.source, task.split, dict(zip(task.keys, task.file_bytes, strict=True)))
     images = ShardImages(job, task, reads)
     with reads, ShardWriter(path, n_chunks=layout.n_chunks) as writer:
         sink = ShardSink(writer, encoding, chunk_images=layout.chunk_images, n_channels=job.manifest.spec.n_channels)

@@ -44,7 +44,7 @@ def build_xarray(reader: SplitReader) -> "xarray.Dataset":
 
     status = np.full(len(reader.rows), OK, np.uint8)
     status[list(reader.unreadable())] = UNREADABLE
-    rows = {name: ("image", getattr(reader.rows, name)) for name in ("label", "source_index", "view")}
+    rows = {name: ("image", getattr(reader.rows, name)) for name in ("label", "source_index", "view", "file_bytes")}
     channels = {name: ("channel", values) for name, values in channel_table(reader.manifest.spec).items()}
     return xarray.Dataset(
         {"coefficients": (("image", "channel", "y", "x"), build_dask(reader))},

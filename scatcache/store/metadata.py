@@ -8,7 +8,7 @@ from scatcache.store.encodings import find_encoding
 from scatcache.store.manifest import Manifest
 from scatcache.store.rows import ROW_ARRAYS, row_codecs
 
-COORDINATES = "order j1 theta1 j2 theta2 colour label key source_index view status"
+COORDINATES = "order j1 theta1 j2 theta2 colour label key source_index view file_bytes status"
 
 
 def describe_array(

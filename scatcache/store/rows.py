@@ -18,18 +18,21 @@ ROW_ARRAYS = {
     "label": ("int64", "int64"),
     "source_index": ("int64", "int64"),
     "view": ("uint16", "uint16"),
+    "file_bytes": ("int64", "int64"),
     "key": ("object", "string"),
 }
 
 
 @dataclass(frozen=True)
 class RowTable:
-    """key: object array of str; label, source_index: int64; view: uint16; each (n_rows,), in storage order."""
+    """key: object array of str; label, source_index: int64; view: uint16; file_bytes: int64, of the encoded image as it
+    was listed; each (n_rows,), in storage order."""
 
     key: np.ndarray
     label: np.ndarray
     source_index: np.ndarray
     view: np.ndarray
+    file_bytes: np.ndarray
 
     def __len__(self) -> int:
         return len(self.key)
@@ -38,7 +41,7 @@ class RowTable:
         """Hash of everything known of these rows before their pixels; a shard's receipt carries it."""
         part = slice(rows.start, rows.stop)
         hashed = hashlib.sha256("\n".join(self.key[part]).encode("utf-8"))
-        for name in ("label", "source_index", "view"):
+        for name in ("label", "source_index", "view", "file_bytes"):
             values = getattr(self, name)[part]
             hashed.update(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes())
         return "sha256:" + hashed.hexdigest()

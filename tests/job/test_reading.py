@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scatcache.errors import ScatcacheError, SourceError, UnreadableImage
+from scatcache.images.listing import TooLarge
 from scatcache.job import reading
 from scatcache.job.reading import ShardReads, cut_windows
 
@@ -34,10 +35,15 @@ def make_places(n_keys: int, n_bytes: int) -> dict[str, tuple[int, int]]:
     return {f"{index:03d}": (int(offset), n_bytes) for index, offset in enumerate(offsets)}
 
 
+def make_sizes(keys):
+    """Bytes by key of what Archive gives."""
+    return {key: len(f"all/{key}") for key in keys}
+
+
 def test_images_of_an_archive_are_read_in_its_order_whatever_order_they_are_asked_for():
     places = make_places(50, 1000)
     source = Archive(places)
-    with ShardReads(source, "all", list(places)) as reads:
+    with ShardReads(source, "all", make_sizes(places)) as reads:
         assert [reads.read(key) for key in places] == [f"all/{key}".encode() for key in places]
     assert [key for key, _ in source.reads] == sorted(places, key=lambda key: places[key])
 
@@ -47,7 +53,7 @@ def test_large_shards_are_read_window_by_window_and_no_more_than_two_ahead(monke
     places = make_places(40, MEGABYTE)
     keys = list(places)
     source = Archive(places)
-    with ShardReads(source, "all", keys) as reads:
+    with ShardReads(source, "all", make_sizes(keys)) as reads:
         for position, key in enumerate(keys):
             reads.read(key)
             assert len(source.reads) <= 10 * (position // 10 + 2)
@@ -57,7 +63,7 @@ def test_large_shards_are_read_window_by_window_and_no_more_than_two_ahead(monke
 
 def test_images_that_are_files_are_read_by_whoever_asks():
     source = Archive({"a": None, "b": None})
-    with ShardReads(source, "all", ["a", "b"]) as reads:
+    with ShardReads(source, "all", make_sizes("ab")) as reads:
         assert reads.read("b") == b"all/b"
     assert source.reads == [("b", threading.current_thread().name)]
 
@@ -73,17 +79,36 @@ def test_images_that_are_files_are_read_by_whoever_asks():
 )
 def test_what_one_image_raises_is_raised_for_it_alone(error, kind):
     places = make_places(5, 10)
-    with ShardReads(Archive(places, {"003": error}), "all", list(places)) as reads:
+    with ShardReads(Archive(places, {"003": error}), "all", make_sizes(places)) as reads:
         with pytest.raises(kind):
             reads.read("003")
         assert reads.read("004") == b"all/004"
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_an_image_of_another_size_than_listed_is_named_and_not_passed_on(placed):
+    sizes = {**make_sizes(["a", "b"]), "a": 4}
+    source = Archive({"a": (0, 4), "b": (4, 5)} if placed else {"a": None, "b": None})
+    with ShardReads(source, "all", sizes) as reads:
+        with pytest.raises(SourceError, match=r"all: a changed .* 4 bytes when it was listed, 5 bytes now.*--overwrite"):
+            reads.read("a")
+        assert reads.read("b") == b"all/b"
+
+
+def test_a_file_that_became_too_large_is_named_and_one_listed_so_is_unreadable():
+    source = Archive({"a": None, "b": None}, {"a": TooLarge("a file of 9"), "b": TooLarge("a file of 9")})
+    with ShardReads(source, "all", {"a": 5, "b": 2**29 + 1}) as reads:
+        with pytest.raises(SourceError, match="a changed while the job ran: 5 bytes"):
+            reads.read("a")
+        with pytest.raises(UnreadableImage):
+            reads.read("b")
 
 
 def test_leaving_early_reads_no_further(monkeypatch):
     monkeypatch.setattr(reading, "WINDOW_BYTES", 10)
     places = make_places(30, 10)
     source = Archive(places)
-    with ShardReads(source, "all", list(places)) as reads:
+    with ShardReads(source, "all", make_sizes(places)) as reads:
         reads.read("000")
     assert len(source.reads) <= 2 and not any("scatcache-read" in thread.name for thread in threading.enumerate())
 

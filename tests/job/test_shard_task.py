@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 import time
 import uuid
 from dataclasses import replace
@@ -7,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scatcache.errors import ScatcacheError, UnreadableImage
+from scatcache.errors import ScatcacheError, SourceError, UnreadableImage
 from scatcache.images.folder import FolderSource
 from scatcache.images.sources import open_source
 from scatcache.job import reading, shard_task
@@ -145,13 +146,24 @@ def test_unreadable_images_are_recorded_with_row_key_and_reason(tmp_path):
 
 
 def test_an_image_of_another_size_is_unreadable(tmp_path):
+    for path in make_images(tmp_path / "images", 6).rglob("*.png"):
+        path.write_bytes(path.read_bytes().ljust(9999, b"\0"))
     job, tasks, _ = make_job(tmp_path)
-    key = tasks[0].keys[0]
     data = (make_images(tmp_path / "large", 1, side=24) / "class0" / "0000.png").read_bytes()
-    (tmp_path / "images" / key).write_bytes(data)
+    (tmp_path / "images" / tasks[0].keys[0]).write_bytes(data.ljust(9999, b"\0"))
     assert [entry.reason for entry in compute_shard(job, tasks[0]).unreadable] == [
         "it is 24x24 pixels, the split is 16x16"
     ]
+
+
+def test_a_file_that_grew_since_it_was_listed_ends_the_shard_and_is_not_recorded(tmp_path):
+    job, tasks, folder = make_job(tmp_path, damage={0})
+    whole = make_images(tmp_path / "whole", 1) / "class0" / "0000.png"
+    shutil.copy(whole, tmp_path / "images" / "class0" / "0000.png")
+    task = next(task for task in tasks if "class0/0000.png" in task.keys)
+    with pytest.raises(SourceError, match=r"all: class0/0000.png changed while the job ran: 60 bytes .* now"):
+        compute_shard(job, task)
+    assert folder.view.read_receipt("all", task.shard) is None and list_temporaries(folder.path) == []
 
 
 def test_on_error_fail_names_the_image_and_leaves_no_file(tmp_path):

@@ -58,7 +58,7 @@ def viewed(sound: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     plain = view.read_rows(manifest, "all")
     image, number = np.divmod(plain.source_index, N_VIEWS)
     names = np.array([f"{index:03d}" for index in range(len(plain) // N_VIEWS)], object)
-    rows = RowTable(names[image], image % 3, plain.source_index, number.astype(np.uint16))
+    rows = RowTable(names[image], image % 3, plain.source_index, number.astype(np.uint16), plain.file_bytes)
     for name in ROW_ARRAYS:
         write_atomically(store / f"all/{name}/c.0", encode_rows(name, getattr(rows, name)))
     layout, receipts = manifest.splits["all"], []

@@ -183,7 +183,7 @@ def test_equal_summary_is_not_written_again(folder):
     assert folder.view.read_summary("all") is None
 
 
-@pytest.mark.parametrize("name", ["key", "label", "source_index", "view"])
+@pytest.mark.parametrize("name", ["key", "label", "source_index", "view", "file_bytes"])
 def test_missing_or_damaged_row_array_is_named(folder, name):
     manifest, path = folder.view.read_manifest(), folder.path / "all" / name / "c.0"
     flip(path, 5)

@@ -7,6 +7,7 @@ import pytest
 
 import scatcache
 from scatcache.store.reader import open_split
+from scatcache.store.rows import ROW_ARRAYS
 from tests.store.stores import N_IMAGES, UNREADABLE, make_partial
 
 
@@ -38,7 +39,7 @@ def test_tensorstore_reads_every_coefficient_as_we_do(encoded):
     assert theirs.dtype == ours.dtype and np.asarray(theirs).tobytes() == ours.tobytes()
 
 
-@pytest.mark.parametrize("name", ["label", "source_index", "view", "status", "order", "theta1", "colour"])
+@pytest.mark.parametrize("name", ["label", "source_index", "view", "file_bytes", "status", "order", "theta1", "colour"])
 def test_tensorstore_reads_the_small_arrays(sound, name):
     tensorstore, zarr = pytest.importorskip("tensorstore"), pytest.importorskip("zarr")
     spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(sound / "all" / name)}}
@@ -49,7 +50,7 @@ def test_tensorstore_reads_the_small_arrays(sound, name):
 def test_zarr_reads_the_small_arrays_as_we_do(encoded):
     zarr = pytest.importorskip("zarr")
     group, rows = zarr.open_group(encoded, mode="r")["all"], open_split(encoded).rows
-    for name in ("key", "label", "source_index", "view"):
+    for name in ("key", "label", "source_index", "view", "file_bytes"):
         assert group[name][:].tolist() == getattr(rows, name).tolist()
     unreadable = {int(row) for row in np.flatnonzero(group["status"][:] == 2)}
     assert unreadable == {int(np.flatnonzero(rows.source_index == index)[0]) for index in unreadable_indices(encoded)}
@@ -73,7 +74,7 @@ def test_xarray_opens_it_without_a_warning(encoded, how):
         dataset = xarray.open_zarr(encoded, group="all")
     else:
         dataset = xarray.open_datatree(encoded, engine="zarr")["all"].to_dataset()
-    names = {"order", "j1", "theta1", "j2", "theta2", "colour", "label", "key", "source_index", "view", "status"}
+    names = {"order", "j1", "theta1", "j2", "theta2", "colour", "status", *ROW_ARRAYS}
     assert set(dataset.coords) == names and set(dataset.data_vars) == {"coefficients"}
     assert dataset.coefficients.dims == ("image", "channel", "y", "x")
     np.testing.assert_array_equal(dataset.coefficients.values, our_values(encoded))
@@ -93,7 +94,7 @@ def test_zarr_lists_arrays_and_no_receipt(sound):
     zarr = pytest.importorskip("zarr")
     root = zarr.open_group(sound, mode="r")
     assert [name for name, _ in root.members()] == ["all"]
-    assert len(dict(root["all"].members())) == 12
+    assert len(dict(root["all"].members())) == 13
     assert dict(root.attrs)["scatcache"]["format"] == 1
 
 
@@ -104,7 +105,7 @@ def test_consolidated_metadata_is_that_of_the_members(sound):
         found = {name: member.metadata for name, member in group.members(max_depth=None)}
         if use:
             consolidated = found
-    assert found.keys() == consolidated.keys() and len(found) == 13
+    assert found.keys() == consolidated.keys() and len(found) == 14
     for name, metadata in found.items():
         if name != "all":
             assert metadata.to_dict() == consolidated[name].to_dict()

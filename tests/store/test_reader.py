@@ -273,7 +273,7 @@ def test_summary_of_another_length_is_refused(store, change):
         open_split(store)
 
 
-@pytest.mark.parametrize("name", ["label", "source_index", "view", "key"])
+@pytest.mark.parametrize("name", ["label", "source_index", "view", "file_bytes", "key"])
 @pytest.mark.parametrize("partial", [False, True])
 def test_edited_row_array_with_a_mended_crc_is_refused(store, name, partial):
     if partial:

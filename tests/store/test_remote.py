@@ -130,7 +130,7 @@ def test_name_that_needs_quoting_is_found(sound, bucket, tmp_path, monkeypatch):
 # What it costs
 
 
-def test_opening_costs_six_requests_however_many_shards(sound, server, tmp_path_factory):
+def test_opening_costs_seven_requests_however_many_shards(sound, server, tmp_path_factory):
     many = made_many_shards(tmp_path_factory.getbasetemp())
     assert scatcache.info(many).splits["all"].shards == N_IMAGES
     counts = []
@@ -139,7 +139,7 @@ def test_opening_costs_six_requests_however_many_shards(sound, server, tmp_path_
         cache = scatcache.open_cache(f"{server.url}/{store.name}")
         assert len(cache.readable) and cache.channel_std.all()
         counts.append(len(server.requests))
-    assert counts == [6, 6]
+    assert counts == [7, 7]
 
 
 def test_reading_a_shard_costs_its_receipt_its_index_and_its_bytes_once(sound, server):
@@ -155,7 +155,7 @@ def test_reading_a_shard_costs_its_receipt_its_index_and_its_bytes_once(sound, s
 
 def test_info_costs_few_requests_however_many_shards(server, tmp_path_factory):
     scatcache.info(f"{server.url}/{made_many_shards(tmp_path_factory.getbasetemp()).name}")
-    assert len(server.requests) == 6
+    assert len(server.requests) == 7
 
 
 def test_server_without_ranges_is_told_once_and_few_shards_are_kept(sound, monkeypatch, caplog):

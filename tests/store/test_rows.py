@@ -24,7 +24,7 @@ def make_table(names):
     key = np.empty(len(names), object)
     key[:] = names
     numbers = np.arange(len(names))
-    return RowTable(key, numbers % 3, numbers[::-1].copy(), np.zeros(len(names), np.uint16))
+    return RowTable(key, numbers % 3, numbers[::-1].copy(), np.zeros(len(names), np.uint16), 100 + numbers)
 
 
 TABLE = make_table(["a/0.png", "b/ä.png", "c/写真.jpg", ""])
