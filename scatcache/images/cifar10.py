@@ -14,6 +14,7 @@ from scatcache.images.keys import show_path
 from scatcache.images.listing import Listing, Row
 from scatcache.images.pickles import load_pickled_fields
 from scatcache.images.roots import has_any, locate_root
+from scatcache.images.stamps import Stamp, check_stamp, stamp_file
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 STEMS = {
@@ -121,7 +122,8 @@ FORMS = (
 class Cifar10Source:
     """CIFAR-10: splits train and test of 32 x 32 images, keys file stem / record.
 
-    folder: where the batches lie, under root or unpacked elsewhere; form: index into FORMS.
+    folder: where the batches lie, under root or unpacked elsewhere; form: index into FORMS; stamps: of the batches, by
+    stem, when they were checked.
     """
 
     root: Path
@@ -129,6 +131,7 @@ class Cifar10Source:
     form: int
     classes: tuple[str, ...]
     official: bool
+    stamps: dict[str, Stamp]
     warnings: tuple[str, ...] = ()
     in_process: bool = False
     name: str = "cifar10"
@@ -172,6 +175,7 @@ class Cifar10Source:
         """Batches are in memory, or mapped."""
 
     def _open_batch(self, stem: str) -> Batch:
+        check_stamp(self.stamps[stem])
         if stem not in self._batches:
             form = FORMS[self.form]
             self._batches[stem] = form.load_batch(self.folder / (stem + form.suffix))
@@ -200,8 +204,10 @@ def open_cifar10(root: Path | None = None, work_dir: Path | None = None, *, besi
         raise SourceError(
             f"{show_path(folder)} is incomplete: it lacks {', '.join(missing)}; fetch {form.archive} again"
         )
+    # Before anything is read of them.
+    stamps = {stem: stamp_file(folder / (stem + form.suffix)) for stem in ALL_STEMS}
     warnings = _check_md5s(folder, form)
-    source = Cifar10Source(root, folder, index, _read_classes(folder, form), not warnings, warnings)
+    source = Cifar10Source(root, folder, index, _read_classes(folder, form), not warnings, stamps, warnings)
     if warnings:
         _check_batches(source)
     return source

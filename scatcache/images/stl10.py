@@ -15,6 +15,7 @@ from scatcache.images.folder import NO_LABEL
 from scatcache.images.keys import escape_name, show_path
 from scatcache.images.listing import Listing, Row
 from scatcache.images.roots import has_any, locate_root
+from scatcache.images.stamps import Stamp, check_stamp, stamp_file
 
 FOLDER = "stl10_binary"
 ARCHIVE = "stl10_binary.tar.gz"
@@ -42,7 +43,8 @@ UNLABELED_BYTES = 100_000 * RECORD_BYTES
 class Stl10Source:
     """STL-10: 96 x 96 images, keys file stem / record; splits train and test, and unlabeled where it is at hand.
 
-    folder: where the files lie, under root or unpacked elsewhere.
+    folder: where the files lie, under root or unpacked elsewhere; stamps: of the images' files, by split, when they were
+    checked.
     """
 
     root: Path
@@ -50,6 +52,7 @@ class Stl10Source:
     splits: tuple[str, ...]
     classes: tuple[str, ...]
     official: bool
+    stamps: dict[str, Stamp]
     warnings: tuple[str, ...] = ()
     name: str = "stl10"
     base_name: str = "stl10"
@@ -94,6 +97,7 @@ class Stl10Source:
         if split not in self.splits:
             expected = " or ".join(self.splits)
             raise SourceError(f"{show_path(self.folder)} has no split {split}: expected {expected} ({split}_X.bin)")
+        check_stamp(self.stamps[split])
         if split not in self._planes:
             self._planes[split] = _map_file(self.folder / f"{split}_X.bin")
         return self._planes[split]
@@ -131,8 +135,10 @@ def open_stl10(root: Path | None = None, work_dir: Path | None = None, *, beside
     if missing:
         raise SourceError(f"{show_path(folder)} is incomplete: it lacks {', '.join(missing)}; fetch {ARCHIVE} again")
     splits = tuple(split for split in SPLITS if (folder / f"{split}_X.bin").is_file())
+    # Before anything is read of them.
+    stamps = {split: stamp_file(folder / f"{split}_X.bin") for split in splits}
     warnings = find_unofficial(folder, MD5S, "STL-10") or _check_unlabeled(folder / "unlabeled_X.bin")
-    return Stl10Source(root, folder, splits, _read_classes(folder / CLASS_NAMES), not warnings, warnings)
+    return Stl10Source(root, folder, splits, _read_classes(folder / CLASS_NAMES), not warnings, stamps, warnings)
 
 
 def _check_unlabeled(path: Path) -> tuple[str, ...]:

@@ -71,6 +71,8 @@ class TarIndex:
         offset, n_bytes = self.table.find(key)
         check_image_bytes(n_bytes)
         descriptor = _open(self.tar, self.stamp).descriptor
+        # One that is written to where it lies keeps its descriptor.
+        _check_stamp(descriptor, self.tar, self.stamp)
         data = b""
         while len(data) < n_bytes and (piece := os.pread(descriptor, n_bytes - len(data), offset + len(data))):
             data += piece
@@ -198,6 +200,10 @@ class _OpenFile:
 def _open(tar: Path, stamp: tuple[int, ...]) -> _OpenFile:
     """The opened tar. Raises SourceError where it is not as it was when it was indexed."""
     opened = _OpenFile(tar)
-    if _stamp(opened.descriptor) != stamp:
-        raise SourceError(f"{show_path(tar)} has changed since it was indexed: give the same command again")
+    _check_stamp(opened.descriptor, tar, stamp)
     return opened
+
+
+def _check_stamp(descriptor: int, tar: Path, stamp: tuple[int, ...]) -> None:
+    if _stamp(descriptor) != stamp:
+        raise SourceError(f"{show_path(tar)} has changed since it was indexed: give the same command again")

@@ -1,4 +1,5 @@
 import hashlib
+import os
 import pickle
 import shutil
 import tarfile
@@ -191,6 +192,20 @@ def test_a_python_batch_of_other_contents_is_named(tmp_path, fields, message):
     path.write_bytes(pickle.dumps(pickle.loads(path.read_bytes()) | fields))
     with pytest.raises(SourceError, match=f"data_batch_4.*{message}"):
         open_cifar10(tmp_path)
+
+
+@pytest.mark.parametrize("change", [lambda path: os.truncate(path, 3073), lambda path: os.utime(path, ns=(1, 1))])
+def test_a_batch_that_changes_while_it_is_read_is_named(tmp_path, change):
+    """It is mapped: of what was cut off, a byte touched would end the process."""
+    folder = write_form(tmp_path, "bin")
+    source = open_cifar10(tmp_path)
+    other = pickle.loads(pickle.dumps(source))
+    source.read("train", "data_batch_1/00003")
+    change(folder / "data_batch_1.bin")
+    for reader in (source, other):
+        with pytest.raises(SourceError, match=r"data_batch_1\.bin has changed since it was opened"):
+            reader.read("train", "data_batch_1/00003")
+        assert reader.read("train", "data_batch_2/00003").shape == (32, 32, 3)
 
 
 def test_other_files_are_taken_with_one_warning(root):

@@ -134,6 +134,14 @@ def test_a_damaged_file_is_named(root, name, content, message):
         open_stl10(root).list_rows("test")
 
 
+def test_a_file_that_shrinks_while_it_is_read_is_named(root):
+    source = open_stl10(root)
+    source.read("test", "test_X/00003")
+    os.truncate(root / FOLDER / "test_X.bin", 96 * 96 * 3)
+    with pytest.raises(SourceError, match=r"test_X\.bin has changed .*110592 bytes then, 27648 now"):
+        source.read("test", "test_X/00003")
+
+
 def test_other_files_are_taken_with_one_warning_and_official_ones_with_none(root, monkeypatch):
     source = open_stl10(root)
     assert source.official is False and "not the official STL-10" in source.warnings[0]
