@@ -12,6 +12,7 @@ from typing import IO, Any, cast
 from scatcache.errors import SourceError
 from scatcache.images.archives import inflate
 from scatcache.images.checksums import find_unofficial
+from scatcache.images.class_names import refuse_alike
 from scatcache.images.folder import WHOLE, FolderSource, find_classes
 from scatcache.images.keys import escape_name, show_path
 from scatcache.images.parted import PartedSource
@@ -64,6 +65,7 @@ def open_caltech101(
         index = index_tar(tar, tar.parent, partial(_list_categories, archive))
         classes = find_tar_classes(index, left_out=left_out)
         part = TarSource("caltech101", index, tuple(sorted(classes)), left_out)
+    refuse_alike(show_path(root), {WHOLE: part.classes})
     options = {"keep_background": True} if keep_background else {}
     return PartedSource(
         "caltech101", root, {WHOLE: part}, part.classes, official=official, options=options, warnings=warnings

@@ -10,14 +10,17 @@ from pathlib import Path
 
 from scatcache.errors import SourceError
 from scatcache.images.archives import OnArchive, tell_nobody
+from scatcache.images.class_names import check_splits, refuse_alike
 from scatcache.images.devkit import ARCHIVE, find_devkit, read_devkit
-from scatcache.images.folder import WHOLE, FolderSource, find_classes, look_into
+from scatcache.images.folder import WHOLE, FolderSource, find_classes
 from scatcache.images.keys import escape_name, show_path
+from scatcache.images.layouts import show_folder
 from scatcache.images.parted import Part, PartedSource, SortedPart
-from scatcache.images.roots import locate_root
+from scatcache.images.roots import NotFound, list_places, locate_root
 from scatcache.images.tar_index import index_tar
 from scatcache.images.tar_members import TarMember, list_members
 from scatcache.images.tar_source import TarSource, find_tar_classes, is_image_path
+from scatcache.images.walk import look_into
 
 TRAIN_TAR = "ILSVRC2012_img_train.tar"
 VAL_TAR = "ILSVRC2012_img_val.tar"
@@ -45,21 +48,53 @@ def open_imagenet(
     Raises SourceError where neither split is found, or what is found is truncated, malformed or contradictory; OSError
     as the disk does. The archives' md5s, minutes of reading, are not compared: `official` is None.
     """
-    root = locate_root("imagenet", root, WANTED, holds=_holds_imagenet)
+    try:
+        root = locate_root("imagenet", root, WANTED, holds=_holds_imagenet)
+    except NotFound:
+        for place in [root] if root is not None else list_places("imagenet"):
+            _refuse_bare(place, is_named=root is not None)
+        raise
     found = {split: part for split in SPLITS if (part := _find_part(split, root, work_dir, on_archive)) is not None}
-    folders = {split: _sort_flat(split, part, root) for split, part in found.items() if not _find_part_classes(part)}
-    classes = {name for part in found.values() for name in _find_part_classes(part)}
-    labels = tuple(sorted(classes.union(*(names.values() for names in folders.values()))))
+    classes = {split: _find_part_classes(part) for split, part in found.items()}
+    folders = {split: _sort_flat(split, part, root) for split, part in found.items() if not classes[split]}
+    classes |= {split: {*folders[split].values()} for split in folders}
+    refuse_alike(show_path(root), classes)
+    warnings = check_splits({split: f"split {split} of {show_path(root)}" for split in found}, classes)
+    labels = tuple(sorted(set().union(*classes.values())))
     parts: dict[str, Part] = {
         split: SortedPart(part, labels, folders[split]) if split in folders else replace(part, classes=labels)
         for split, part in found.items()
     }
     absent = {split: f"put {TARS[split]} or the folder {split} there" for split in SPLITS if split not in parts}
-    return PartedSource("imagenet", root, parts, labels, absent)
+    return PartedSource("imagenet", root, parts, labels, absent, warnings=warnings)
 
 
 def _holds_imagenet(root: Path) -> bool:
     return any((root / TARS[split]).is_file() or _is_imagenet_folder(root / split) for split in SPLITS)
+
+
+def _refuse_bare(place: Path, *, is_named: bool) -> None:
+    """Raises SourceError for a folder that holds what should be in train or val, and so does not say which it is.
+
+    is_named: whether the user named it; class folders of other names than ImageNet's then count too.
+    """
+    if not place.is_dir():
+        return
+    images, folders = look_into(place)
+    is_flat = any(name.startswith(_VAL_PREFIX) for name in images)
+    has_classes = is_named and any(look_into(place / name)[0] for name in folders if name not in SPLITS)
+    if not has_classes and not _is_imagenet_folder(place):
+        return
+    if (name := place.absolute().name) in SPLITS:
+        command = f"scatcache extract imagenet --root {show_folder(place.absolute().parent)} --J 2"
+        raise SourceError(
+            f"{show_path(place)} is the folder {name} itself, not the one that holds it: give `{command}`"
+        )
+    found = "validation images" if is_flat else f"class folders ({escape_name(folders[0])}, ...)"
+    raise SourceError(
+        f"{show_path(place)} holds {found} and no folder train or val: give `scatcache extract {show_folder(place)} --J 2 "
+        f"--size 224` for the images as they lie, or move them into a folder train or val there"
+    )
 
 
 def _is_imagenet_folder(folder: Path) -> bool:

@@ -1,7 +1,7 @@
 """A named dataset put together of splits, each read as the folder or the archive that it is."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -109,7 +109,7 @@ class SortedPart:
         rows = [
             Row(f"{self.folders[row.key]}/{row.key}", labels[self.folders[row.key]], row.size) for row in listing.rows
         ]
-        return Listing(tuple(sorted(rows)), listing.n_ignored)
+        return replace(listing, rows=tuple(sorted(rows)))
 
     def native_shape(self, split: str, rows: Sequence[Row]) -> tuple[int, int]:
         """(height, width) all images of the rows share. Raises SourceError where they share none."""

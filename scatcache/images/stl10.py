@@ -43,8 +43,8 @@ UNLABELED_BYTES = 100_000 * RECORD_BYTES
 class Stl10Source:
     """STL-10: 96 x 96 images, keys file stem / record; splits train and test, and unlabeled where it is at hand.
 
-    folder: where the files lie, under root or unpacked elsewhere; stamps: of the images' files, by split, when they were
-    checked.
+    folder: where the files lie, under root or unpacked elsewhere; stamps: of the images' files, by split, when
+    they were checked.
     """
 
     root: Path

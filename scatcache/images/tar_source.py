@@ -1,6 +1,7 @@
 """The images of one split inside an uncompressed tar, listed and read as a folder of them would be."""
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from scatcache.images.keys import has_image_name, show_path
 from scatcache.images.listing import Listing, Row
 from scatcache.images.native_shape import find_native_shape
 from scatcache.images.tar_index import TarIndex
+from scatcache.images.walk import find_machine_folder, is_made_by_machine
 
 
 @dataclass(frozen=True)
@@ -51,18 +53,22 @@ class TarSource:
     def list_rows(self, split: str) -> Listing:
         """Every image file, none of them hidden."""
         labels = {name: label for label, name in enumerate(self.classes)}
-        rows, n_ignored = [], 0
+        rows: list[Row] = []
+        n_ignored, n_by_machines = 0, Counter[str]()
         table = self.index.table
         for encoded, n_bytes in zip(table.keys.tolist(), table.sizes.tolist(), strict=True):
             key = encoded.decode()
             folder, _, _ = key.rpartition("/")
             if folder.partition("/")[0] in self.left_out:
                 continue
+            if machine := find_machine_folder(key):
+                n_by_machines[machine] += 1
+                continue
             if not is_image_path(key):
                 n_ignored += 1
                 continue
             rows.append(Row(key, labels[folder.partition("/")[0]] if folder else NO_LABEL, n_bytes))
-        return Listing(tuple(rows), n_ignored)
+        return Listing(tuple(rows), n_ignored, n_by_machines)
 
     def native_shape(self, split: str, rows: Sequence[Row]) -> tuple[int, int]:
         """(height, width) all images of the rows share. Raises SourceError where they share none."""
@@ -94,6 +100,6 @@ def find_tar_classes(index: TarIndex, *, left_out: tuple[str, ...] = ()) -> set[
 
 
 def is_image_path(key: str) -> bool:
-    """Whether a path in an archive counts as an image: by its name, and in no hidden folder."""
+    """Whether a path in an archive counts as an image: by its name, and in no folder that is hidden or a machine's."""
     *folders, name = key.split("/")
-    return has_image_name(name) and not any(folder.startswith(".") for folder in folders)
+    return has_image_name(name) and not any(folder.startswith(".") or is_made_by_machine(folder) for folder in folders)

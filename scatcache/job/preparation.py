@@ -3,7 +3,7 @@
 import json
 import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -165,12 +165,18 @@ def prepare(
         for split in chosen
     }
     device, backend, reason = choose_backend(device, backend)
-    ignored = {split: listings[split].n_ignored for split in chosen if listings[split].n_ignored}
-    warnings = (
-        *source.warnings,
-        *(f"split {split}: files left out because their names are no image's: {n}" for split, n in ignored.items()),
-    )
+    left_out = [warning for split in chosen for warning in count_left_out(split, listings[split])]
+    warnings = (*source.warnings, *left_out)
     return Prepared(folder, manifest, source, chosen, rows, stored is None, device, backend, reason, warnings)
+
+
+def count_left_out(split: str, listing: Listing) -> Iterator[str]:
+    """What to warn of: the files of a split that are no rows, and why."""
+    if listing.n_ignored:
+        yield f"split {split}: files left out because their names are no image's: {listing.n_ignored}"
+    if listing.n_by_machines:
+        folders = ", ".join(f"{n} in {folder}" for folder, n in sorted(listing.n_by_machines.items()))
+        yield f"split {split}: files left out because they lie in folders that machines make: {folders}"
 
 
 def check_splits(source: Source, splits: tuple[str, ...] | None) -> tuple[str, ...]:

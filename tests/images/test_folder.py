@@ -1,5 +1,6 @@
 import os
 import pickle
+import shlex
 import shutil
 import socket
 from pathlib import Path
@@ -32,10 +33,10 @@ def test_class_folders_are_read_recursively(tmp_path):
 
 
 def test_split_folders_share_one_list_of_classes(tmp_path):
-    source = open_folder(touch(tmp_path, "val/dog/a.jpg", "train/cat/b.jpg", "train/ant/c.jpg", "README.txt"))
+    source = open_folder(touch(tmp_path, "val/cat/a.jpg", "train/cat/b.jpg", "train/ant/c.jpg", "README.txt"))
     assert source.splits == ("train", "val")
-    assert source.classes == ("ant", "cat", "dog")
-    assert source.list_rows("val").rows == (("dog/a.jpg", 2, 13),)
+    assert source.classes == ("ant", "cat")
+    assert source.list_rows("val").rows == (("cat/a.jpg", 1, 13),)
     assert [row.label for row in source.list_rows("train").rows] == [0, 1]
 
 
@@ -50,11 +51,108 @@ def test_unlabeled_alone_is_the_default(tmp_path):
     assert open_folder(touch(tmp_path, "unlabeled/a.png")).default_splits == ("unlabeled",)
 
 
-def test_a_folder_beside_the_splits_makes_them_classes_and_warns(tmp_path):
-    source = open_folder(touch(tmp_path, "train/a.jpg", "validation/b.jpg"))
-    assert (source.splits, source.classes) == (("all",), ("train", "validation"))
-    assert len(source.warnings) == 1
-    assert "validation" in source.warnings[0]
+@pytest.mark.parametrize("name", ["train", "test", "Train", "dev", "test_set"])
+def test_a_class_that_is_called_like_a_split_is_a_class_and_warned_of(tmp_path, name):
+    source = open_folder(touch(tmp_path, f"{name}/a.jpg", "car/b.jpg", "bus/sub/c.jpg"))
+    assert (source.splits, source.classes) == (("all",), tuple(sorted((name, "bus", "car"))))
+    (warning,) = source.warnings
+    assert f"folder {name} is read as a class, not as a split, because folder bus lies beside" in warning
+
+
+@pytest.mark.parametrize(
+    ("names", "advice"),
+    [
+        (("Train", "Val"), "rename Train to train, Val to val"),
+        (("train", "validation"), "rename validation to val"),
+        (("TRAINING", "Testing"), "rename TRAINING to train, Testing to test"),
+        (("train_set", "dev-set", "eval set"), "rename dev-set to val, eval set to valid, train_set to train"),
+        (("train2017", "val2017", "test"), "rename train2017 to train, val2017 to val"),
+        (("trainA", "trainB"), "give each folder one of these names"),
+        (("dogs_train", "dogs_test"), "rename dogs_test to test, dogs_train to train"),
+        (("unlabelled", "train"), "rename unlabelled to unlabeled"),
+        (("Test",), "rename Test to test"),
+        (("trainset\u202e",), r"rename trainset\\u202e to train"),
+    ],
+)
+@pytest.mark.parametrize("inside", ["", "cat/"])
+def test_folders_that_look_like_splits_are_no_classes(tmp_path, names, advice, inside):
+    with pytest.raises(SourceError, match=f"look like splits and would be read as classes: .*{advice}"):
+        open_folder(touch(tmp_path, *(f"{name}/{inside}1.jpg" for name in names)))
+
+
+def test_split_folders_beside_another_folder_are_no_classes(tmp_path):
+    touch(tmp_path, "train/cat/1.jpg", "Test/cat/1.jpg", "extra/1.jpg")
+    with pytest.raises(SourceError, match=r"hold the same folders; but folder extra lies beside them: move it away"):
+        open_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "give"),
+    [
+        (("dataset/train/cat/1.jpg", "dataset/val/cat/1.jpg"), "dataset/"),
+        (("dataset/cat/1.jpg", "dataset/dog/1.jpg", "readme.txt"), "dataset/"),
+        (("a/b/c d/cat/1.jpg", "a/b/c d/dog/1.jpg", "a/notes.txt"), "a/b/c d/"),
+        (("a/b/train/cat/1.jpg",), "a/b/"),
+        (("data/cat/1.jpg", "__MACOSX/data/cat/1.jpg"), "data/"),
+    ],
+)
+def test_a_folder_too_high_is_refused_and_the_right_one_named(tmp_path, names, give):
+    with pytest.raises(SourceError) as caught:
+        open_folder(touch(tmp_path, *names))
+    named = shlex.split(str(caught.value).partition(": give ")[2].removesuffix(" instead"))
+    assert named == [f"{tmp_path}/{give}"]
+    open_folder(Path(named[0]))
+
+
+def test_one_class_may_hold_its_images_and_folders_too(tmp_path):
+    assert open_folder(touch(tmp_path, "cat/1.jpg", "cat/more/2.jpg")).classes == ("cat",)
+
+
+def test_a_folder_around_the_classes_of_each_split_is_refused(tmp_path):
+    touch(tmp_path, "train/images/cat/1.jpg", "val/images/cat/1.jpg")
+    with pytest.raises(
+        SourceError, match=r"train holds the folder images alone.*move the folders in it up into .*train"
+    ):
+        open_folder(tmp_path)
+
+
+def test_splits_below_the_classes_are_refused(tmp_path):
+    touch(tmp_path, *(f"{one}/{split}/cat/1.jpg" for one in ("setA", "setB") for split in ("train", "Val")))
+    with pytest.raises(SourceError, match=r"\(setA, setB\) holds folders that look like splits \(Val, train\).*setA/"):
+        open_folder(tmp_path)
+
+
+def test_folders_below_the_classes_are_read_and_warned_of_where_they_may_be_the_classes(tmp_path):
+    """One folder in each, as in Tiny-ImageNet, is none to choose from."""
+    tiny = touch(tmp_path / "tiny", "n1/images/1.jpg", "n2/images/1.jpg")
+    assert open_folder(tiny).warnings == ()
+    mixed = touch(tmp_path / "mixed", "n1/train/1.jpg", "n1/test/1.jpg", "n2/1.jpg")
+    assert open_folder(mixed).warnings == ()
+    (warning,) = open_folder(
+        touch(tmp_path / "pacs", "art/cat/1.jpg", "art/dog/1.jpg", "photo/cat/1.jpg", "photo/dog/1.jpg")
+    ).warnings
+    assert "its folders (art, photo) are read as the classes, though each holds the same folders (cat, dog)" in warning
+
+
+@pytest.mark.parametrize("ending", ["json", "txt"])
+@pytest.mark.parametrize("folders", [("00000", "00001"), ("00007",), ("shard-0", "shard-1")])
+@pytest.mark.parametrize("above", ["", "train/"])
+def test_shards_are_no_classes(tmp_path, ending, folders, above):
+    for folder in folders:
+        touch(
+            tmp_path, *(f"{above}{folder}/{folder}0{n}.{e}" for n in range(2) for e in ("jpg", ending)), "00000.parquet"
+        )
+    with pytest.raises(SourceError, match=r"numbered folders .* beside each image, as img2dataset writes its shards"):
+        open_folder(tmp_path)
+
+
+def test_numbered_classes_are_legal_and_warned_of_where_they_may_be_shards(tmp_path):
+    assert open_folder(touch(tmp_path / "mnist", *(f"{n}/{n}.png" for n in range(10)))).warnings == ()
+    signs = touch(tmp_path / "signs", "00000/00000_00001.ppm", "00000/GT-00000.csv", "00001/00001_00001.ppm")
+    assert open_folder(signs).warnings == ()
+    for name, names in (("bare", ("00000/000000000.jpg", "00001/000010000.jpg")), ("told", ("0/a.png", "0/a.txt"))):
+        (warning,) = open_folder(touch(tmp_path / name, *names)).warnings
+        assert "if they are shards, as img2dataset writes them, their labels say nothing" in warning
 
 
 def test_flat_files_have_no_label(tmp_path):
@@ -234,19 +332,28 @@ def test_a_split_whose_folders_are_no_classes_of_train_is_refused(tmp_path):
     touch(
         tmp_path, "train/n1/1.png", "train/n2/1.png", "val/images/1.png", "test/images/1.png", "val/val_annotations.txt"
     )
-    with pytest.raises(SourceError, match=r"val holds the folder images.*train \(n1, .*as val_annotations\.txt says"):
+    with pytest.raises(
+        SourceError, match=r"val holds 1 class \(images\) that train lacks .*\(n1, n2\) as val_annotations\.txt says"
+    ):
         open_folder(tmp_path)
     shutil.move(tmp_path / "val/images", tmp_path / "val/n2")
-    with pytest.raises(SourceError, match=r"test holds the folder images.*called unlabeled"):
+    with pytest.raises(SourceError, match=r"test holds 1 class \(images\) .* shares none .* rename test to unlabeled"):
         open_folder(tmp_path)
     (tmp_path / "test").rename(tmp_path / "unlabeled")
-    assert open_folder(tmp_path).splits == ("train", "val", "unlabeled")
+    source = open_folder(tmp_path)
+    assert (source.splits, source.classes) == (("train", "val", "unlabeled"), ("n1", "n2"))
+    assert source.list_rows("unlabeled").rows == (("images/1.png", -1, len("test/images/1.png")),)
 
 
-def test_a_split_of_other_classes_than_train_is_warned_of(tmp_path):
-    source = open_folder(touch(tmp_path, "train/ant/1.png", "val/dog/1.png"))
-    assert source.classes == ("ant", "dog")
-    assert len(source.warnings) == 1 and "val holds the folder dog, and no class folder of train" in source.warnings[0]
+def test_a_split_of_other_classes_than_train_is_refused(tmp_path):
+    touch(tmp_path, "train/ant/1.png", "val/dog\u202e/1.png")
+    with pytest.raises(SourceError, match=r"val holds 1 class \(dog\\u202e\) that train lacks and shares none"):
+        open_folder(tmp_path)
+
+
+def test_a_train_without_classes_beside_a_split_of_classes_is_refused(tmp_path):
+    with pytest.raises(SourceError, match=r"val holds 1 class \(ant\) .* or rename train to unlabeled"):
+        open_folder(touch(tmp_path, "train/1.png", "val/ant/1.png"))
 
 
 def test_a_split_without_class_folders_beside_train_is_warned_of(tmp_path):
@@ -255,9 +362,68 @@ def test_a_split_without_class_folders_beside_train_is_warned_of(tmp_path):
     assert [row.label for row in source.list_rows("val").rows] == [-1]
 
 
-def test_a_class_that_only_another_split_has_is_a_class(tmp_path):
-    source = open_folder(touch(tmp_path, "train/n1/1.png", "val/n1/1.png", "val/n2/1.png"))
-    assert source.classes == ("n1", "n2") and source.warnings == ()
+def test_classes_that_train_lacks_are_told_by_name(tmp_path):
+    source = open_folder(touch(tmp_path, "train/n1/1.png", "val/n1/1.png", *(f"val/n{n}/1.png" for n in range(2, 6))))
+    assert source.classes == ("n1", "n2", "n3", "n4", "n5")
+    assert source.warnings == (f"{tmp_path}/val holds 4 classes (n2, n3, n4, ...) that train lacks",)
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (("train/caf\u00e9/1.png", "val/cafe\u0301/1.png"), r"'cafe\\u0301' in val and 'caf\\xe9' in train"),
+        (("train/Cat/1.png", "val/cat/1.png"), "'Cat' in train and 'cat' in val"),
+        (("Stra\u00dfe/1.png", "STRASSE/1.png"), r"'STRASSE' and 'Stra\\xdfe'"),
+        (("cat/1.png", "cat\u200b /1.png"), r"'cat' and 'cat\\u200b '"),
+        (("A\u030a/1.png", "\u212b/1.png"), r"'A\\u030a' and '\\u212b'"),
+    ],
+)
+def test_classes_of_one_name_to_the_eye_are_refused_and_shown_escaped(tmp_path, names, shown):
+    more = ("train/tea/1.png", "val/tea/1.png") if names[0].startswith("train") else ("tea/1.png",)
+    with pytest.raises(SourceError, match=f"the classes {shown} are one name to the eye"):
+        open_folder(touch(tmp_path, *names, *more))
+
+
+def test_folders_that_machines_make_are_left_out_and_counted(tmp_path):
+    touch(
+        tmp_path, "a/1.png", "a/@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg", "b/1.png", "b/Thumbs/1.png", "b/sub/#RECYCLE/1.png"
+    )
+    touch(tmp_path, "__MACOSX/a/._1.png", "__MACOSX/a/1.png", "$Recycle.Bin/S-1/1.png", ".Trash-1000/files/1.png")
+    touch(tmp_path, "System Volume Information/1.png", "lost+found/#123/1.png", "thumbs up/1.png", "a/notes.txt")
+    source = open_folder(tmp_path)
+    assert source.classes == ("a", "b", "thumbs up")
+    listing = source.list_rows("all")
+    assert [row.key for row in listing.rows] == ["a/1.png", "b/1.png", "thumbs up/1.png"] and listing.n_ignored == 1
+    once = ("@eaDir", "Thumbs", "#RECYCLE", "$Recycle.Bin", ".Trash-1000", "System Volume Information", "lost+found")
+    assert listing.n_by_machines == {**dict.fromkeys(once, 1), "__MACOSX": 2}
+
+
+def test_folders_that_machines_make_stand_beside_splits_and_are_counted(tmp_path):
+    touch(tmp_path, "train/a/1.png", "test/a/1.png", "__MACOSX/train/a/._1.png", "__MACOSX/x.jpg", "train/@eaDir/1.jpg")
+    source = open_folder(tmp_path)
+    assert (source.splits, source.classes) == (("train", "test"), ("a",))
+    assert source.warnings == (
+        f"{tmp_path}: files left out because they lie in folders that machines make: 2 in __MACOSX",
+    )
+    assert source.list_rows("train").n_by_machines == {"@eaDir": 1}
+
+
+def test_a_class_of_thumbnails_alone_is_empty(tmp_path):
+    with pytest.raises(SourceError, match="no image in class folder b"):
+        open_folder(touch(tmp_path, "a/1.png", "b/@eaDir/1.png"))
+
+
+def test_a_machines_folder_that_may_not_be_looked_into_stops_nothing(tmp_path, monkeypatch):
+    touch(tmp_path, "a/1.png", "lost+found/1.png")
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("lost+found"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert list_keys(open_folder(tmp_path), "all") == ["a/1.png"]
 
 
 def test_a_listing_does_not_depend_on_the_order_of_the_disk(tmp_path):

@@ -1,6 +1,7 @@
 import io
 import os
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -108,6 +109,37 @@ def test_another_dataset_of_that_layout_is_not_taken_for_imagenet(tmp_path, monk
     assert open_imagenet().root == tmp_path / "data" / "imagenet"
 
 
+@pytest.mark.parametrize("names", [WNIDS, ("tench", "goldfish")])
+def test_bare_class_folders_are_refused_with_the_command_to_type(tmp_path, names):
+    root = write_folders(tmp_path / "my photos", {f"{name}/1.JPEG": b"1" for name in names})
+    command = re.escape(f"`scatcache extract '{root}/' --J 2 --size 224`")
+    with pytest.raises(SourceError, match=rf"holds class folders .* and no folder train or val: give {command}"):
+        open_imagenet(root)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_split_given_as_root_is_refused_with_the_command_to_type(tmp_path, split, monkeypatch):
+    write_folders(tmp_path / split, TRAIN if split == "train" else {VAL_NAMES[0]: b"1"})
+    command = f"`scatcache extract imagenet --root {tmp_path}/ --J 2`"
+    with pytest.raises(SourceError, match=f"is the folder {split} itself, not the one that holds it: give {command}"):
+        open_imagenet(tmp_path / split)
+    monkeypatch.chdir(tmp_path / split)
+    with pytest.raises(SourceError, match=command):
+        open_imagenet(Path("."))
+
+
+def test_classes_of_validation_that_train_lacks_are_told_and_refused_where_it_has_no_other(tmp_path):
+    root = write_form(tmp_path / "root", tmp_path / "scratch", "tars")
+    lacks = r"split val of .* holds 2 classes \(n01440764, n01443537\) that train lacks"
+    files = [(f"{WNIDS[0]}.tar", make_tar([("1.JPEG", b"1")]))]
+    (root / TRAIN_TAR).write_bytes(make_tar(files))
+    (warning,) = open_imagenet(root, tmp_path / "job").warnings
+    assert re.fullmatch(lacks, warning)
+    (root / TRAIN_TAR).write_bytes(make_tar([("n99999999.tar", files[0][1])]))
+    with pytest.raises(SourceError, match=r"split val of .* holds 3 classes .* that train lacks and shares none"):
+        open_imagenet(root, tmp_path / "job")
+
+
 def test_a_split_that_is_not_at_hand_is_told_with_its_file(tmp_path):
     root = write_form(tmp_path / "root", tmp_path / "scratch", "tars")
     (root / TRAIN_TAR).unlink()
@@ -157,9 +189,11 @@ def test_a_validation_tar_of_class_folders_needs_no_devkit(tmp_path):
 
 def test_a_class_tar_may_hold_its_own_folder_and_hidden_files_do_not_count(tmp_path):
     files = [("./n01440764/1.JPEG", b"1"), ("n01440764/._1.JPEG", b"1"), (".git/2.JPEG", b"1"), ("list.txt", b"1")]
+    files += [("@eaDir/1.JPEG", b"1"), ("n01440764/__MACOSX/1.JPEG", b"1")]
     (tmp_path / TRAIN_TAR).write_bytes(make_tar([("./n01440764.tar", make_tar(files))]))
     listing = open_imagenet(tmp_path, tmp_path / "job").list_rows("train")
     assert [row.key for row in listing.rows] == ["n01440764/1.JPEG"] and listing.n_ignored == 3
+    assert listing.n_by_machines == {"@eaDir": 1, "__MACOSX": 1}
 
 
 def test_oddities_of_the_real_set_decode_from_a_tar(tmp_path):

@@ -1,0 +1,133 @@
+"""What lies in a folder: images, folders, and what machines put among them."""
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from scatcache.images.keys import escape_name, has_image_name
+
+_LEADS_NOWHERE = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
+# Thumbnails, what was deleted, what was salvaged: of NAS systems, macOS, Windows and Linux. Some file systems keep the
+# case of a name, others do not.
+_MACHINES = re.compile(
+    r"@eadir|@recycle|@recently-snapshot|#recycle|[#~]snapshot|__macosx|lost\+found|found\.\d{3}|\$recycle\.bin|recycler"
+    r"|system volume information|\.trash|\.trash-.*|\.trashes|thumbs",
+    re.IGNORECASE,
+)
+
+
+class File(NamedTuple):
+    """A file met by walk: its key, bytes (0 where it is ignored), whether it counts as an image, and the folder that a
+    machine made and that it lies in, "" for none."""
+
+    key: str
+    n_bytes: int
+    is_image: bool
+    machine: str
+
+
+class _Place(NamedTuple):
+    """A folder still to visit: where it is, the key of its files up to the name, what it lies in, and the folders above
+    it."""
+
+    path: str
+    prefix: str
+    hidden: bool
+    machine: str
+    above: frozenset[tuple[int, int]]
+
+
+def is_made_by_machine(folder: str) -> bool:
+    """Whether a folder of this name is what a machine puts among one's files, such as a NAS's @eaDir."""
+    return _MACHINES.fullmatch(folder) is not None
+
+
+def find_machine_folder(key: str) -> str:
+    """The first folder of a path in an archive that a machine made, "" for none."""
+    return next(filter(is_made_by_machine, key.split("/")[:-1]), "")
+
+
+def look_into(folder: Path) -> tuple[list[str], list[str]]:
+    """Names of the images and of the folders directly in a folder, sorted, without dot files and machines' folders."""
+    with os.scandir(folder) as entries:
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+    folders = sorted(entry.name for entry in visible if _is_folder(entry) and not is_made_by_machine(entry.name))
+    images = sorted(entry.name for entry in visible if has_image_name(entry.name) and _has_type(entry, stat.S_ISREG))
+    return images, folders
+
+
+def find_machine_folders(folder: Path) -> list[str]:
+    """Names of the folders directly in a folder that machines made, sorted."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if is_made_by_machine(entry.name) and _is_folder(entry))
+
+
+def walk(folder: Path, name: str = "") -> Iterator[File]:
+    """Every file below a folder, or below its subfolder of that name.
+
+    Links to folders are followed, but none back to a folder it lies in. Machines' folders that this user may not look
+    into are passed over.
+    """
+    top = _Place(os.fspath(folder), "", False, "", frozenset())
+    stack = [_enter(top, name) if name else top]
+    while stack:
+        place = stack.pop()
+        try:
+            if _identify(place.path) in place.above:
+                continue
+            entries = os.scandir(place.path)
+        except PermissionError:
+            if not place.machine:
+                raise
+            continue
+        with entries:
+            for entry in entries:
+                if _is_folder(entry):
+                    stack.append(_enter(place, entry.name))
+                else:
+                    yield _meet(place, entry)
+
+
+def _meet(place: _Place, entry: os.DirEntry[str]) -> File:
+    key = place.prefix + escape_name(entry.name)
+    left_out = place.hidden or place.machine or not has_image_name(entry.name)
+    if left_out or not _has_type(entry, stat.S_ISREG):
+        return File(key, 0, False, place.machine)
+    return File(key, entry.stat().st_size, True, "")
+
+
+def _enter(place: _Place, name: str) -> _Place:
+    machine = escape_name(name) if is_made_by_machine(name) else ""
+    return _Place(
+        path=os.path.join(place.path, name),
+        prefix=f"{place.prefix}{escape_name(name)}/",
+        hidden=place.hidden or name.startswith("."),
+        machine=place.machine or machine,
+        above=place.above | {_identify(place.path)},
+    )
+
+
+def _identify(path: str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return _has_type(entry, stat.S_ISDIR)
+
+
+def _has_type(entry: os.DirEntry[str], is_type: Callable[[int], bool]) -> bool:
+    """Whether an entry, or what it links to, is of a type of file; a link that leads nowhere is of none."""
+    # Of entries that are no links the type is known without asking the disk.
+    if not entry.is_symlink() and entry.is_dir(follow_symlinks=False) != (is_type is stat.S_ISDIR):
+        return False
+    try:
+        return is_type(entry.stat().st_mode)
+    except OSError as error:
+        if entry.is_symlink() and error.errno in _LEADS_NOWHERE:
+            return False
+        raise
