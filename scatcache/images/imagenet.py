@@ -92,8 +92,8 @@ def _refuse_bare(place: Path, *, is_named: bool) -> None:
         )
     found = "validation images" if is_flat else f"class folders ({escape_name(folders[0])}, ...)"
     raise SourceError(
-        f"{show_path(place)} holds {found} and no folder train or val: give `scatcache extract {show_folder(place)} --J 2 "
-        f"--size 224` for the images as they lie, or move them into a folder train or val there"
+        f"{show_path(place)} holds {found} and no folder train or val: give `scatcache extract {show_folder(place)} "
+        f"--J 2 --size 224` for the images as they lie, or move them into a folder train or val there"
     )
 
 
