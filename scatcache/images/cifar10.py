@@ -10,7 +10,8 @@ import numpy as np
 from scatcache.errors import SourceError
 from scatcache.images.archives import unpack_folder
 from scatcache.images.checksums import find_unofficial
-from scatcache.images.keys import show_path
+from scatcache.images.class_names import fold_name
+from scatcache.images.keys import escape_name, show_path
 from scatcache.images.listing import Listing, Row
 from scatcache.images.pickles import load_pickled_fields
 from scatcache.images.roots import has_any, locate_root
@@ -253,7 +254,9 @@ def _read_classes(folder: Path, form: Form) -> tuple[str, ...]:
     names = form.load_classes(path)
     if not isinstance(names, list) or len(names) != len(CLASSES) or not all(isinstance(name, str) for name in names):
         raise SourceError(f"{show_path(path)} does not hold the names of {len(CLASSES)} classes: fetch it again")
-    return tuple(names)
+    if len({*map(fold_name, names)}) != len(names):
+        raise SourceError(f"{show_path(path)} gives two classes one name: fetch it again")
+    return tuple(map(escape_name, names))
 
 
 def _check_batches(source: Cifar10Source) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from scatcache.errors import SourceError, UnreadableImage
+from scatcache.images.class_names import check_splits, find_alike
 from scatcache.images.decode import decode
 from scatcache.images.folder import NO_LABEL, WHOLE
 from scatcache.images.keys import escape_name
@@ -141,7 +142,8 @@ def open_dataset(dataset: Any, *, name: str, version: str | None = None) -> Data
     `-> {"image": ..., "label": ...}`; or a mapping of such objects by split. Labels come from `targets`, `labels` or a
     label column where there is one, else from every item; class names from `classes` or the label column's names.
 
-    Raises SourceError where the object is none of these, is empty, or its labels are no integers.
+    Raises SourceError where the object is none of these, is empty, or its labels are no integers; where two splits call
+    a label differently, or one has no class of train.
     """
     datasets = dataset if isinstance(dataset, Mapping) else {WHOLE: dataset}
     if not datasets:
@@ -150,9 +152,24 @@ def open_dataset(dataset: Any, *, name: str, version: str | None = None) -> Data
         if not isinstance(split, str) or not _SPLIT.fullmatch(split):
             raise SourceError(f"{name}: {split!r} cannot name a split: expected letters, digits, '_', '-' and '.'")
         _check_dataset(entry, name)
+    if alike := find_alike(datasets):
+        raise SourceError(
+            f"{name}: {' and '.join(alike)} are one name to some file systems: call the splits differently"
+        )
     labels = {split: _find_labels(entry, name) for split, entry in datasets.items()}
-    classes = _find_classes(next(iter(datasets.values())), max(map(max, labels.values())))
-    return DatasetSource(name, dict(datasets), labels, classes, version)
+    classes = _find_classes(datasets, name, max(map(max, labels.values())))
+    warnings = _check_labels(labels, classes, name)
+    return DatasetSource(name, dict(datasets), labels, classes, version, warnings=warnings)
+
+
+def _check_labels(labels: Mapping[str, Sequence[int]], classes: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """What to warn of: labels that train lacks, and classes of one name to the eye, as letters in both cases may be."""
+    by_split = {split: {classes[label] for label in set(values) if label >= 0} for split, values in labels.items()}
+    labelled = {split: names for split, names in by_split.items() if names}
+    warnings = check_splits({split: f"{name}: split {split}" for split in labelled}, labelled)
+    if alike := find_alike(classes):
+        warnings += (f"{name}: the classes {' and '.join(map(ascii, alike))} are one name to the eye and two labels",)
+    return warnings
 
 
 def _check_dataset(dataset: Any, name: str) -> None:
@@ -232,15 +249,32 @@ def _check_label(label: Any, index: int, name: str) -> int:
     return value
 
 
-def _find_classes(dataset: Any, max_label: int) -> tuple[str, ...]:
-    """The class names that the dataset gives, "0", "1", ... for labels beyond them."""
+def _find_classes(datasets: Mapping[str, Any], name: str, max_label: int) -> tuple[str, ...]:
+    """The class names that the datasets give, "0", "1", ... for labels beyond them.
+
+    Raises SourceError where two of them give a label different names.
+    """
+    known: list[str] = []
+    for split, dataset in datasets.items():
+        names = _find_names(dataset)
+        for label, (one, other) in enumerate(zip(known, names, strict=False)):
+            if one != other:
+                raise SourceError(
+                    f"{name}: split {split} calls label {label} {other!a}, an earlier split {one!a}: give all "
+                    f"splits the same list of classes"
+                )
+        known = max(known, names, key=len)
+    return tuple(known + [str(label) for label in range(len(known), max_label + 1)])
+
+
+def _find_names(dataset: Any) -> list[str]:
+    """The class names that a dataset gives, escaped, in the order of their labels."""
     features = getattr(dataset, "features", None)
     column = _find_label_column(dataset)
     names = getattr(dataset, "classes", None)
     if column is not None and isinstance(features, Mapping):
         names = getattr(features.get(column), "names", names)
-    known = [escape_name(str(name)) for name in names] if isinstance(names, list | tuple) else []
-    return tuple(known + [str(label) for label in range(len(known), max_label + 1)])
+    return [escape_name(str(name)) for name in names] if isinstance(names, list | tuple) else []
 
 
 def _describe(value: Any) -> str:

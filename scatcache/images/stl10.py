@@ -11,6 +11,7 @@ import numpy as np
 from scatcache.errors import SourceError
 from scatcache.images.archives import unpack_folder
 from scatcache.images.checksums import find_unofficial
+from scatcache.images.class_names import fold_name
 from scatcache.images.folder import NO_LABEL
 from scatcache.images.keys import escape_name, show_path
 from scatcache.images.listing import Listing, Row
@@ -163,7 +164,7 @@ def _read_classes(path: Path) -> tuple[str, ...]:
     if not path.is_file():
         return CLASSES
     names = tuple(escape_name(name) for name in path.read_text("utf-8", "surrogateescape").split())
-    if len(names) != len(CLASSES) or len({*names}) != len(names):
+    if len(names) != len(CLASSES) or len({*map(fold_name, names)}) != len(names):
         raise SourceError(f"{show_path(path)} does not hold the names of {len(CLASSES)} classes: fetch it again")
     return names
 

@@ -66,8 +66,8 @@ def read_with_retries(source: Source, split: str, key: str, n_bytes: int | None 
 def _tell_change(split: str, key: str, n_bytes: int, found: str) -> SourceError:
     """A store made of it would hold what no listing says, and never be taken up again."""
     return SourceError(
-        f"{split}: {key} changed while the job ran: {n_bytes} bytes when it was listed, {found} now: let whatever "
-        f"writes it finish; then put it back as it was and give the same command again, or add --overwrite to start anew"
+        f"{split}: {key} changed while the job ran: {n_bytes} bytes when listed, {found} now: let what "
+        f"writes it finish; then put it back and give the same command again, or add --overwrite to start anew"
     )
 
 

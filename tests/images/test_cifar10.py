@@ -240,6 +240,9 @@ def test_classes_keep_the_order_of_the_archive(tmp_path):
     folder = write_form(tmp_path, "bin")
     (folder / "batches.meta.txt").write_text("\n".join(names))
     assert open_cifar10(tmp_path).classes == tuple(names)
+    (folder / "batches.meta.txt").write_text("\n".join([*names[:9], names[0].lower()]))
+    with pytest.raises(SourceError, match="gives two classes one name"):
+        open_cifar10(tmp_path)
     (folder / "batches.meta.txt").write_text("\n".join(names[:9]))
     with pytest.raises(SourceError, match=r"batches\.meta\.txt"):
         open_cifar10(tmp_path)

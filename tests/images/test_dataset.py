@@ -218,3 +218,39 @@ def test_a_source_stays_in_its_process():
     code = f"import pickle\npickle.loads({pickled!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "SourceError: a dataset object can be read in its own process alone" in done.stderr
+
+
+class Named(list):
+    """Items (array, label), with the names of the classes."""
+
+    def __init__(self, labels, classes):
+        super().__init__((PIXELS[0], label) for label in labels)
+        self.targets, self.classes = list(labels), list(classes)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        ((["cat", "dog"], [0, 1]), (["dog", "cat"], [0, 1]), "split test calls label 0 'dog', an earlier split 'cat'"),
+        ((["caf\u00e9"], [0]), (["cafe\u0301"], [0]), r"calls label 0 'cafe\\u0301', an earlier split 'caf\\xe9'"),
+        ((["cat", "dog"], [0, 0]), (["cat", "dog"], [1]), r"holds 1 class \(dog\) that train lacks and shares none"),
+    ],
+)  # fmt: skip
+def test_splits_whose_labels_mean_different_classes_are_refused(train, test, message):
+    with pytest.raises(SourceError, match=message):
+        open_dataset({"train": Named(train[1], train[0]), "test": Named(test[1], test[0])}, name="mine")
+
+
+def test_labels_that_train_lacks_and_classes_of_one_name_are_warned_of():
+    datasets = {"train": Named([0, 1], ["a", "b"]), "test": Named([0, 2, -1], ["a", "b", "A"]), "new": Named([-1], [])}
+    source = open_dataset(datasets, name="mine")
+    assert source.classes == ("a", "b", "A")
+    assert source.warnings == (
+        "mine: split test holds 1 class (A) that train lacks",
+        "mine: the classes 'A' and 'a' are one name to the eye and two labels",
+    )
+
+
+def test_splits_of_one_name_are_refused():
+    with pytest.raises(SourceError, match="Train and train are one name to some file systems"):
+        open_dataset({"train": [PIXELS[0]], "Train": [PIXELS[0]]}, name="mine")
