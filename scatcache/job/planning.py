@@ -41,13 +41,12 @@ class ShardTask:
 
 def choose_rows(rows: Sequence[Row], *, seed: int, limit: int | None) -> list[int]:
     """Indices of the rows of a split in storage order: by blake2b(seed, key), the first limit of them."""
-    seed_bytes = seed.to_bytes(8, "little")
+    return sorted(range(len(rows)), key=lambda index: place_key(rows[index].key, seed=seed))[:limit]
 
-    def place(index: int) -> tuple[bytes, str]:
-        key = rows[index].key
-        return hashlib.blake2b(key.encode("utf-8"), digest_size=16, key=seed_bytes).digest(), key
 
-    return sorted(range(len(rows)), key=place)[:limit]
+def place_key(key: str, *, seed: int) -> tuple[bytes, str]:
+    """What the rows of a split are sorted by."""
+    return hashlib.blake2b(key.encode("utf-8"), digest_size=16, key=seed.to_bytes(8, "little")).digest(), key
 
 
 def choose_folds(

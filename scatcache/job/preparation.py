@@ -1,6 +1,5 @@
 """From what was asked to what will be done: the source listed, the manifest made and compared, nothing written."""
 
-import json
 import operator
 import os
 from collections.abc import Iterator, Sequence
@@ -9,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scatcache.errors import ScatcacheError, SettingsDiffer, SourceError
+from scatcache.errors import ScatcacheError, SourceError
 from scatcache.images.sources import FOLDER_NAME, Listing, Source
+from scatcache.job.comparison import compare
 from scatcache.job.planning import bound_bytes, choose_folds, lay_out, order_rows
 from scatcache.job.reading import with_retries
 from scatcache.scattering.filters import filter_bank_hash
@@ -18,7 +18,7 @@ from scatcache.spec import ScatteringSpec, check_grid
 from scatcache.store.encodings import DEFAULT_ENCODING, find_encoding
 from scatcache.store.files import TEMPORARY_SUFFIX
 from scatcache.store.folder import StoreFolder
-from scatcache.store.manifest import Manifest, differing_fields
+from scatcache.store.manifest import Manifest
 from scatcache.store.rows import RowTable
 from scatcache.views import Views, choose_padding, count_windows
 
@@ -299,39 +299,6 @@ def _check_shape(
             raise SourceError(f"split {split}: {error}") from error
         return None
     return image_shape
-
-
-def compare(folder: StoreFolder, stored: Manifest, wanted: Manifest, listings: dict[str, Listing]) -> None:
-    """Raises SettingsDiffer listing the fields in which two manifests differ."""
-    differing = list(differing_fields(stored.to_dict(), wanted.to_dict()))
-    if not differing:
-        return
-    # The listing decides how many rows and shards there are: naming it says the rest.
-    changed = {
-        name for name in listings if name not in stored.splits or stored.splits[name].listing != listings[name].hash
-    }
-    listing_lines = [
-        f"splits.{name}.listing: the keys, labels or sizes of split {name} are not those of the first run "
-        f"({stored.splits[name].n_listed if name in stored.splits else 'no'} rows then, {len(listings[name].rows)} now)"
-        for name in sorted(changed)
-    ]
-    # What follows from other fields says nothing more.
-    derived = ["splits", "classes"] + ["filter_bank"] * (stored.spec != wanted.spec)
-    others = [entry for entry in differing if entry[0].split(".")[0] not in derived]
-    if not (listing_lines or others):
-        others = differing
-    lines = [f"{field}: the store has {_show(then)}, asked for now {_show(now)}" for field, then, now in others]
-    raise SettingsDiffer(
-        f"{folder.path} was extracted otherwise:\n  "
-        + "\n  ".join(lines + listing_lines)
-        + "\nchoose another --out, or --overwrite to start anew",
-        tuple(field for field, _, _ in differing),
-    )
-
-
-def _show(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def choose_backend(device: str, backend: str) -> tuple[str, str, str]:

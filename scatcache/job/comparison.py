@@ -1,0 +1,141 @@
+"""How what is asked for differs from a store: settings field by field, listings image by image."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from scatcache.errors import SettingsDiffer, StoreDamaged
+from scatcache.images.sources import Listing
+from scatcache.job.planning import place_key
+from scatcache.store.folder import StoreFolder
+from scatcache.store.manifest import Manifest, differing_fields
+from scatcache.store.rows import RowTable
+from scatcache.store.view import StoreView
+
+# Keys told of each kind of change.
+N_KEYS = 3
+
+
+def compare(folder: StoreFolder, stored: Manifest, wanted: Manifest, listings: dict[str, Listing]) -> None:
+    """Raises SettingsDiffer listing the fields in which two manifests differ."""
+    differing = list(differing_fields(stored.to_dict(), wanted.to_dict()))
+    if not differing:
+        return
+    # The listing decides how many rows and shards there are: naming it says the rest.
+    changed = {
+        name for name in listings if name not in stored.splits or stored.splits[name].listing != listings[name].hash
+    }
+    listing_lines = [
+        _describe_listing(folder, stored, name, listings[name], wanted.classes) for name in sorted(changed)
+    ]
+    listing_lines += [f"splits.{name}: the source no longer has this split" for name in sorted(stored.splits)
+                      if name not in listings]  # fmt: skip
+    # What follows from other fields says nothing more.
+    derived = ["splits", "classes"] + ["filter_bank"] * (stored.spec != wanted.spec)
+    others = [entry for entry in differing if entry[0].split(".")[0] not in derived]
+    if not (listing_lines or others):
+        others = differing
+    lines = [f"{field}: the store has {_show(then)}, asked for now {_show(now)}" for field, then, now in others]
+    raise SettingsDiffer(
+        f"{folder.path} was extracted otherwise:\n  "
+        + "\n  ".join(lines + listing_lines)
+        + "\nchoose another --out, or --overwrite to start anew",
+        tuple(field for field, _, _ in differing),
+    )
+
+
+def _describe_listing(
+    folder: StoreFolder, stored: Manifest, split: str, listing: Listing, classes: tuple[str, ...]
+) -> str:
+    if split not in stored.splits:
+        return f"splits.{split}.listing: split {split} is new ({len(listing.rows)} rows)"
+    line = (
+        f"splits.{split}.listing: the keys, labels or sizes of split {split} are not those of the first run "
+        f"({stored.splits[split].n_listed} rows then, {len(listing.rows)} now)"
+    )
+    if split not in folder.view.splits(stored):
+        return f"{line}: it is not in the store, so which they are cannot be told"
+    return f"{line}: {describe_changes(folder.view, stored, split, listing, classes)}"
+
+
+def _show(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+@dataclass
+class Changes:
+    """Keys by what has happened to them, each with a remark, in the order of the keys."""
+
+    added: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    relabelled: list[str] = field(default_factory=list)
+
+    def describe(self) -> str:
+        """How many of each kind, and the first of them; "" where there are none."""
+        kinds = {"added": self.added, "removed": self.removed, "changed in size": self.changed,
+                 "relabelled": self.relabelled}  # fmt: skip
+        return "; ".join(f"{len(keys)} {kind}: {_show_first(keys)}" for kind, keys in kinds.items() if keys)
+
+
+def describe_changes(view: StoreView, stored: Manifest, split: str, listing: Listing, classes: Sequence[str]) -> str:
+    """What of a split is not as in the store: how many images were added, removed, changed, relabelled, and the first.
+
+    A store made with limit can tell of the images that it holds, or would hold, alone, and says so.
+
+    classes: names of the labels that the listing has now.
+    """
+    try:
+        rows = view.read_rows(stored, split)
+    except StoreDamaged:
+        return "the store holds no sound rows of it: which images they are cannot be told"
+    layout = stored.splits[split]
+    images = rows.view == 0
+    is_sample = int(images.sum()) < layout.n_listed
+    changes = find_changes(rows, listing, stored=stored, classes=classes, is_sample=is_sample)
+    found = changes.describe()
+    if not is_sample:
+        return found or "the labels are numbered anew, because there are other classes"
+    held = f"of the {int(images.sum())} images that the store holds"
+    return f"{found} ({held}; of others it cannot be told)" if found else f"none {held} is among them"
+
+
+def find_changes(
+    rows: RowTable, listing: Listing, *, stored: Manifest, classes: Sequence[str], is_sample: bool
+) -> Changes:
+    """Compares the rows of a store with a listing, by key; labels by the names of their classes.
+
+    is_sample: the store holds the first rows in storage order alone; what was added is then known up to the last of
+    those: whatever lies before it would have been among them.
+    """
+    images = np.flatnonzero(rows.view == 0).tolist()
+    known = {rows.key[row]: row for row in images}
+    present: set[str] = set()
+    last = max((place_key(key, seed=stored.seed) for key in known), default=None)
+    changes = Changes()
+    for key, label, n_bytes in listing.rows:
+        row = known.get(key)
+        if row is None:
+            if not is_sample or (last is not None and place_key(key, seed=stored.seed) < last):
+                changes.added.append(key)
+            continue
+        present.add(key)
+        if (then := int(rows.file_bytes[row])) != n_bytes:
+            changes.changed.append(f"{key} ({then} bytes then, {n_bytes} now)")
+        names = _name_label(int(rows.label[row]), stored.classes), _name_label(label, classes)
+        if names[0] != names[1]:
+            changes.relabelled.append(f"{key} ({names[0]} then, {names[1]} now)")
+    changes.removed = sorted(known.keys() - present)
+    return changes
+
+
+def _name_label(label: int, classes: Sequence[str]) -> str:
+    return "no label" if label < 0 else classes[label] if label < len(classes) else str(label)
+
+
+def _show_first(keys: list[str]) -> str:
+    return ", ".join(keys[:N_KEYS]) + (", ..." if len(keys) > N_KEYS else "")
