@@ -16,7 +16,7 @@ import click
 import scatcache
 from scatcache import interruption
 from scatcache.errors import ScatcacheError, SettingsDiffer, StoreLocked
-from scatcache.progress import count, show_bytes, show_views, watch_job
+from scatcache.progress import count, show_bytes, show_state, show_views, watch_job
 from scatcache.spec import GRIDS
 
 LINE, BOUND_SPACE = 80, "\0"  # no path holds a NUL
@@ -119,7 +119,7 @@ def extract(source: str, split: tuple[str, ...], as_json: bool, quiet: bool, ver
     SOURCE: a name from `scatcache sources`, or a folder of images. Settings that are not given are taken from the
     store where there is one.
     """
-    check_source(source, split, keep_background=options["keep_background"], download=options["download"])
+    check_source(source, split, **{name: options[name] for name in ("root", "keep_background", "download")})
     check_out(options["out"])
     check_settings(options["J"], options["encoding"], options["out"], overwrite=options["overwrite"])
     again = "without --overwrite" if options["overwrite"] else "again"
@@ -156,7 +156,7 @@ def plan(source: str, split: tuple[str, ...], as_json: bool, **options: Any) -> 
 
     It takes whatever extract takes, so that the one word can be exchanged for the other.
     """
-    check_source(source, split, keep_background=options["keep_background"], download=options["download"])
+    check_source(source, split, **{name: options[name] for name in ("root", "keep_background", "download")})
     check_out(options["out"])
     check_settings(options["J"], options["encoding"], options["out"], overwrite=options["overwrite"])
     report = scatcache.plan(source, split=split or None, **{name: options[name] for name in PLAN_OPTIONS})
@@ -190,7 +190,8 @@ def info(store: str, as_json: bool) -> int:
         click.echo(json.dumps(report.to_dict()))
         return 0
     channels = f"{report.spec.n_paths} paths, {report.spec.n_channels} channels"
-    lines = [("store", bind(report.store)), ("state", report.state), ("source", report.source),
+    state = show_state(report.state, report.limit)
+    lines = [("store", bind(report.store)), ("state", state), ("source", report.source),
              ("settings", f"{report.settings}: {channels}"), ("on disk", show_bytes(report.bytes))]  # fmt: skip
     for name, split in report.splits.items():
         done = f"{split.shards_done} of {split.shards} shards"
@@ -284,10 +285,22 @@ def doctor(as_json: bool) -> int:
     return 0
 
 
-def check_source(source: str, splits: tuple[str, ...], *, keep_background: bool | None, download: bool) -> None:
+def check_source(
+    source: str, splits: tuple[str, ...], *, root: Path | None, keep_background: bool | None, download: bool
+) -> None:
     """What is wrong with SOURCE and its options on the command line alone is a usage error."""
-    from scatcache.images.sources import DOWNLOADS, SOURCES, SPLITS, WITH_BACKGROUND, is_known_source, source_exists
+    from scatcache.images.sources import (
+        DOWNLOADS,
+        SOURCES,
+        SPLITS,
+        WITH_BACKGROUND,
+        explain_clash,
+        is_known_source,
+        source_exists,
+    )
 
+    if clash := explain_clash(source, root):
+        raise click.UsageError(clash)
     if not source_exists(source):
         near = difflib.get_close_matches(source.lower(), SOURCES, n=1)
         hint = f"; did you mean {near[0]}?" if near else ", which must exist" if os.sep in source else ""
@@ -339,7 +352,8 @@ def show_report(report: Any, as_json: bool) -> int:
         click.echo(f"... and {n_unreadable - 10} more: --json lists all", err=True)
     rate = f"{report.images_per_s:,.1f} images/s" if report.images_per_s else "nothing to compute"
     tail = f", {n_unreadable:,} unreadable images recorded" if n_unreadable else ""
-    click.echo(f"{report.store}: {report.state}, {show_bytes(report.bytes)}, {report.elapsed_s:.1f} s, {rate}{tail}")
+    state = show_state(report.state, report.limit)
+    click.echo(f"{report.store}: {state}, {show_bytes(report.bytes)}, {report.elapsed_s:.1f} s, {rate}{tail}")
     return EXIT_UNREADABLE if n_unreadable else 0
 
 

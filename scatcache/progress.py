@@ -69,6 +69,11 @@ def show_views(n_rows: int, n_views: int) -> str:
     return images if n_views == 1 else f"{n_rows:,} views ({n_views} of each of {images})"
 
 
+def show_state(state: str, limit: int | None) -> str:
+    """ "complete", "complete, limited to 10" where no more images of a split were asked for."""
+    return state if limit is None or state != "complete" else f"{state}, limited to {limit}"
+
+
 def announce(planned: JobPlanned) -> str:
     """What is about to be done, before any of it is."""
     shapes = ", ".join(f"{split} {'x'.join(map(str, shape))}" for split, shape in planned.output_shapes.items())

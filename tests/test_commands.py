@@ -298,6 +298,42 @@ def test_a_wrong_command_line_is_2_and_writes_nothing(here, arguments, message):
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", ["extract", "plan"])
+@pytest.mark.parametrize(
+    ("name", "options", "advice"),
+    [
+        ("photos", [], "write photos/ for the images in the folder, or give --root . for the dataset"),
+        ("photos", ["--root", "photos/"], "write photos/ for the images in the folder, or give --root . for"),
+        ("cifar10", [], r"write cifar10/ for .*, or give --root DIR for the dataset, .* \(perhaps cifar10\)"),
+    ],
+)
+def test_a_name_that_is_also_a_folder_here_is_2_with_both_spellings(here, command, name, options, advice):
+    make_images(here / name, 2)
+    done = call(command, name, "--J", 1, *options)
+    assert (done.code, done.out) == (2, "") and re.search(f"'{name}' is a dataset's name, and .*{advice}", done.err)
+    with pytest.raises(SourceError, match=advice):
+        getattr(scatcache, command)(name, J=1, **({"root": options[1]} if options else {}))
+    assert os.listdir(here) == [name]
+
+
+def test_a_name_is_meant_with_a_root_and_a_folder_with_a_slash(here):
+    make_images(here / "photos", 2)
+    make_images(here / "data" / "cifar10", 2)
+    plan = ("--J", 1, "--limit", 2, "--json")
+    assert call("plan", "photos", "--root", ".", *plan).result["splits"]["all"]["image_shape"] == [128, 128]
+    assert call("plan", "photos/", *plan).result["splits"]["all"]["image_shape"] == [16, 16]
+    assert call("plan", "cifar10", *plan).code == 1
+
+
+def test_a_store_of_a_sample_is_never_called_complete_alone(tmp_path, images):
+    done = extract(images, tmp_path / "a.zarr", "--limit", 3)
+    assert f"{tmp_path}/a.zarr: complete, limited to 3, " in done.out
+    assert "a.zarr: complete, limited to 3, " in call("resume", tmp_path / "a.zarr").out
+    assert re.search("state +complete, limited to 3\n", call("info", tmp_path / "a.zarr").out)
+    for result in (call("info", tmp_path / "a.zarr", "--json"), call("resume", tmp_path / "a.zarr", "--json")):
+        assert result.result["state"] == "complete" and "limit" not in result.result
+
+
 def test_overwriting_without_J_is_2_and_keeps_the_store(tmp_path, images):
     extract(images, tmp_path / "a.zarr")
     before = list_files(tmp_path / "a.zarr")

@@ -33,6 +33,7 @@ __all__ = [
     "OnArchive",
     "Row",
     "Source",
+    "explain_clash",
     "is_known_source",
     "locate_root",
     "open_object",
@@ -63,6 +64,8 @@ SOURCES: dict[str, Callable[[Place], Source]] = {
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 # Those whose official archive can be fetched.
 DOWNLOADS = tuple(ARCHIVES)
+# Those that come with a package, and read nothing else.
+WITHOUT_FILES = ("photos",)
 # Those that have pictures of no class to keep or to drop.
 WITH_BACKGROUND = ("caltech101",)
 
@@ -92,6 +95,28 @@ def is_known_source(source: str | os.PathLike[str]) -> bool:
 def source_exists(source: str | os.PathLike[str]) -> bool:
     """Whether this names a dataset or anything on this disk; where not, the command line alone is wrong."""
     return is_known_source(source) or (os.fspath(source) != "" and os.path.exists(source))
+
+
+def explain_clash(source: object, root: str | os.PathLike[str] | None) -> str:
+    """What to type where a dataset's name could as well mean a folder here; "" where it means one thing alone.
+
+    With a root the name is meant; for a dataset without files, only a root that is no folder of that name says so.
+    """
+    if not isinstance(source, str) or source not in SOURCES:
+        return ""
+    has_files = source not in WITHOUT_FILES
+    if root is not None and (has_files or os.path.basename(os.path.normpath(root)) != source):
+        return ""
+    folder = source if root is None else os.fspath(root)
+    if not os.path.isdir(folder):
+        return ""
+    dataset = "--root . for the dataset, which reads no files"
+    if has_files:
+        dataset = f"--root DIR for the dataset with its files in DIR (perhaps {source})"
+    return (
+        f"{source!r} is a dataset's name, and {show_path(folder)} a folder: write "
+        f"{show_path(os.path.join(folder, ''))} for the images in the folder, or give {dataset}"
+    )
 
 
 def open_source(

@@ -35,7 +35,8 @@ class SplitInfo:
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """state: "complete" where every split that was added is finished; bytes: of all files of the store."""
+    """state: "complete" where every split that was added is finished; bytes: of all files of the store; limit: images
+    kept of each split at most, None for all."""
 
     store: str
     format: int
@@ -46,9 +47,10 @@ class StoreInfo:
     encoding: str
     bytes: int
     splits: dict[str, SplitInfo]
+    limit: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        fields = {name: value for name, value in asdict(self).items() if name not in ("source", "settings")}
+        fields = {name: value for name, value in asdict(self).items() if name not in ("source", "settings", "limit")}
         for split in fields["splits"].values():
             del split["energy"]
         return fields
@@ -81,6 +83,7 @@ def info(store: str | os.PathLike[str]) -> StoreInfo:
         encoding=manifest.encoding,
         bytes=receipt_bytes if files is None else sum(files.values()),
         splits=splits,
+        limit=manifest.limit,
     )
 
 

@@ -11,6 +11,7 @@ from scatcache.images.sources import (
     FOLDER_NAME,
     OnArchive,
     Source,
+    explain_clash,
     is_known_source,
     open_object,
     open_source,
@@ -61,6 +62,8 @@ class NamedObject:
             raise SourceError(f"name and version go with dataset objects, {self.source} is none: leave them out")
         elif self.root is not None and not is_known_source(self.source):
             raise SourceError(f"{self.source} is a folder, and its own root: leave --root out")
+        elif clash := explain_clash(self.source, self.root):
+            raise SourceError(clash)
 
     @property
     def is_object(self) -> bool:

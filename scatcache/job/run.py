@@ -258,6 +258,7 @@ class JobRun:
                 {"split": split, "key": key, "reason": reason} for (split, key), reason in unreadable.items()
             ),
             n_views=manifest.n_views,
+            limit=manifest.limit,
         )
 
     def _report_split(self, split: str, receipts: list[Receipt]) -> SplitReport:
