@@ -304,7 +304,7 @@ def test_a_wrong_command_line_is_2_and_writes_nothing(here, arguments, message):
     [
         ("photos", [], "write photos/ for the images in the folder, or give --root . for the dataset"),
         ("photos", ["--root", "photos/"], "write photos/ for the images in the folder, or give --root . for"),
-        ("cifar10", [], r"write cifar10/ for .*, or give --root DIR for the dataset, .* \(perhaps cifar10\)"),
+        ("cifar10", [], r"write cifar10/ for .*, or give --root DIR for the dataset .* \(perhaps cifar10\)"),
     ],
 )
 def test_a_name_that_is_also_a_folder_here_is_2_with_both_spellings(here, command, name, options, advice):

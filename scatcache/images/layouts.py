@@ -90,9 +90,9 @@ def check_class_folders(root: Path, by_split: dict[str, list[str]], folders: dic
     by_split: names of the class folders; folders: where each split lies. Raises SourceError where the one class is a
     folder around the classes, where all classes hold splits, and where they are shards.
     """
-    names = {name for classes in by_split.values() for name in classes}
-    if len(names) == 1:
-        _refuse_wrapped(root, next((folders[split], classes[0]) for split, classes in by_split.items() if classes))
+    lone = [(folders[split], classes[0]) for split, classes in by_split.items() if classes]
+    if all(len(classes) < 2 for classes in by_split.values()) and lone:
+        _refuse_wrapped(root, lone[0])
     warnings: list[str] = []
     for split, classes in by_split.items():
         if classes:

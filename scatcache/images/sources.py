@@ -114,7 +114,7 @@ def explain_clash(source: object, root: str | os.PathLike[str] | None) -> str:
     if has_files:
         dataset = f"--root DIR for the dataset with its files in DIR (perhaps {source})"
     return (
-        f"{source!r} is a dataset's name, and {show_path(folder)} a folder: write "
+        f"{source!r} is a dataset's name, and {show_path(folder)} a folder here: write "
         f"{show_path(os.path.join(folder, ''))} for the images in the folder, or give {dataset}"
     )
 

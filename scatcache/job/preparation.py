@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scatcache.errors import ScatcacheError, SourceError
+from scatcache.images.keys import show_path
 from scatcache.images.sources import FOLDER_NAME, Listing, Source
 from scatcache.job.comparison import compare
 from scatcache.job.planning import bound_bytes, choose_folds, lay_out, order_rows
@@ -183,7 +184,7 @@ def check_splits(source: Source, splits: tuple[str, ...] | None) -> tuple[str, .
     """The splits asked for, in the source's order. Raises SourceError for one that the source has not."""
     unknown = [split for split in splits or () if split not in source.splits]
     if unknown:
-        name = source.root if source.name == FOLDER_NAME else source.name
+        name = show_path(source.root or "") if source.name == FOLDER_NAME else source.name
         raise SourceError(f"{name} has no split {unknown[0]!r}: expected one of {', '.join(source.splits)}")
     chosen = splits or source.default_splits
     return tuple(split for split in source.splits if split in chosen)

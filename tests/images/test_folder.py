@@ -108,11 +108,10 @@ def test_one_class_may_hold_its_images_and_folders_too(tmp_path):
     assert open_folder(touch(tmp_path, "cat/1.jpg", "cat/more/2.jpg")).classes == ("cat",)
 
 
-def test_a_folder_around_the_classes_of_each_split_is_refused(tmp_path):
-    touch(tmp_path, "train/images/cat/1.jpg", "val/images/cat/1.jpg")
-    with pytest.raises(
-        SourceError, match=r"train holds the folder images alone.*move the folders in it up into .*train"
-    ):
+@pytest.mark.parametrize("names", [("images", "images"), ("training_set", "test_set")])
+def test_a_folder_around_the_classes_of_each_split_is_refused(tmp_path, names):
+    touch(tmp_path, f"train/{names[0]}/cat/1.jpg", f"test/{names[1]}/cat/1.jpg")
+    with pytest.raises(SourceError, match=rf"the folder {names[0]} alone.*move the folders in it up into .*train"):
         open_folder(tmp_path)
 
 

@@ -212,7 +212,7 @@ FILES = {
     "shard": (f"{COEFFICIENTS}/c.*.0.0.0", 4),
     "receipt": (f"{COEFFICIENTS}/receipts/0*.json", 4),
     "summary": (SUMMARY, 20),
-    "rows": ("all/[klsv]*/c.0", 3),
+    "rows": ("all/[fklsv]*/c.0", 3),
     "status": ("all/status/c.*", 2),
     "channels": ("all/[cjot]*/c.0", 1),
     "root": ("zarr.json", 60),
