@@ -58,7 +58,7 @@ def find_split_folders(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def _tell_splits(root: Path, found: dict[str, str]) -> str:
     shown = show_names([escape_name(name) for name in found])
-    return f"{show_path(root)} holds {shown}, which look like splits and would be read as classes"
+    return f"{show_path(root)} holds {shown}: by their names splits, which would be read as classes"
 
 
 def _advise_renames(found: dict[str, str]) -> str:

@@ -76,7 +76,7 @@ def test_a_class_that_is_called_like_a_split_is_a_class_and_warned_of(tmp_path, 
 )
 @pytest.mark.parametrize("inside", ["", "cat/"])
 def test_folders_that_look_like_splits_are_no_classes(tmp_path, names, advice, inside):
-    with pytest.raises(SourceError, match=f"look like splits and would be read as classes: .*{advice}"):
+    with pytest.raises(SourceError, match=f"by their names splits, which would be read as classes: .*{advice}"):
         open_folder(touch(tmp_path, *(f"{name}/{inside}1.jpg" for name in names)))
 
 
