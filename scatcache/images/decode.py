@@ -205,7 +205,8 @@ def _decode_array(pixels: np.ndarray, size: int | None) -> Decoded:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
         raise UnreadableImage(f"an array of {pixels.dtype} {pixels.shape}: expected uint8 (height, width, 3)")
     pixels = np.ascontiguousarray(pixels)
-    is_constant = pixels[0, 0].tolist() == pixels[-1, -1].tolist() and bool((pixels == pixels[0, 0]).all())
+    # Almost every image is told from a constant one by two of its pixels.
+    is_constant = pixels.item(0) == pixels.item(pixels.size - 3) and bool((pixels == pixels[0, 0]).all())
     notes = (CONSTANT,) if is_constant else ()
     return Decoded(pixels, notes) if size is None else _finish(Image.fromarray(pixels), size, notes)
 
@@ -239,7 +240,6 @@ def _convert_to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
 
 
 def _note_constant(image: Image.Image) -> tuple[str, ...]:
-    # Almost every image is told from a constant one by two of its pixels.
     if image.getpixel((0, 0)) != image.getpixel((image.width - 1, image.height - 1)):
         return ()
     return (CONSTANT,) if all(low == high for low, high in image.getextrema()) else ()

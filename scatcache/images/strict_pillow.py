@@ -91,7 +91,7 @@ def adopt_pillow() -> None:
     """
     if ImageFile.LOAD_TRUNCATED_IMAGES and not isinstance(ImageFile.LOAD_TRUNCATED_IMAGES, _Lenient):
         ImageFile.LOAD_TRUNCATED_IMAGES = _Lenient()  # type: ignore[assignment]
-    if _adopted.issuperset(Image.ID):
+    if _adopted and _adopted.issuperset(Image.ID):
         return
     with _lock:
         Image.init()
