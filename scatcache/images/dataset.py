@@ -171,12 +171,11 @@ def _check_dataset(dataset: Any, name: str) -> None:
         return
     if isinstance(image, Image.Image):
         return
-    shape, dtype = getattr(image, "shape", ()), getattr(image, "dtype", None)
-    if not isinstance(image, np.ndarray) or dtype != np.uint8:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         hint = "as datasets give without a transform to tensors"
-    elif len(shape) == 2:
+    elif image.ndim == 2:
         hint = "for grey images np.repeat(x[..., None], 3, axis=-1)"
-    elif len(shape) != 3 or shape[2] != 3:
+    elif image.ndim != 3 or image.shape[2] != 3:
         hint = "colours last, one image an item"
     else:
         return

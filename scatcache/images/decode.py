@@ -16,7 +16,7 @@ from scatcache.errors import UnreadableImage
 from scatcache.images.metadata import Separated, separate
 from scatcache.images.notes import CONSTANT, CUT, FIRST
 from scatcache.images.orientation import SIDEWAYS, UPRIGHT, find_orientation
-from scatcache.images.own_pillow import NAME, Image, check_size
+from scatcache.images.own_pillow import NAME, Image, UnidentifiedImageError, check_size
 from scatcache.images.samples import check_samples, cut_grey, is_cut, is_grey_16_bit
 from scatcache.images.strict_pillow import adopt_pillow, strict_pillow
 
@@ -151,7 +151,7 @@ def _open_image(file: BinaryIO) -> Image.Image:
         raise ValueError("the file is empty")
     try:
         image: Image.Image = Image.open(file, formats=_FORMATS)
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         image = _open_by_plugin(file)
     width, height = image.size
     if width < 1 or height < 1:
@@ -240,9 +240,8 @@ def _convert_to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
 
 
 def _note_constant(image: Image.Image) -> tuple[str, ...]:
-    if image.getpixel((0, 0)) != image.getpixel((image.width - 1, image.height - 1)):
-        return ()
-    return (CONSTANT,) if all(low == high for low, high in image.getextrema()) else ()
+    # Counting ends at the second colour, which almost every image shows in its first row.
+    return () if image.getcolors(1) is None else (CONSTANT,)
 
 
 def _finish(image: Image.Image, size: int | None, notes: tuple[str, ...]) -> Decoded:

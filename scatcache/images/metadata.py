@@ -186,7 +186,8 @@ _WEBP_METADATA_BITS = 0x20 | 0x08 | 0x04
 def _separate_webp(file: BinaryIO) -> Separated:
     file.seek(4)
     size = min(_size_of_riff(file), _size(file))
-    position, pieces, found = 12, [], {b"EXIF": b"", b"XMP ": b""}
+    pieces: list[range | bytes] = []
+    position, found = 12, {b"EXIF": b"", b"XMP ": b""}
     while position < size:
         file.seek(position)
         head = file.read(8)
@@ -215,10 +216,10 @@ def _size_of_riff(file: BinaryIO) -> int:
 # TIFF
 
 # Size, layout, compression and meaning of the samples, with what libtiff's codecs ask for.
-_TIFF_PIXELS = frozenset(
-    (254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 332, 338)
-    + (339, 347, *range(512, 522), 529, 530, 531, 532, 32995, 32996, 32997, 32998, 50674, 0xBC01)
-)
+_TIFF_PIXELS = frozenset({
+    *(254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 332),
+    *(338, 339, 347, *range(512, 522), 529, 530, 531, 532, 32995, 32996, 32997, 32998, 50674, 0xBC01),
+})  # fmt: skip
 _TIFF_SUBFILE, _TIFF_TEXT, _TIFF_XMP = 254, 270, 700
 # Bits of _TIFF_SUBFILE: the same picture smaller, a mask of it.
 _NO_PAGE = 0b101
@@ -235,7 +236,11 @@ def _separate_tiff(file: BinaryIO, directory: Directory) -> Separated:
         return Separated(file, orientation, several, directory)
     # A directory of our own behind the rest: every other byte stays where it was.
     field = 8 if form.big else 4
-    pieces = [range(field), form.write(start, form.offset_bytes), range(field + form.offset_bytes, size)]
+    pieces: list[range | bytes] = [
+        range(field),
+        form.write(start, form.offset_bytes),
+        range(field + form.offset_bytes, size),
+    ]
     pieces += [bytes(start - size), write_directory(directory, _TIFF_PIXELS)]
     return Separated(join_pieces(file, pieces), orientation, several, directory)
 

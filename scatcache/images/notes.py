@@ -6,8 +6,8 @@ CONSTANT, CUT, DARK, FIRST = "constant", "cut_to_8_bits", "cut_to_dark", "first_
 
 _WORDS = {
     CUT: "{images} cut to 8 bits: more than 8 bits a sample, of which the upper 8 are kept",
-    DARK: "{images} nearly black since cut to 8 bits (at most 15 of 255): fewer than 13 of 16 bits are used, scale them "
-    "up first",
+    DARK: "{images} nearly black after that (at most 15 of 255), for the samples use fewer than 13 of their 16 bits: "
+    "scale them up first",
     CONSTANT: "{images} of one single colour",
     FIRST: "{images} taken from the first of several pages or frames of a file, the others left out",
 }

@@ -46,7 +46,7 @@ def _load() -> ModuleType:
     spec.loader.exec_module(package)
     image = importlib.import_module(f"{NAME}.Image")
     image.init()
-    image._decompression_bomb_check = check_size
+    setattr(image, "_decompression_bomb_check", check_size)  # noqa: B010, which mypy knows nothing of
     for entry in pkgutil.iter_modules(folders):
         module = sys.modules.get(f"{NAME}.{entry.name}")
         if hasattr(module, "warnings"):
@@ -96,5 +96,7 @@ def _call(function: Any, *arguments: Any) -> Any:
 
 if TYPE_CHECKING:
     from PIL import Image as Image
+    from PIL import UnidentifiedImageError as UnidentifiedImageError
 else:
     Image = _load()
+    UnidentifiedImageError = sys.modules[NAME].UnidentifiedImageError

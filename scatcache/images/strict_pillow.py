@@ -106,6 +106,8 @@ def adopt_pillow() -> None:
 
 
 def _quieten(module: ModuleType | None) -> None:
+    if module is None:
+        return
     if getattr(module, "warnings", None) is warnings:
         module.warnings = _QuietWarnings()  # type: ignore[attr-defined]
     logger = getattr(module, "logger", None)

@@ -20,7 +20,7 @@ class SplitReport:
 class ExtractReport:
     """What a run did. store: path; state: "complete" or "incomplete"; bytes: of the store on disk; elapsed_s: of the
     run; images_per_s: rows computed in this run / elapsed_s; backend: name; unreadable: split, key and reason; n_views:
-    rows of each image."""
+    rows of each image; warnings: what is to be told of the images, a line each."""
 
     store: str
     state: str
@@ -31,6 +31,7 @@ class ExtractReport:
     backend: str
     unreadable: tuple[dict[str, str], ...]
     n_views: int = 1
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if name != "n_views"}
+        return {name: value for name, value in asdict(self).items() if name not in ("n_views", "warnings")}

@@ -107,24 +107,32 @@ def test_whatever_metadata_holds_the_pixels_are_the_same(data):
 # PNG
 
 BOMB = zlib.compress(bytes(50 * MOST_BYTES))
+EMPTY = (b"iCCP", b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"tRNS", b"tEXt", b"zTXt", b"iTXt", b"eXIf")
 PNG_CHUNKS = {
-    "text bomb": [png_chunk(b"zTXt", b"Comment\0\0" + BOMB)],
-    "bomb of XMP": [png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + BOMB)],
-    "bomb of EXIF": [png_chunk(b"zTXt", b"Raw profile type exif\0\0" + BOMB)],
-    "profile bomb": [png_chunk(b"iCCP", b"icc\0\0" + BOMB)],
-    "a hundred texts": [png_chunk(b"tEXt", b"Comment\0" + bytes(2**20))] * 100,
-    "other compression": [png_chunk(b"zTXt", b"a\0\7x"), png_chunk(b"iCCP", b"a\0\7x"), png_chunk(b"iTXt", b"a\0\1\7\0\0x")],
-    "exif as text": [png_chunk(b"iTXt", b"exif\0\0\0\0\0II*"), png_chunk(b"tEXt", b"xmp\0<x"), png_chunk(b"zTXt", b"exif\0\0x")],
-    "raw profile": [png_chunk(b"tEXt", b"Raw profile type exif\0\nexif\n  4\n4zz-\xe9")],
-    "empty": [png_chunk(kind, b"") for kind in (b"iCCP", b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"tRNS", b"tEXt", b"zTXt", b"iTXt", b"eXIf")],
-    "bad checksum": [png_chunk(b"tEXt", b"a\0b", crc=1), png_chunk(b"eXIf", b"II*\0", crc=2)],
-}  # fmt: skip
+    "text bomb": [(b"zTXt", b"Comment\0\0" + BOMB)],
+    "bomb of XMP": [(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + BOMB)],
+    "bomb of EXIF": [(b"zTXt", b"Raw profile type exif\0\0" + BOMB)],
+    "profile bomb": [(b"iCCP", b"icc\0\0" + BOMB)],
+    "a hundred texts": [(b"tEXt", b"Comment\0" + bytes(2**20))] * 100,
+    "other compression": [(b"zTXt", b"a\0\7x"), (b"iCCP", b"a\0\7x"), (b"iTXt", b"a\0\1\7\0\0x")],
+    "exif as text": [(b"iTXt", b"exif\0\0\0\0\0II*"), (b"tEXt", b"xmp\0<x"), (b"zTXt", b"exif\0\0x")],
+    "raw profile": [(b"tEXt", b"Raw profile type exif\0\nexif\n  4\n4zz-\xe9")],
+    "empty": [(kind, b"") for kind in EMPTY],
+}
 
 
 @pytest.mark.parametrize("behind", [False, True])
 @pytest.mark.parametrize("chunks", PNG_CHUNKS.values(), ids=PNG_CHUNKS)
 def test_no_chunk_beside_the_pixels_costs_the_picture(chunks, behind):
-    assert_same(add_to_png(PLAIN["PNG"], *chunks, behind=behind), PLAIN["PNG"], turned=False)
+    data = add_to_png(PLAIN["PNG"], *(png_chunk(*chunk) for chunk in chunks), behind=behind)
+    assert_same(data, PLAIN["PNG"], turned=False)
+
+
+def test_a_checksum_that_does_not_fit_costs_the_picture_where_it_bears_on_pixels():
+    chunks = png_chunk(b"tEXt", b"a\0b", crc=1), png_chunk(b"eXIf", b"II*\0", crc=2)
+    assert_same(add_to_png(PLAIN["PNG"], *chunks), PLAIN["PNG"], turned=False)
+    with pytest.raises(UnreadableImage):
+        decode(add_to_png(PLAIN["PNG"], png_chunk(b"PLTE", bytes(9), crc=1)))
 
 
 def test_text_cut_off_behind_the_pixels_costs_nothing():
