@@ -3,7 +3,6 @@ import json
 import pickle
 import subprocess
 import sys
-import threading
 import types
 import zlib
 
@@ -18,7 +17,23 @@ from tests.images.files import add_to_png, png_chunk, write_tiff
 
 NOISE = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
 KINDS = (
-    *("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "TGA", "ICO", "ICNS", "PCX", "DDS"),
+    *(
+        "JPEG",
+        "PNG",
+        "GIF",
+        "BMP",
+        "DIB",
+        "TIFF",
+        "WEBP",
+        "AVIF",
+        "JPEG2000",
+        "PPM",
+        "TGA",
+        "ICO",
+        "ICNS",
+        "PCX",
+        "DDS",
+    ),
     *("QOI", "MPO"),
 )
 
@@ -75,7 +90,9 @@ def spoil_pillow():
             if isinstance(value, dict | list | set):
                 value.clear()
             elif isinstance(value, bool | int | float | str | bytes | tuple | type(None)):
-                spoilt = not value if isinstance(value, bool) else 1 if isinstance(value, int | float) else type(value)()
+                spoilt = (
+                    not value if isinstance(value, bool) else 1 if isinstance(value, int | float) else type(value)()
+                )
                 setattr(module, name, spoilt)
             n_spoilt += 1
     return n_spoilt
