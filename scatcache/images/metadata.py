@@ -9,6 +9,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import BinaryIO
 
 from scatcache.images.orientation import find_orientation
@@ -221,6 +222,8 @@ _TIFF_PIXELS = frozenset({
     *(338, 339, 347, *range(512, 522), 529, 530, 531, 532, 32995, 32996, 32997, 32998, 50674, 0xBC01),
 })  # fmt: skip
 _TIFF_SUBFILE, _TIFF_TEXT, _TIFF_XMP = 254, 270, 700
+# Pyramids have a dozen levels.
+MOST_DIRECTORIES = 64
 # Bits of _TIFF_SUBFILE: the same picture smaller, a mask of it.
 _NO_PAGE = 0b101
 _IMAGEJ_STACK = re.compile(rb"ImageJ=.*^images=(?!1\s)[0-9]+", re.DOTALL | re.MULTILINE)
@@ -229,7 +232,7 @@ _IMAGEJ_STACK = re.compile(rb"ImageJ=.*^images=(?!1\s)[0-9]+", re.DOTALL | re.MU
 def _separate_tiff(file: BinaryIO, directory: Directory) -> Separated:
     orientation = find_orientation(directory, directory.text(_TIFF_XMP, most=MOST_BYTES))
     several = bool(_IMAGEJ_STACK.match(directory.text(_TIFF_TEXT, most=4096)))
-    several = several or any(_is_page(page) for page in following_directories(directory))
+    several = several or any(map(_is_page, islice(following_directories(directory), MOST_DIRECTORIES)))
     size, form = _size(file), directory.form
     start = size + size % 2
     if start >= 2 ** (8 * form.offset_bytes - 1):

@@ -11,10 +11,13 @@ import importlib
 import importlib.util
 import logging
 import pkgutil
+import re
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+# The entry of EXIF in a HEIF container: version 2 or 3, flags, number of the item in 2 or 4 bytes, protection, type.
+_EXIF_ITEM = re.compile(rb"(infe[\2\3].{7,9})Exif", re.DOTALL)
 NAME = "scatcache_own_pillow"
 # Twice Pillow's own default of Image.MAX_IMAGE_PIXELS, which is where Pillow refuses by default.
 MAX_PIXELS = 178_956_970
@@ -68,6 +71,8 @@ class _Avif:
         return getattr(self._binding, name)
 
     def AvifDecoder(self, data: bytes, codec: str, n_threads: int) -> "_AvifDecoder":
+        # libavif refuses a picture for its EXIF, unless that is an item of another type.
+        data = _EXIF_ITEM.sub(rb"\1free", data)
         return _AvifDecoder(_call(self._binding.AvifDecoder, data, codec, n_threads))
 
 

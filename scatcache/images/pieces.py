@@ -18,7 +18,7 @@ def join_pieces(file: BinaryIO, pieces: Sequence[range | bytes]) -> BinaryIO:
             merged.append(piece)
     if merged == [range(file.seek(0, io.SEEK_END))]:
         return file
-    return io.BufferedReader(_Pieces(file, merged), 2**16)
+    return io.BufferedReader(_Pieces(file, merged))
 
 
 class _Pieces(io.RawIOBase):
