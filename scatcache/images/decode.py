@@ -124,7 +124,7 @@ def _turn_refusals() -> Iterator[None]:
 def _decode_file(file: BinaryIO, size: int | None) -> Decoded:
     parts = separate(file)
     with strict_pillow(), _open_image(parts.file) as image:
-        check_samples(image, parts.tiff)
+        check_samples(image)
         cut = (CUT,) if is_cut(image, file) else ()
         _load(image)
         orientation = _find_orientation(parts, image)
@@ -140,7 +140,7 @@ def _decode_file(file: BinaryIO, size: int | None) -> Decoded:
 def _read_shape(file: BinaryIO) -> tuple[int, int]:
     parts = separate(file)
     with strict_pillow(), _open_image(parts.file) as image:
-        check_samples(image, parts.tiff)
+        check_samples(image)
         width, height = image.size
         return (width, height) if _find_orientation(parts, image) in SIDEWAYS else (height, width)
 
@@ -219,7 +219,7 @@ def _decode_pil(image: PIL.Image.Image, size: int | None) -> Decoded:
     try:
         with _turn_refusals(), strict_pillow():
             check_size(image.size)
-            check_samples(image, None)
+            check_samples(image)
             cut = (CUT,) if is_cut(image, None) else ()
             _load(image)
             rgb, notes = _convert_to_rgb(image)

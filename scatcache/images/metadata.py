@@ -24,12 +24,11 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 @dataclass(frozen=True)
 class Separated:
     """file: to decode; orientation: 1 to 8, None where the format is not known here; several: it holds more pictures
-    than the first; tiff: the directory of a TIFF file."""
+    than the first."""
 
     file: BinaryIO
     orientation: int | None = None
     several: bool = False
-    tiff: Directory | None = None
 
 
 def separate(file: BinaryIO) -> Separated:
@@ -115,6 +114,8 @@ def _parse_raw_exif(text: bytes) -> bytes:
 
 _SOS, _EOI, _COM = 0xDA, 0xD9, 0xFE
 _STANDALONE = (0x01, *range(0xD0, 0xD9))
+_APPLICATIONS = range(0xE0, 0xF0)
+_MARKER = re.compile(rb"\xff[^\0\xff]")
 
 
 def _separate_jpeg(file: BinaryIO) -> Separated:
@@ -124,14 +125,14 @@ def _separate_jpeg(file: BinaryIO) -> Separated:
     for start, end, marker in _jpeg_segments(file, position, size):
         position = end
         file.seek(start + 4)
-        data = b"" if end - start <= 4 else file.read(end - start - 4)
+        data = file.read(end - start - 4) if marker in _APPLICATIONS else b""
         if marker == 0xE1 and data.startswith(b"Exif\0\0"):
             exif += data[6 * bool(exif) :]
         elif marker == 0xE1 and data.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
             xmp = data.partition(b"\0")[2]
         elif marker == 0xE2 and data.startswith(b"MPF\0"):
             several = _lists_pictures(data[4:])
-        if marker != 0xFF and _jpeg_needs(marker, data):
+        if _jpeg_needs(marker, data):
             pieces.append(range(start, end))
     # A gain map is no second picture.
     several = several and b' hdrgm:Version="' not in xmp
@@ -140,21 +141,31 @@ def _separate_jpeg(file: BinaryIO) -> Separated:
 
 
 def _jpeg_segments(file: BinaryIO, position: int, size: int) -> Iterator[tuple[int, int, int]]:
-    """(start, end, marker) of each segment before the pixels."""
-    while True:
-        file.seek(position)
+    """(start, end, marker) of each segment, the last one holding the pixels and all that follows. Bytes between two are
+    passed over, as libjpeg does."""
+    while (start := _find_marker(file, position, size)) is not None:
+        file.seek(start)
         head = file.read(4)
-        if len(head) < 4 or head[0] != 0xFF or head[1] in (0, _SOS, _EOI):
+        end = start + 2 + int.from_bytes(head[2:], "big")
+        if head[1] in (_SOS, _EOI):
+            yield start, size, head[1]
             return
-        end = position + 2 + int.from_bytes(head[2:], "big")
-        if head[1] == 0xFF:
-            end = position + 1
-        elif head[1] in _STANDALONE:
-            end = position + 2
-        elif end < position + 4 or end > size:
+        if head[1] in _STANDALONE:
+            end = start + 2
+        elif len(head) < 4 or end < start + 4 or end > size:
             return
-        yield position, end, head[1]
+        yield start, end, head[1]
         position = end
+
+
+def _find_marker(file: BinaryIO, position: int, size: int) -> int | None:
+    while position < size - 1:
+        file.seek(position)
+        block = file.read(256)
+        if found := _MARKER.search(block):
+            return position + found.start()
+        position += len(block) - 1
+    return None
 
 
 def _jpeg_needs(marker: int, data: bytes) -> bool:
@@ -164,7 +175,7 @@ def _jpeg_needs(marker: int, data: bytes) -> bool:
         return data.startswith(b"JFIF\0") and len(data) >= 14
     if marker == 0xEE:
         return data.startswith(b"Adobe") and len(data) >= 12
-    return not 0xE0 <= marker <= 0xEF and marker != _COM
+    return marker not in _APPLICATIONS and marker != _COM
 
 
 def _lists_pictures(index: bytes) -> bool:
@@ -236,7 +247,7 @@ def _separate_tiff(file: BinaryIO, directory: Directory) -> Separated:
     size, form = _size(file), directory.form
     start = size + size % 2
     if start >= 2 ** (8 * form.offset_bytes - 1):
-        return Separated(file, orientation, several, directory)
+        return Separated(file, orientation, several)
     # A directory of our own behind the rest: every other byte stays where it was.
     field = 8 if form.big else 4
     pieces: list[range | bytes] = [
@@ -245,7 +256,7 @@ def _separate_tiff(file: BinaryIO, directory: Directory) -> Separated:
         range(field + form.offset_bytes, size),
     ]
     pieces += [bytes(start - size), write_directory(directory, _TIFF_PIXELS)]
-    return Separated(join_pieces(file, pieces), orientation, several, directory)
+    return Separated(join_pieces(file, pieces), orientation, several)
 
 
 def _is_page(directory: Directory) -> bool:

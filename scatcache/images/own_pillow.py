@@ -7,6 +7,7 @@ relatively, so they can be loaded a second time under another name; that costs 2
 when this module is imported, so that nothing is imported while an image is decoded.
 """
 
+import contextlib
 import importlib
 import importlib.util
 import logging
@@ -48,10 +49,17 @@ def _load() -> ModuleType:
     package = sys.modules[NAME] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(package)
     image = importlib.import_module(f"{NAME}.Image")
-    image.init()
+    names = sorted(f"{NAME}.{entry.name}" for entry in pkgutil.iter_modules(folders))
+    for name in names:
+        # Some readers need libraries that are not there.
+        if name.endswith("ImagePlugin"):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+    # Nor does it look for readers later, which some versions would do under the name PIL.
+    image._initialized = 2  # type: ignore[attr-defined]
     setattr(image, "_decompression_bomb_check", check_size)  # noqa: B010, which mypy knows nothing of
-    for entry in pkgutil.iter_modules(folders):
-        module = sys.modules.get(f"{NAME}.{entry.name}")
+    for name in names:
+        module = sys.modules.get(name)
         if hasattr(module, "warnings"):
             module.warnings = _NoWarnings()  # type: ignore[union-attr]
     avif = sys.modules[f"{NAME}.AvifImagePlugin"]

@@ -7,7 +7,6 @@ import numpy as np
 
 from scatcache.images.notes import CUT, DARK
 from scatcache.images.own_pillow import Image
-from scatcache.images.tiff_tags import Directory
 
 _BITS, _PHOTOMETRIC, _N_SAMPLES, _PLANAR, _FORMAT = 258, 262, 277, 284, 339
 _WHITE_IS_ZERO, _SEPARATE_PLANES = 0, 2
@@ -19,15 +18,10 @@ _SIZ, _SIZ_DEPTH = b"\xff\x4f\xff\x51", 40
 _BC6H = 6
 
 
-def check_samples(image: Image.Image, tiff: Directory | None) -> None:
-    """Raises ValueError where an image, opened and not loaded, would be clipped or misread as 8 bits.
-
-    tiff: the directory of a TIFF file; without it, what Pillow knows of it is asked.
-    """
-    if tiff is not None:
-        _check_tiff(tiff.numbers)
-    elif hasattr(image, "tag_v2"):
-        _check_tiff(lambda tag: _list_values(image.tag_v2.get(tag, ())))
+def check_samples(image: Image.Image) -> None:
+    """Raises ValueError where an image, opened and not loaded, would be clipped or misread as 8 bits."""
+    if tags := getattr(image, "tag_v2", None):
+        _check_tiff(lambda tag: _list_values(tags.get(tag, ())))
     if image.mode == "F":
         raise ValueError(f"float samples (mode F): {_EXPECTED}")
     if image.mode.startswith("I") and not is_grey_16_bit(image):
@@ -37,17 +31,19 @@ def check_samples(image: Image.Image, tiff: Directory | None) -> None:
             raise ValueError(f"float samples (BC6H): {_EXPECTED}")
 
 
-def _check_tiff(numbers: Callable[[int], tuple[float, ...]]) -> None:
-    """numbers: a tag's values, none where it is missing."""
-    bits = int(max(numbers(_BITS), default=1))
-    for found in numbers(_FORMAT):
+def _check_tiff(find_values: Callable[[int], tuple[Any, ...]]) -> None:
+    """find_values: tag -> its values, none where it is missing."""
+    n_samples = max(find_values(_N_SAMPLES), default=1)
+    # Pillow takes one number of bits for all samples, and leaves out those beyond the last.
+    bits = max(find_values(_BITS)[:n_samples], default=1)
+    for found in find_values(_FORMAT):
         if found in _FORMATS:
-            raise ValueError(f"{bits}-bit {_FORMATS[int(found)]} samples: {_EXPECTED}")
+            raise ValueError(f"{bits}-bit {_FORMATS[found]} samples: {_EXPECTED}")
     if bits > 16:
         raise ValueError(f"{bits}-bit samples: {_EXPECTED}")
-    if bits > 8 and numbers(_PHOTOMETRIC)[:1] == (_WHITE_IS_ZERO,):
+    if bits > 8 and find_values(_PHOTOMETRIC) == (_WHITE_IS_ZERO,):
         raise ValueError(f"{bits}-bit grey whose 0 is white: expected one whose 0 is black")
-    if bits > 8 and numbers(_PLANAR)[:1] == (_SEPARATE_PLANES,) and max(numbers(_N_SAMPLES), default=1) > 1:
+    if bits > 8 and find_values(_PLANAR) == (_SEPARATE_PLANES,) and n_samples > 1:
         raise ValueError(f"{bits}-bit colours in separate planes: expected them pixel by pixel")
 
 

@@ -175,6 +175,13 @@ def test_exif_in_several_segments_is_one():
     assert_same(data, PLAIN["JPEG"], turned=True)
 
 
+@pytest.mark.parametrize("junk", [b"\0", b"junk" * 200, b"\xff\xff", b"\xff\0\1", b"\xff" * 700])
+def test_bytes_between_segments_are_passed_over(junk):
+    data = add_to_jpeg(PLAIN["JPEG"], (0xE1, SIDEWAYS), (0xFE, b"a comment"))
+    at = data.index(b"\xff\xfe")
+    assert_same(data[:at] + junk + data[at:], PLAIN["JPEG"], turned=True)
+
+
 def test_how_colours_are_coded_is_kept():
     for mode in ("CMYK", "L", "RGB"):
         file = io.BytesIO()
