@@ -146,13 +146,14 @@ def _jpeg_segments(file: BinaryIO, position: int, size: int) -> Iterator[tuple[i
     while (start := _find_marker(file, position, size)) is not None:
         file.seek(start)
         head = file.read(4)
-        end = start + 2 + int.from_bytes(head[2:], "big")
+        # Pillow and libjpeg take a length that does not even count itself for 2.
+        end = start + max(4, 2 + int.from_bytes(head[2:], "big"))
         if head[1] in (_SOS, _EOI):
             yield start, size, head[1]
             return
         if head[1] in _STANDALONE:
             end = start + 2
-        elif len(head) < 4 or end < start + 4 or end > size:
+        elif end > size:
             return
         yield start, end, head[1]
         position = end

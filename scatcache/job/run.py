@@ -233,7 +233,8 @@ class JobRun:
             examples = "".join(f"\n  {key}: {reason}" for key, reason in list(reasons.items())[:3])
             raise SourceError(
                 f"split {split}: {len(bad)} of the first {n_rows} images are unreadable, among them:{examples}\n"
-                f"is this the right folder? what is readable is kept in {self.prepared.folder.path}"
+                f"is this the right folder? what is readable is kept in {self.prepared.folder.path}; once the files "
+                f"are whole, the same command with --retry-unreadable tries them again"
             )
 
     def _log(self, **fields: Any) -> None:

@@ -101,6 +101,20 @@ def test_every_view_of_an_image_counts_as_one(store, tmp_path):
     assert found == ("1 unreadable image was recorded by an earlier run: --retry-unreadable tries it again",)
 
 
+def test_a_folder_of_mostly_unreadable_images_is_gone_on_with_once_it_is_whole(tmp_path):
+    images = make_images(tmp_path / "images", 4)
+    whole = {path: path.read_bytes() for path in images.rglob("*.png")}
+    for path, data in whole.items():
+        path.write_bytes(bytes(len(data)))
+    for _ in range(2):
+        with pytest.raises(scatcache.ScatcacheError, match=r"(?s)4 of the first 4 .*--retry-unreadable"):
+            scatcache.extract(images, out=tmp_path / "store.zarr", size=16, **SETTINGS)
+        for path, data in whole.items():
+            path.write_bytes(data)
+    report = scatcache.extract(images, out=tmp_path / "store.zarr", retry_unreadable=True, size=16, **SETTINGS)
+    assert report.state == "complete" and report.unreadable == ()
+
+
 def test_events_tell_of_the_shards_computed_again(store):
     events = []
     scatcache.resume(store, retry_unreadable=True, on_event=events.append)
