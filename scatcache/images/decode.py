@@ -14,10 +14,10 @@ import PIL.Image
 
 from scatcache.errors import UnreadableImage
 from scatcache.images.metadata import Separated, separate
-from scatcache.images.notes import CONSTANT, CUT, FIRST
+from scatcache.images.notes import CONSTANT, FIRST
 from scatcache.images.orientation import SIDEWAYS, UPRIGHT, find_orientation
 from scatcache.images.own_pillow import NAME, Image, UnidentifiedImageError, check_size
-from scatcache.images.samples import check_samples, cut_grey, is_cut, is_grey_16_bit
+from scatcache.images.samples import check_samples, cut_grey, is_cut, is_grey_16_bit, note_cut
 from scatcache.images.strict_pillow import adopt_pillow, strict_pillow
 
 _EXTENSIONS = (
@@ -125,13 +125,13 @@ def _decode_file(file: BinaryIO, size: int | None) -> Decoded:
     parts = separate(file)
     with strict_pillow(), _open_image(parts.file) as image:
         check_samples(image)
-        cut = (CUT,) if is_cut(image, file) else ()
+        cut = is_cut(image, file)
         _load(image)
         orientation = _find_orientation(parts, image)
-        rgb, notes = _convert_to_rgb(image)
+        rgb = _convert_to_rgb(image)
         if orientation in UPRIGHT:
             rgb = rgb.transpose(UPRIGHT[orientation])
-        decoded = _finish(rgb, size, (*(notes or cut), *_note_constant(rgb)))
+        decoded = _finish(rgb, size, cut=cut)
         if parts.several or _is_animated(image):
             return Decoded(decoded.pixels, (*decoded.notes, FIRST))
         return decoded
@@ -208,7 +208,7 @@ def _decode_array(pixels: np.ndarray, size: int | None) -> Decoded:
     # Almost every image is told from a constant one by two of its pixels.
     is_constant = pixels.item(0) == pixels.item(pixels.size - 3) and bool((pixels == pixels[0, 0]).all())
     notes = (CONSTANT,) if is_constant else ()
-    return Decoded(pixels, notes) if size is None else _finish(Image.fromarray(pixels), size, notes)
+    return Decoded(pixels if size is None else np.array(_resize_and_crop(Image.fromarray(pixels), size)), notes)
 
 
 def _decode_pil(image: PIL.Image.Image, size: int | None) -> Decoded:
@@ -220,10 +220,9 @@ def _decode_pil(image: PIL.Image.Image, size: int | None) -> Decoded:
         with _turn_refusals(), strict_pillow():
             check_size(image.size)
             check_samples(image)
-            cut = (CUT,) if is_cut(image, None) else ()
+            cut = is_cut(image, None)
             _load(image)
-            rgb, notes = _convert_to_rgb(image)
-            return _finish(rgb, size, (*(notes or cut), *_note_constant(rgb)))
+            return _finish(_convert_to_rgb(image), size, cut=cut)
     except UnreadableImage as error:
         image.__dict__[_REFUSED] = str(error)
         raise
@@ -232,19 +231,17 @@ def _decode_pil(image: PIL.Image.Image, size: int | None) -> Decoded:
 # Both
 
 
-def _convert_to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+def _convert_to_rgb(image: Image.Image) -> Image.Image:
     if is_grey_16_bit(image):
-        high_byte, notes = cut_grey(image)
-        return Image.fromarray(high_byte).convert("RGB"), notes
-    return image if image.mode == "RGB" else image.convert("RGB"), ()
+        return Image.fromarray(cut_grey(image)).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _note_constant(image: Image.Image) -> tuple[str, ...]:
+def _finish(image: Image.Image, size: int | None, *, cut: bool) -> Decoded:
+    notes = note_cut(image) if cut else ()
     # Counting ends at the second colour, which almost every image shows in its first row.
-    return () if image.getcolors(1) is None else (CONSTANT,)
-
-
-def _finish(image: Image.Image, size: int | None, notes: tuple[str, ...]) -> Decoded:
+    if image.getcolors(1) is not None:
+        notes = (*notes, CONSTANT)
     return Decoded(np.array(image if size is None else _resize_and_crop(image, size)), notes)
 
 

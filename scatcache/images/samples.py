@@ -55,17 +55,22 @@ def is_grey_16_bit(image: Image.Image) -> bool:
     return image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PPM", "PNG"))
 
 
-def cut_grey(image: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(uint8 (height, width), the high bytes of a 16-bit grey image; notes)."""
+def cut_grey(image: Image.Image) -> np.ndarray:
+    """uint8 (height, width), the high bytes of a 16-bit grey image."""
     # Pillow would clip at 255 here, leaving white; its 16-bit colour decoders keep the high byte, as this does.
-    high_byte = (np.asarray(image) >> 8).astype(np.uint8)
+    return (np.asarray(image) >> 8).astype(np.uint8)
+
+
+def note_cut(image: Image.Image) -> tuple[str, ...]:
+    """The notes of an image, RGB, that was cut to 8 bits."""
     # Of 12 bits in 16, four are left.
-    return high_byte, (CUT, DARK) if high_byte.max() < 16 else (CUT,)
+    return (CUT, DARK) if np.asarray(image).max() < 16 else (CUT,)
 
 
 def is_cut(image: Image.Image, file: BinaryIO | None) -> bool:
-    """Whether Pillow itself cuts an image's samples to 8 bits; image: opened from the file, where
-    there is one, and not loaded."""
+    """Whether an image's samples are cut to 8 bits; image: opened from the file, where there is one, and not loaded."""
+    if is_grey_16_bit(image):
+        return True
     arguments = [argument for tile in getattr(image, "tile", ()) for argument in _list_values(tile[3])]
     if image.format in ("PNG", "TIFF"):
         return any(isinstance(argument, str) and ";16" in argument for argument in arguments)

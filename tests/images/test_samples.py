@@ -89,7 +89,7 @@ def test_16_bit_colours_of_a_png_are_noted():
 def test_fewer_bits_in_16_leave_an_image_nearly_black_which_is_noted(limit, notes):
     pixels = GREY16 % limit
     pixels[0, 0] = limit - 1
-    for data in (write_tiff(pixels), encode(Image.fromarray(pixels))):
+    for data in (write_tiff(pixels), write_tiff(pixels[..., None].repeat(3, 2)), encode(Image.fromarray(pixels))):
         assert decode_noted(data).notes == notes
 
 
