@@ -86,6 +86,7 @@ run_options = add_options(
     click.option("--scheduler", metavar="ADDRESS", help="run on the Dask cluster at this address"),
     click.option("--on-error", type=click.Choice(["skip", "fail"]), default="skip", show_default=True,
                  help="an unreadable image is recorded, or ends the run"),
+    click.option("--retry-unreadable", is_flag=True, help="compute the shards again that hold unreadable images"),
     click.option("--download", is_flag=True,
                  help="fetch the official archive where there is none (caltech101, cifar10, stl10)"),
 )  # fmt: skip
@@ -199,6 +200,7 @@ def info(store: str, as_json: bool) -> int:
         lines.append(
             (name, f"{counts}, {done}, {bind(f'images {show_shape(split.image_shape)}, {split.classes} classes')}")
         )
+        lines += [("  images", text) for text in split.notes]
         if split.energy:
             shares = enumerate(show_shares(split.energy))
             lines.append(("  energy", ", ".join(bind(f"order {order} {share}") for order, share in shares)))
@@ -223,7 +225,7 @@ def verify(store: str, recompute: float, root: Path | None, as_json: bool) -> in
         again = f", {count(report.recomputed, 'row')} recomputed" if report.recomputed else ""
         verdict = "ok" if report.ok else count(len(report.failures), "failure")
         click.echo(f"{count(report.checked, 'shard')} checked{again}: {verdict}")
-        if any(failure.shard is not None for failure in report.failures):
+        if any(failure.shard is not None and "--retry-unreadable" not in failure.reason for failure in report.failures):
             mend = f"delete the file named and give `scatcache resume {store}`"
             mend = "copy the file named anew" if "://" in store else mend
             click.echo(f"to mend a shard, {mend}", err=True)
@@ -340,6 +342,8 @@ def check_settings(J: int | None, encoding: str | None, out: str | None, *, over
 def show_report(report: Any, as_json: bool) -> int:
     """The result of extract or resume on stdout; returns the exit code."""
     n_unreadable = len(report.unreadable)
+    for warning in report.warnings:
+        click.echo(f"warning: {warning}", err=True)
     if as_json:
         click.echo(json.dumps(report.to_dict()))
         return EXIT_UNREADABLE if n_unreadable else 0

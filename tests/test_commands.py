@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import scatcache
 from scatcache import commands
@@ -207,6 +208,41 @@ def test_lines_go_on_below_their_second_column(capsys):
 
 def test_quiet_is_silent_on_stderr(tmp_path, images):
     assert extract(images, tmp_path / "a.zarr", "-q").err == ""
+
+
+def test_what_is_told_of_images_stands_on_stderr_even_when_quiet(tmp_path, images):
+    Image.new("RGB", (16, 16), "red").save(next(images.rglob("0003.png")))
+    told = "warning: 1 image is of one single colour\n"
+    for options in ([], ["-q"], ["-q", "--json"]):
+        done = extract(images, tmp_path / "a.zarr", *options)
+        assert done.code == 0 and done.err.count(told) == 1
+    assert set(done.result) == {
+        "store",
+        "state",
+        "splits",
+        "bytes",
+        "elapsed_s",
+        "images_per_s",
+        "backend",
+        "unreadable",
+    }
+    assert "1 image is of one single colour" in call("info", tmp_path / "a.zarr").out
+
+
+def test_recorded_unreadable_images_are_told_and_tried_again_on_demand(tmp_path, images):
+    mended = next(images.rglob("0003.png"))
+    whole, out = mended.read_bytes(), tmp_path / "a.zarr"
+    mended.write_bytes(bytes(len(whole)))
+    assert "--retry-unreadable" not in extract(images, out, "-q").err
+    mended.write_bytes(whole)
+    found = call("verify", out, "--recompute", 1)
+    assert found.code == 4 and f"give `scatcache resume {out} --retry-unreadable`" in found.out and found.err == ""
+    hint = "warning: 1 unreadable image was recorded by an earlier run: --retry-unreadable tries it again\n"
+    for again in (extract(images, out, "-q"), call("resume", out, "-q")):
+        assert again.code == 3 and again.err.startswith(hint)
+    done = call("resume", out, "-q", "--retry-unreadable", "--json")
+    assert (done.code, done.err) == (0, "") and done.result["splits"]["all"]["shards_computed"] == 1
+    assert call("verify", out, "--recompute", 1).code == 0
 
 
 def test_verbose_logs_the_job_and_its_shards(tmp_path, images):

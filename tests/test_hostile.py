@@ -17,7 +17,7 @@ from PIL import Image
 import scatcache
 from scatcache.images.keys import has_image_name, unescape_name
 from tests.benchmarks.peak_memory import measure_pss
-from tests.images.test_decode import decode_by_hand, resize_whole
+from tests.images.test_decode import REFUSED_BY_PILLOW, decode_by_hand, resize_whole
 from tests.runs import command, run
 
 SIZE = 64
@@ -67,8 +67,8 @@ def compare_by_hand(folder: Path, cache: scatcache.Cache, listed: dict[str, str]
     rows, images = [], []
     for row, key in enumerate(cache.keys):
         name = os.path.basename(key)
-        if name.startswith("timeout-") or name in ("tiff_tiled_jpeg_oob_read.tif", "16bit.s.tif"):
-            continue  # As in tests/images/test_decode.py: Pillow's own, or what the formula by hand does not know.
+        if name.startswith("timeout-") or name in ("tiff_tiled_jpeg_oob_read.tif", *REFUSED_BY_PILLOW):
+            continue  # As in tests/images/test_decode.py.
         try:
             pixels = decode_by_hand((folder / unescape_name(key)).read_bytes())
         except Exception:  # whatever Pillow raises

@@ -101,17 +101,19 @@ class DatasetSource:
         Raises SourceError where they differ or none is readable.
         """
         shapes: dict[tuple[int, int], str] = {}
+        why = ""
         for row in rows:
             try:
                 height, width, _ = decode(self.read(split, row.key), size=None).shape
-            except UnreadableImage:
+            except UnreadableImage as error:
+                why = why or f"{row.key}: {error}"
                 continue
             shapes.setdefault((height, width), row.key)
             if len(shapes) > 1:
                 found = " and ".join(f"{key} is {shape[0]}x{shape[1]}" for shape, key in shapes.items())
                 raise SourceError(f"{self.name}: the images differ in size ({found}): give size=N")
         if not shapes:
-            raise SourceError(f"{self.name}: none of the {len(rows)} images of split {split} is readable: give size=N")
+            raise SourceError(f"{self.name}: none of the {len(rows)} images of split {split} is readable ({why})")
         return next(iter(shapes))
 
     def read(self, split: str, key: str) -> np.ndarray | Image.Image:
@@ -184,11 +186,19 @@ def _check_dataset(dataset: Any, name: str) -> None:
         image, _ = _split_item(_get_item(dataset, 0))
     except UnreadableImage:
         return
-    if not isinstance(image, np.ndarray | Image.Image) or (isinstance(image, np.ndarray) and image.dtype != np.uint8):
-        raise SourceError(
-            f"{name}: the image of item 0 is {_describe(image)}: expected a PIL image or uint8 (H, W, 3), as datasets "
-            f"give without a transform to tensors"
-        )
+    if isinstance(image, Image.Image):
+        return
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        hint = "as datasets give without a transform to tensors"
+    elif image.ndim == 2:
+        hint = "for grey images np.repeat(x[..., None], 3, axis=-1)"
+    elif image.ndim != 3 or image.shape[2] != 3:
+        hint = "colours last, one image an item"
+    else:
+        return
+    raise SourceError(
+        f"{name}: the image of item 0 is {_describe(image)}: expected a PIL image or uint8 (H, W, 3), {hint}"
+    )
 
 
 def _get_item(dataset: Any, index: int) -> Any:

@@ -2,61 +2,82 @@
 
 import io
 import re
-from collections.abc import Iterator
+import struct
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from dataclasses import dataclass
+from typing import BinaryIO, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps
+import PIL.Image
 
 from scatcache.errors import UnreadableImage
-from scatcache.images.strict_pillow import check_size, strict_pillow
+from scatcache.images.metadata import Separated, separate
+from scatcache.images.notes import CONSTANT, FIRST
+from scatcache.images.orientation import SIDEWAYS, UPRIGHT, find_orientation
+from scatcache.images.own_pillow import NAME, Image, UnidentifiedImageError, check_size
+from scatcache.images.samples import check_samples, cut_grey, is_cut, is_grey_16_bit, note_cut
+from scatcache.images.strict_pillow import adopt_pillow, strict_pillow
 
 _EXTENSIONS = (
     "jpg jpeg jpe jfif png apng gif bmp dib webp tif tiff ppm pgm pbm pnm jp2 j2k avif heic heif mpo tga ico icns pcx "
     "psd dds qoi"
 )
 IMAGE_EXTENSIONS = frozenset(_EXTENSIONS.split())
+# TGA is tried last, for it has no signature.
+_FORMATS = sorted(
+    {Image.EXTENSION.get(f".{extension}", "") for extension in IMAGE_EXTENSIONS} & set(Image.OPEN),
+    key=lambda name: (name == "TGA", name),
+)
 MAX_REASON_LENGTH = 200
-_EXIF_ORIENTATION = 0x0112
-_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS_PER_SAMPLE = 256, 257, 258
-# Orientations 5 to 8 lie on their side.
-_SIDEWAYS = (5, 6, 7, 8)
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_TEXT_CHUNKS = (b"iTXt", b"zTXt", b"tEXt")
+# What readers raise on bytes that are no sound image. RuntimeError is not among them, nor MemoryError, nor ImportError:
+# these tell of this process (a dictionary that another thread changed, no thread left), whatever the image.
+DAMAGED = (
+    *(SyntaxError, ValueError, TypeError, LookupError, EOFError, AttributeError, AssertionError, ArithmeticError),
+    *(NotImplementedError, RecursionError, SystemError, OSError, struct.error, zlib.error),
+    PIL.Image.DecompressionBombError,
+)
+# Codecs report their own want of memory so.
+_NO_MEMORY = re.compile("out of memory|decoder error -9\\b")
 # 64 MiB in Pillow's four bytes a pixel.
 _MAX_SCALED_PIXELS = 2**24
-# Keywords under which Pillow looks for EXIF and XMP in the text of a PNG.
-_PNG_ORIENTATION_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0", b"exif\0", b"xmp\0")
+_REFUSED = "_scatcache_refused"
+
+Result = TypeVar("Result")
 
 
-def decode(data: bytes | np.ndarray | Image.Image, *, size: int | None = None) -> np.ndarray:
-    """One image as RGB, upright by its EXIF orientation, alpha dropped, the first frame of several.
+@dataclass(frozen=True)
+class Decoded:
+    """pixels: uint8 (height, width, 3); notes: codes of what is to be told of the image, see notes.py."""
 
-    data: the bytes of an image file read in full, a PIL image, or uint8 (height, width, 3). size: None leaves the image
-    as it is; N scales the short side to round(256 N / 224) pixels and takes the central N x N, bilinear with
-    antialiasing, as torchvision's Resize and CenterCrop do on PIL images, within 1 grey level. 16-bit grey keeps its
-    high byte.
+    pixels: np.ndarray
+    notes: tuple[str, ...]
+
+
+def decode(data: bytes | np.ndarray | PIL.Image.Image, *, size: int | None = None) -> np.ndarray:
+    """One image as RGB, alpha dropped, the first frame of several; a file's is upright by its EXIF orientation.
+
+    data: the bytes of an image file read in full, uint8 (height, width, 3), or a PIL image, which is taken as
+    np.asarray shows it. size: None leaves the image as it is; N scales the short side to round(256 N / 224) pixels and
+    takes the central N x N, bilinear with antialiasing, as torchvision's Resize and CenterCrop do on PIL images, within
+    1 grey level. Unsigned 16-bit samples keep their high byte; signed, 32-bit and float ones are refused.
 
     Returns uint8 (height, width, 3), C-contiguous.
 
     Raises UnreadableImage, with a reason that is the same in every run; OSError where it carries an errno.
     """
+    return decode_noted(data, size=size).pixels
+
+
+def decode_noted(data: bytes | np.ndarray | PIL.Image.Image, *, size: int | None = None) -> Decoded:
+    """What decode() returns, with what is to be told of it."""
     assert size is None or size > 0, f"size {size}: expected at least 1"
     if isinstance(data, np.ndarray):
         return _decode_array(data, size)
-    with _turn_refusals():
-        if isinstance(data, Image.Image):
-            check_size(data.size)
-            # A copy, for it is turned upright in place, and is its owner's.
-            return _decode_image(data.copy(), size)
-        with _open_image(io.BytesIO(data)) as image:
-            return _decode_image(image, size)
-
-
-def _decode_image(image: Image.Image, size: int | None) -> np.ndarray:
-    rgb = _convert_to_rgb(image)
-    return np.array(rgb if size is None else _resize_and_crop(rgb, size))
+    if isinstance(data, PIL.Image.Image):
+        return _decode_pil(data, size)
+    return _try_twice(lambda: _decode_file(io.BytesIO(data), size))
 
 
 def read_shape(data: bytes | BinaryIO) -> tuple[int, int]:
@@ -67,41 +88,71 @@ def read_shape(data: bytes | BinaryIO) -> tuple[int, int]:
     Raises UnreadableImage where the header does not parse; OSError where it carries an errno.
     """
     file = io.BytesIO(data) if isinstance(data, bytes) else data
-    with _turn_refusals(), _open_image(file) as image:
-        # Pillow may have turned the size of a TIFF already; its tags are as the file has them.
-        tags = getattr(image, "tag_v2", {})
-        width, height = tags.get(_TIFF_WIDTH, image.width), tags.get(_TIFF_HEIGHT, image.height)
-        return (width, height) if _is_sideways(image, file) else (height, width)
+    return _try_twice(lambda: _read_shape(file))
+
+
+def _try_twice(call: Callable[[], Result]) -> Result:
+    """What call() returns, at the second try if not at the first: a failure that is recorded stays for good."""
+    adopt_pillow()
+    try:
+        with _turn_refusals():
+            return call()
+    except (UnreadableImage, RuntimeError):
+        pass
+    with _turn_refusals():
+        return call()
 
 
 @contextmanager
 def _turn_refusals() -> Iterator[None]:
-    """Under Pillow's strict rules, turns what it raises into UnreadableImage, and lets the machine's failures pass."""
+    """Turns what readers raise on damaged bytes into UnreadableImage, and lets this machine's failures pass."""
     try:
-        with strict_pillow():
-            yield
-    except MemoryError:
+        yield
+    except UnreadableImage:
         raise
-    except Exception as error:
+    except DAMAGED as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
+        if _NO_MEMORY.search(str(error)):
+            raise MemoryError(str(error)) from error
         raise UnreadableImage(_describe(error)) from error
 
 
-def _decode_array(pixels: np.ndarray, size: int | None) -> np.ndarray:
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
-        raise UnreadableImage(f"an array of {pixels.dtype} {pixels.shape}: expected uint8 (height, width, 3)")
-    pixels = np.ascontiguousarray(pixels)
-    return pixels if size is None else np.array(_resize_and_crop(Image.fromarray(pixels), size))
+# Files
+
+
+def _decode_file(file: BinaryIO, size: int | None) -> Decoded:
+    parts = separate(file)
+    with strict_pillow(), _open_image(parts.file) as image:
+        check_samples(image)
+        cut = is_cut(image, file)
+        _load(image)
+        orientation = _find_orientation(parts, image)
+        rgb = _convert_to_rgb(image)
+        if orientation in UPRIGHT:
+            rgb = rgb.transpose(UPRIGHT[orientation])
+        decoded = _finish(rgb, size, cut=cut)
+        if parts.several or _is_animated(image):
+            return Decoded(decoded.pixels, (*decoded.notes, FIRST))
+        return decoded
+
+
+def _read_shape(file: BinaryIO) -> tuple[int, int]:
+    parts = separate(file)
+    with strict_pillow(), _open_image(parts.file) as image:
+        check_samples(image)
+        width, height = image.size
+        return (width, height) if _find_orientation(parts, image) in SIDEWAYS else (height, width)
 
 
 def _open_image(file: BinaryIO) -> Image.Image:
-    # Pillow must try TGA last, for it has no signature; the rest in one order, whatever was imported before.
-    extensions = Image.registered_extensions()
-    formats = {extensions.get(f".{extension}", "") for extension in IMAGE_EXTENSIONS} & set(Image.OPEN)
+    file.seek(0)
     if not file.read(1):
         raise ValueError("the file is empty")
-    image = Image.open(file, formats=sorted(formats, key=lambda name: (name == "TGA", name)))
+    try:
+        image: Image.Image = Image.open(file, formats=_FORMATS)
+    except UnidentifiedImageError:
+        image = _open_by_plugin(file)
     width, height = image.size
     if width < 1 or height < 1:
         raise ValueError(f"an image of {height}x{width} pixels")
@@ -109,27 +160,89 @@ def _open_image(file: BinaryIO) -> Image.Image:
     return image
 
 
-def _convert_to_rgb(image: Image.Image) -> Image.Image:
-    # In place spares a copy of every image; the pixels are those of exif_transpose(image).
-    ImageOps.exif_transpose(image, in_place=True)
-    if not _is_grey_16_bit(image):
-        return image if image.mode == "RGB" else image.convert("RGB")
-    # Pillow would clip at 255 here, leaving white; its 16-bit colour decoders keep the high byte, as this does.
-    high_byte = np.asarray(image) >> 8
-    return Image.fromarray(high_byte.clip(0, 255).astype(np.uint8)).convert("RGB")
+def _open_by_plugin(file: BinaryIO) -> Image.Image:
+    """A format that Pillow does not read itself, such as HEIF, by what the user's program registered for it."""
+    extensions = {f".{extension}" for extension in IMAGE_EXTENSIONS}
+    formats = {name for extension in extensions if (name := PIL.Image.EXTENSION.get(extension))}
+    others = sorted(name for name in formats - set(_FORMATS) if name in PIL.Image.OPEN)
+    if not others:
+        raise ValueError("cannot identify image file")
+    try:
+        return PIL.Image.open(file, formats=others)
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
 
 
-def _is_grey_16_bit(image: Image.Image) -> bool:
-    """Whether the pixels are 16-bit grey: modes I;16*, or "I" where the format can mean nothing else by it.
+def _load(image: Image.Image) -> None:
+    try:
+        image.load()
+    except RuntimeError as error:
+        if type(image).__module__.startswith(NAME):
+            raise
+        # Plugins report damaged pixels so.
+        raise ValueError(str(error)) from error
 
-    PPM, PGM and (before Pillow 11) PNG open as "I" only at 16 bits; TIFF also at 32, which is clipped as Pillow does.
-    """
-    if image.mode.startswith("I;16"):
-        return True
-    if image.mode != "I":
+
+def _find_orientation(parts: Separated, image: Image.Image) -> int:
+    if parts.orientation is not None:
+        return parts.orientation
+    exif, xmp = image.info.get("exif"), image.info.get("xmp")
+    return find_orientation(exif if isinstance(exif, bytes) else None, xmp if isinstance(xmp, bytes) else b"")
+
+
+def _is_animated(image: Image.Image) -> bool:
+    """Of an image that is not needed any more: where a GIF has a second frame, it is on that now."""
+    try:
+        return image.format in ("GIF", "PNG", "WEBP", "AVIF") and bool(getattr(image, "is_animated", False))
+    except DAMAGED:
         return False
-    tags = getattr(image, "tag_v2", {})
-    return image.format in ("PPM", "PNG") or tags.get(_TIFF_BITS_PER_SAMPLE) == (16,)
+
+
+# Arrays and PIL images
+
+
+def _decode_array(pixels: np.ndarray, size: int | None) -> Decoded:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
+        raise UnreadableImage(f"an array of {pixels.dtype} {pixels.shape}: expected uint8 (height, width, 3)")
+    pixels = np.ascontiguousarray(pixels)
+    # Almost every image is told from a constant one by two of its pixels.
+    is_constant = pixels.item(0) == pixels.item(pixels.size - 3) and bool((pixels == pixels[0, 0]).all())
+    notes = (CONSTANT,) if is_constant else ()
+    return Decoded(pixels if size is None else np.array(_resize_and_crop(Image.fromarray(pixels), size)), notes)
+
+
+def _decode_pil(image: PIL.Image.Image, size: int | None) -> Decoded:
+    adopt_pillow()
+    # An image that failed to load looks loaded afterwards: what is asked for it twice must be refused twice.
+    if _REFUSED in image.__dict__:
+        raise UnreadableImage(image.__dict__[_REFUSED])
+    try:
+        with _turn_refusals(), strict_pillow():
+            check_size(image.size)
+            check_samples(image)
+            cut = is_cut(image, None)
+            _load(image)
+            return _finish(_convert_to_rgb(image), size, cut=cut)
+    except UnreadableImage as error:
+        image.__dict__[_REFUSED] = str(error)
+        raise
+
+
+# Both
+
+
+def _convert_to_rgb(image: Image.Image) -> Image.Image:
+    if is_grey_16_bit(image):
+        return Image.fromarray(cut_grey(image)).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _finish(image: Image.Image, size: int | None, *, cut: bool) -> Decoded:
+    notes = note_cut(image) if cut else ()
+    # Counting ends at the second colour, which almost every image shows in its first row.
+    if image.getcolors(1) is not None:
+        notes = (*notes, CONSTANT)
+    return Decoded(np.array(image if size is None else _resize_and_crop(image, size)), notes)
 
 
 def _resize_and_crop(image: Image.Image, size: int) -> Image.Image:
@@ -154,28 +267,7 @@ def _resize_and_crop(image: Image.Image, size: int) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BILINEAR, box=(left * x_scale, top * y_scale, right, bottom))
 
 
-def _is_sideways(image: Image.Image, file: BinaryIO) -> bool:
-    # Pillow decodes a whole PNG to look for EXIF behind the pixels: only where there is a chunk that could hold it.
-    if image.format == "PNG" and not _has_orientation_chunk(file):
-        return False
-    return image.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS
-
-
-def _has_orientation_chunk(file: BinaryIO) -> bool:
-    position = file.tell()
-    file.seek(len(_PNG_SIGNATURE))
-    found = False
-    while not found and len(header := file.read(8)) == 8:
-        n_bytes, kind = int.from_bytes(header[:4], "big"), header[4:]
-        start = file.tell()
-        is_text = kind in _PNG_TEXT_CHUNKS
-        found = kind == b"eXIf" or (is_text and file.read(24).startswith(_PNG_ORIENTATION_TEXTS))
-        file.seek(start + n_bytes + 4)
-    file.seek(position)
-    return found
-
-
-def _describe(error: Exception) -> str:
+def _describe(error: BaseException) -> str:
     """One printable line without object addresses, which change from run to run."""
     text = re.sub(r"\s*<[^<>]* object at 0x[0-9a-fA-F]+>", "", str(error))
     text = " ".join("".join(c if " " <= c <= "~" else " " for c in text).split())

@@ -1,13 +1,15 @@
-"""Pillow under the same rules in every process: quiet, bounded, and never content with half a file.
+"""The user's own Pillow under the same rules in every process: quiet, bounded, and never content with half a file.
 
-Pillow keeps its pixel limit and its leniency towards truncated files in globals that the user's program may have set,
-and reports doubts through `warnings`, which `-W error` turns into failures, and `logging`, which prints them. What is
+It loads the images that datasets hand over, and the formats of plugins (HEIF); own_pillow.py reads all files. Pillow
+keeps its pixel limit and its leniency towards truncated files in globals that the user's program may have set, and
+reports doubts through `warnings`, which `-W error` turns into failures, and `logging`, which prints them. What is
 stored must depend on none of it, and `warnings.catch_warnings` is not safe in threads. So the names Pillow looks these
 up by are replaced, once, by stand-ins that ask whether the calling thread is under strict_pillow(); all other calls
 get what they always got.
 """
 
 import logging
+import pkgutil
 import sys
 import threading
 import warnings
@@ -16,10 +18,10 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+import PIL
 from PIL import Image, ImageFile
 
-# Twice Pillow's own default of Image.MAX_IMAGE_PIXELS, which is where Pillow refuses by default.
-MAX_PIXELS = 178_956_970
+from scatcache.images.own_pillow import check_size
 
 
 class _Thread(threading.local):
@@ -34,18 +36,12 @@ _adopted: set[str] = set()
 @contextmanager
 def strict_pillow() -> Iterator[None]:
     """In this thread Pillow warns of and logs nothing, and refuses truncated files and more than MAX_PIXELS pixels."""
-    _adopt_pillow()
+    adopt_pillow()
     before, _thread.strict = _thread.strict, True
     try:
         yield
     finally:
         _thread.strict = before
-
-
-def check_size(size: tuple[int, int]) -> None:
-    """Raises Image.DecompressionBombError for more than MAX_PIXELS pixels of (width, height)."""
-    if size[0] * size[1] > MAX_PIXELS:
-        raise Image.DecompressionBombError(f"{size[1]}x{size[0]} pixels, more than the {MAX_PIXELS} allowed")
 
 
 class _QuietWarnings:
@@ -73,10 +69,13 @@ class _BombCheck:
         self._check = check
 
     def __call__(self, size: tuple[int, int], *args: Any, **options: Any) -> None:
-        if _thread.strict:
-            check_size(size)
-        else:
+        if not _thread.strict:
             self._check(size, *args, **options)
+            return
+        try:
+            check_size(size)
+        except ValueError as error:
+            raise Image.DecompressionBombError(str(error)) from error
 
 
 def _is_heard(record: logging.LogRecord) -> bool:
@@ -84,25 +83,31 @@ def _is_heard(record: logging.LogRecord) -> bool:
     return not _thread.strict
 
 
-def _adopt_pillow() -> None:
-    """Puts the stand-ins in place; plugins may be registered at any time, so every call looks for new ones."""
+def adopt_pillow() -> None:
+    """Puts the stand-ins in place; plugins may be registered at any time, so every call looks for new ones.
+
+    Modules are looked up by their names: whoever goes through all of sys.modules while another thread imports may meet
+    "dictionary changed size during iteration".
+    """
     if ImageFile.LOAD_TRUNCATED_IMAGES and not isinstance(ImageFile.LOAD_TRUNCATED_IMAGES, _Lenient):
         ImageFile.LOAD_TRUNCATED_IMAGES = _Lenient()  # type: ignore[assignment]
-    if _adopted.issuperset(Image.OPEN):
+    if _adopted and _adopted.issuperset(Image.ID):
         return
     with _lock:
         Image.init()
-        formats = set(Image.OPEN)
-        plugins = {getattr(Image.OPEN[name][0], "__module__", "") for name in formats}
-        for name, module in list(sys.modules.items()):
-            if name.startswith("PIL.") or name in plugins:
-                _quieten(module)
+        formats = list(Image.ID)
+        names = {f"PIL.{entry.name}" for entry in pkgutil.iter_modules(PIL.__path__)}
+        names |= {getattr(Image.OPEN[name][0], "__module__", "") for name in formats if name in Image.OPEN}
+        for name in sorted(names):
+            _quieten(sys.modules.get(name))
         if not isinstance(Image._decompression_bomb_check, _BombCheck):
             Image._decompression_bomb_check = _BombCheck(Image._decompression_bomb_check)
         _adopted.update(formats)
 
 
-def _quieten(module: ModuleType) -> None:
+def _quieten(module: ModuleType | None) -> None:
+    if module is None:
+        return
     if getattr(module, "warnings", None) is warnings:
         module.warnings = _QuietWarnings()  # type: ignore[attr-defined]
     logger = getattr(module, "logger", None)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from scatcache.errors import StoreDamaged
+from scatcache.images.notes import word_notes
 from scatcache.inspect.energy import energy_of_orders
 from scatcache.spec import ScatteringSpec
 from scatcache.store.layout import shard_name
@@ -21,7 +22,7 @@ class SplitInfo:
     image_shape: (height, width) in pixels; classes: how many; energy: of each order, 0 to max_order: the squared
     coefficients averaged over readable rows, positions and colours, added up over the paths of the order, so that all
     orders compare with each other and with the mean squared pixel (0 to 1); None where the split is unfinished or has
-    no readable row."""
+    no readable row; notes: what is to be told of the images of a finished split, a line each."""
 
     rows: int
     ok: int
@@ -31,6 +32,7 @@ class SplitInfo:
     image_shape: tuple[int, int]
     classes: int
     energy: tuple[float, ...] | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class StoreInfo:
     def to_dict(self) -> dict[str, Any]:
         fields = {name: value for name, value in asdict(self).items() if name not in ("source", "settings", "limit")}
         for split in fields["splits"].values():
-            del split["energy"]
+            del split["energy"], split["notes"]
         return fields
 
 
@@ -109,6 +111,7 @@ def _describe(reader: SplitReader) -> tuple[SplitInfo, int]:
         image_shape=layout.image_shape,
         classes=len(manifest.classes),
         energy=_average_energy(reader),
+        notes=word_notes(reader.summary.notes) if reader.summary is not None else (),
     )
     return entry, sum(sizes.values())
 

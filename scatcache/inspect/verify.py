@@ -21,7 +21,7 @@ from scatcache.store.manifest import Manifest
 from scatcache.store.metadata import channel_chunk, describe_root, describe_split
 from scatcache.store.places import OpenFile, is_url
 from scatcache.store.reader import SplitReader
-from scatcache.store.receipts import Receipt, summarize
+from scatcache.store.receipts import Receipt, Unreadable, summarize
 from scatcache.store.rows import ROW_ARRAYS, encode_status, with_crc
 from scatcache.store.view import StoreView, open_view, receipt_path, shard_path, status_path, summary_path
 from scatcache.views import ViewedImage
@@ -62,9 +62,11 @@ def verify(
 ) -> VerifyReport:
     """Reads a whole store and compares it with its receipts, manifest and summaries; a local path or a URL.
 
-    recompute: fraction, 0 to 1, of the readable rows to compute again from the images under root (by default where
-    the last run found them, which a store at a URL does not remember). An incomplete split is a failure, rows recorded
-    as unreadable are not. Raises NotAStore, SourceError where the images are not found, ValueError.
+    recompute: fraction, 0 to 1, of the rows to compute again from the images under root (by default where the last run
+    found them, which a store at a URL does not remember). An incomplete split is a failure, rows recorded as unreadable
+    are not, unless recompute finds that their images decode now.
+
+    Raises NotAStore, SourceError where the images are not found, ValueError.
     """
     if not 0 <= recompute <= 1:
         raise ValueError(f"recompute is {recompute}: expected a fraction from 0 to 1")
@@ -237,17 +239,38 @@ def _recompute(reader: SplitReader, source: Source, fraction: float) -> tuple[li
     transform = open_transform(reader.manifest.spec, shape=layout.image_shape, device="cpu", backend="auto")
     unreadable = reader.unreadable()
     n_rows = max(1, round(fraction * layout.n_rows))
-    chosen = [row for row in np.linspace(0, layout.n_rows - 1, n_rows).astype(int).tolist() if row not in unreadable]
+    spread = np.linspace(0, layout.n_rows - 1, n_rows).astype(int).tolist()
+    chosen = [row for row in spread if row not in unreadable]
+    failures = _find_mended(reader, [unreadable[row] for row in spread if row in unreadable], source)
     reasons: dict[int, str] = {}
     for start in range(0, len(chosen), transform.batch_images):
         reasons |= _compare_rows(reader, chosen[start : start + transform.batch_images], source, transform)
-    failures = []
     for row, reason in sorted(reasons.items()):
         shard = row // layout.shard_images
         view = f", view {reader.rows.view[row]}" if reader.manifest.views else ""
         reason = f"row {row} ({reader.rows.key[row]}{view}): {reason}"
         failures.append(Failure(split, shard, shard_path(split, shard), reason))
     return failures, len(chosen)
+
+
+def _find_mended(reader: SplitReader, recorded: list[Unreadable], source: Source) -> list[Failure]:
+    """A failure for each image that was recorded as unreadable and now decodes."""
+    failures = {}
+    for entry in recorded:
+        if entry.key in failures:
+            continue
+        try:
+            image = decode(source.read(reader.split, entry.key), size=reader.manifest.size)
+        except (UnreadableImage, OSError):
+            continue
+        if image.shape[:2] == reader.layout.image_shape:
+            shard = entry.row // reader.layout.shard_images
+            reason = (
+                f"row {entry.row} ({entry.key}): recorded as unreadable ({entry.reason}), its image decodes now: give "
+                f"`scatcache resume {reader.view.name} --retry-unreadable`"
+            )
+            failures[entry.key] = Failure(reader.split, shard, receipt_path(reader.split, shard), reason)
+    return list(failures.values())
 
 
 def _compare_rows(reader: SplitReader, rows: list[int], source: Source, transform: BatchTransform) -> dict[int, str]:

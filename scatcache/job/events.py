@@ -50,9 +50,10 @@ class ShardFinished:
 
 @dataclass(frozen=True)
 class JobFinished:
-    """All shards are on disk and the splits are finished."""
+    """All shards are on disk and the splits are finished. warnings: what is to be told of their images."""
 
     store: str
+    warnings: tuple[str, ...] = ()
 
 
 Event = ArchiveProgress | JobPlanned | ShardFinished | JobFinished

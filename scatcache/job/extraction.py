@@ -12,7 +12,7 @@ from typing import Any
 
 from scatcache.errors import ScatcacheError
 from scatcache.images.sources import OnArchive, Source
-from scatcache.job.events import ArchiveProgress, Event, JobPlanned
+from scatcache.job.events import ArchiveProgress, Event, JobFinished, JobPlanned
 from scatcache.job.opening import NamedObject, keeps_background, open_stored_source
 from scatcache.job.options import RunOptions
 from scatcache.job.preparation import Prepared, Settings, check_out, name_splits, name_store, prepare, read_stored
@@ -52,6 +52,7 @@ def extract(
     decode_threads: int | None = None,
     scheduler: str | None = None,
     on_error: str = "skip",
+    retry_unreadable: bool = False,
     download: bool = False,
     overwrite: bool = False,
     on_event: Callable[[Event], None] | None = None,
@@ -74,8 +75,9 @@ def extract(
     The rest may change from run to run: split (which to add or resume; the source's default ones), device (auto, cpu,
     cuda), backend (auto, fused, native, torch), workers (shards at once), processes (worker processes, not threads),
     decode_threads (per process), scheduler (address of a Dask scheduler), on_error (skip records an unreadable image,
-    fail raises), download (fetch the official archive where the dataset is not found, and take no other), overwrite
-    (delete the store first), on_event (called with ArchiveProgress, JobPlanned, ShardFinished, JobFinished).
+    fail raises), retry_unreadable (compute the shards again that hold unreadable images), download (fetch the official
+    archive where the dataset is not found, and take no other), overwrite (delete the store first), on_event (called
+    with ArchiveProgress, JobPlanned, ShardFinished, JobFinished).
 
     Raises SourceError, SettingsDiffer, StoreLocked, StoreDamaged, NotAStore, BackendUnavailable, UnreadableImage
     (on_error="fail"), ScatcacheError (no space, I/O), ValueError (a value out of range, J missing).
@@ -83,7 +85,7 @@ def extract(
     settings = Settings(
         J, L, max_order, grid, size, limit, encoding, shard_images, seed, keep_background, views, view_padding
     )
-    options = RunOptions(device, backend, workers, processes, decode_threads, scheduler, on_error)
+    options = RunOptions(device, backend, workers, processes, decode_threads, scheduler, on_error, retry_unreadable)
     named = NamedObject(source, name, version, None if root is None else Path(root))
     folder = check_out(out if out is not None else name_store(named.store_name, J))
     with explain_failures(folder), _forget_index(folder):
@@ -110,6 +112,7 @@ def resume(
     decode_threads: int | None = None,
     scheduler: str | None = None,
     on_error: str = "skip",
+    retry_unreadable: bool = False,
     download: bool = False,
     on_event: Callable[[Event], None] | None = None,
 ) -> ExtractReport:
@@ -117,7 +120,7 @@ def resume(
 
     root: where the source is now, by default where the last run found it; split: by default those the store has.
     """
-    options = RunOptions(device, backend, workers, processes, decode_threads, scheduler, on_error)
+    options = RunOptions(device, backend, workers, processes, decode_threads, scheduler, on_error, retry_unreadable)
     folder = StoreFolder(store)
     manifest = folder.view.read_manifest()
     with explain_failures(folder):
@@ -187,7 +190,7 @@ def _prepare(source: Source, folder: StoreFolder, *, asked: Asked, stored: Manif
 
 
 def _log_warnings(event: Event) -> None:
-    if isinstance(event, JobPlanned):
+    if isinstance(event, JobPlanned | JobFinished):
         for warning in event.warnings:
             logger.warning(warning)
 

@@ -14,6 +14,7 @@ class RunOptions:
     decode_threads: int | None = None
     scheduler: str | None = None
     on_error: str = "skip"
+    retry_unreadable: bool = False
 
     def __post_init__(self) -> None:
         for name, allowed in (("device", ("auto", "cpu", "cuda")), ("on_error", ("skip", "fail"))):

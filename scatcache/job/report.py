@@ -20,7 +20,8 @@ class SplitReport:
 class ExtractReport:
     """What a run did. store: path; state: "complete" or "incomplete"; bytes: of the store on disk; elapsed_s: of the
     run; images_per_s: rows computed in this run / elapsed_s; backend: name; unreadable: split, key and reason; n_views:
-    rows of each image; limit: images kept of each split at most, None for all."""
+    rows of each image; limit: images kept of each split at most, None for all; warnings: what is to be told of the
+    images, a line each."""
 
     store: str
     state: str
@@ -32,6 +33,7 @@ class ExtractReport:
     unreadable: tuple[dict[str, str], ...]
     n_views: int = 1
     limit: int | None = None
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if name not in ("n_views", "limit")}
+        return {name: value for name, value in asdict(self).items() if name not in ("n_views", "limit", "warnings")}

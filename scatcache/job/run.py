@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scatcache.errors import ScatcacheError, SourceError, StoreDamaged
+from scatcache.images.notes import add_notes, word_notes
 from scatcache.job.events import Event, JobFinished, JobPlanned, ShardFinished
 from scatcache.job.executors import open_cluster, run_tasks
 from scatcache.job.opening import remember
@@ -41,14 +42,17 @@ ROWS_HELD = 8
 @dataclass
 class JobRun:
     """One run of a prepared job, under the store's lock. receipts: by split and shard, kept ones and new ones, each
-    lightened; computed: shards by split; on_trial: splits whose first rows are not all known yet."""
+    lightened; computed: shards by split; retried: shards that hold unreadable rows and are to be computed again;
+    on_trial: splits whose first rows are not all known yet; refused: split and key of images unreadable in this run."""
 
     prepared: Prepared
     options: RunOptions
     on_event: Callable[[Event], None]
     receipts: dict[str, dict[int, Receipt]] = field(default_factory=dict)
     computed: dict[str, int] = field(default_factory=dict)
+    retried: list[tuple[str, int]] = field(default_factory=list)
     on_trial: set[str] = field(default_factory=set)
+    refused: set[tuple[str, str]] = field(default_factory=set)
     n_images_computed: int = 0
 
     def execute(self) -> None:
@@ -80,7 +84,7 @@ class JobRun:
             folder.publish_summary(summarize(self._read_receipts(split)))
         folder.clean(manifest)
         self._log(event="end", images=self.n_images_computed)
-        self.on_event(JobFinished(str(folder.path)))
+        self.on_event(JobFinished(str(folder.path), self._find_warnings()))
 
     def _find_missing(self) -> list[ShardTask]:
         """The shards to compute; fills receipts with those that are done."""
@@ -91,6 +95,9 @@ class JobRun:
             layout = prepared.manifest.splits[split]
             for task in plan_tasks(layout, split, prepared.rows[split]):
                 done = prepared.folder.find_done(prepared.manifest, split, task.shard, rows_digest=task.rows_digest)
+                if done is not None and done.unreadable and self.options.retry_unreadable:
+                    self.retried.append((split, task.shard))
+                    done = None
                 if done is None:
                     missing.append(task)
                 else:
@@ -162,6 +169,8 @@ class JobRun:
             folder.add_split(manifest, split, rows=prepared.rows[split], channels=channels)
             if len(self.receipts[split]) < manifest.splits[split].n_shards:
                 folder.withdraw_summary(split)
+        for split, shard in self.retried:
+            folder.withdraw_receipt(split, shard)
         folder.consolidate(manifest, channel_names=tuple(channels))
 
     def _compute(self, tasks: list[ShardTask], n_workers: int, gpus: tuple[str, ...]) -> None:
@@ -205,6 +214,7 @@ class JobRun:
         self.receipts[receipt.split][receipt.shard] = lighten(receipt)
         self.computed[receipt.split] += 1
         self.n_images_computed += receipt.n_rows
+        self.refused.update((receipt.split, entry.key) for entry in receipt.unreadable)
         self._log(event="shard", split=receipt.split, shard=receipt.shard, bytes=receipt.file_bytes)
         self.on_event(ShardFinished(receipt))
         self._check_trial(receipt.split)
@@ -223,7 +233,8 @@ class JobRun:
             examples = "".join(f"\n  {key}: {reason}" for key, reason in list(reasons.items())[:3])
             raise SourceError(
                 f"split {split}: {len(bad)} of the first {n_rows} images are unreadable, among them:{examples}\n"
-                f"is this the right folder? what is readable is kept in {self.prepared.folder.path}"
+                f"is this the right folder? what is readable is kept in {self.prepared.folder.path}; once the files "
+                f"are whole, the same command with --retry-unreadable tries them again"
             )
 
     def _log(self, **fields: Any) -> None:
@@ -231,6 +242,15 @@ class JobRun:
         logger.info("%s", line)
         with contextlib.suppress(OSError), open(self.prepared.folder.job / "log.jsonl", "a") as file:
             file.write(line + "\n")
+
+    def _find_warnings(self) -> tuple[str, ...]:
+        """What is to be told of the images of the job's splits, those of earlier runs too."""
+        every = [receipt for receipts in self.receipts.values() for receipt in receipts.values()]
+        n_kept = len({(receipt.split, entry.key) for receipt in every for entry in receipt.unreadable} - self.refused)
+        retry = f"{n_kept:,} unreadable images were recorded by earlier runs: --retry-unreadable tries them again"
+        if n_kept == 1:
+            retry = "1 unreadable image was recorded by an earlier run: --retry-unreadable tries it again"
+        return (*word_notes(add_notes(*(receipt.notes for receipt in every))), *([retry] if n_kept else []))
 
     def report(self, elapsed_s: float) -> ExtractReport:
         """What this run did."""
@@ -259,6 +279,7 @@ class JobRun:
             ),
             n_views=manifest.n_views,
             limit=manifest.limit,
+            warnings=self._find_warnings(),
         )
 
     def _report_split(self, split: str, receipts: list[Receipt]) -> SplitReport:

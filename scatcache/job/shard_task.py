@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from scatcache.errors import ScatcacheError, UnreadableImage
-from scatcache.images.decode import decode
+from scatcache.images.decode import decode_noted
 from scatcache.images.sources import Source
 from scatcache.job.planning import ShardTask
 from scatcache.job.reading import ShardReads
@@ -116,6 +116,7 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
         unreadable=unreadable,
         backend={"name": transform.name, "core": transform.core, "device": job.device},
         versions={**find_versions(), **transform.versions},
+        notes=images.notes,
     )
     folder.publish_receipt(job.manifest, receipt)
     return receipt
@@ -186,6 +187,15 @@ class ShardImages:
     def __init__(self, job: ShardJob, task: ShardTask, reads: ShardReads):
         self._job, self._split, self._reads = job, task.split, reads
         self._images = {key: SharedImage(n_rows) for key, n_rows in Counter(task.keys).items()}
+        # An image whose views lie in two shards is told of once.
+        self._told_here = {key for key, view in zip(task.keys, task.views, strict=True) if view == 0}
+        self._notes: Counter[str] = Counter()
+        self._notes_lock = threading.Lock()
+
+    @property
+    def notes(self) -> dict[str, int]:
+        """How many of the images decoded so far each code is told of."""
+        return dict(sorted(self._notes.items()))
 
     def find(self, key: str) -> ViewedImage:
         """One image, for one more of its rows. Raises UnreadableImage for each of them, ScatcacheError, JobStopped."""
@@ -208,12 +218,22 @@ class ShardImages:
         if self._job.job_id in _stopped:
             raise JobStopped
         manifest = self._job.manifest
-        decoded = decode(self._reads.read(key), size=manifest.size)
-        expected = manifest.splits[self._split].image_shape
-        if decoded.shape[:2] != expected:
-            found, wanted = ("x".join(map(str, shape)) for shape in (decoded.shape[:2], expected or ()))
+        data = self._reads.read(key)
+        try:
+            decoded = decode_noted(data, size=manifest.size)
+        except RuntimeError as error:
+            raise ScatcacheError(
+                f"{self._split}: {key}: {error}, which is no fault of the image: give the same command again: it "
+                f"goes on from here"
+            ) from error
+        pixels, expected = decoded.pixels, manifest.splits[self._split].image_shape
+        if pixels.shape[:2] != expected:
+            found, wanted = ("x".join(map(str, shape)) for shape in (pixels.shape[:2], expected or ()))
             raise UnreadableImage(f"it is {found} pixels, the split is {wanted}")
-        return ViewedImage(decoded, manifest.views, key=key, seed=manifest.seed)
+        if decoded.notes and key in self._told_here:
+            with self._notes_lock:
+                self._notes.update(decoded.notes)
+        return ViewedImage(pixels, manifest.views, key=key, seed=manifest.seed)
 
 
 def _decode_batches(

@@ -144,6 +144,12 @@ class StoreFolder:
         with contextlib.suppress(FileNotFoundError):
             self.summary(split).unlink()
 
+    def withdraw_receipt(self, split: str, shard: int) -> None:
+        """A shard is to be computed again; withdraw its split's summary first."""
+        with contextlib.suppress(FileNotFoundError):
+            (self.receipts(split) / receipt_name(shard)).unlink()
+        fsync_folder(self.receipts(split))
+
     def clean(self, manifest: Manifest) -> None:
         """Removes what killed writers left; call it holding the lock."""
         remove_temporaries(self.path)

@@ -15,7 +15,7 @@ from scatcache.views import Views
 FORMAT = 1
 # uint8 pixels are divided by this before the transform; S(255 x) = 255 S(x), so a slip would be silent.
 PIXEL_SCALE = 255.0
-DECODER = "pillow-rgb-1"
+DECODER = "pillow-rgb-2"
 
 
 @dataclass(frozen=True)

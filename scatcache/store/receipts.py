@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,7 +30,8 @@ class Receipt:
     manifest, rows: digests of the store's manifest and of the shard's rows; n_ok: rows with coefficients; file_bytes,
     sha256, index_crc32c: of the shard file; chunk_crc32c: of each chunk's bytes, None where no row of it is readable;
     sums, square_sums: per channel over the stored values of the readable rows, float64; backend: name and device;
-    versions: of what made the bytes.
+    versions: of what made the bytes; notes: numbers of images by code of what is to be told of them, such as how many
+    were cut to 8 bits, each image counted at its plain view.
     """
 
     split: str
@@ -47,6 +49,7 @@ class Receipt:
     unreadable: tuple[Unreadable, ...]
     backend: dict[str, str]
     versions: dict[str, str]
+    notes: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -78,6 +81,7 @@ class Summary:
     sums: tuple[float, ...]
     square_sums: tuple[float, ...]
     unreadable: tuple[Unreadable, ...]
+    notes: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -133,6 +137,7 @@ def summarize(receipts: Iterable[Receipt]) -> Summary:
     """Adds up all receipts of one split, given in the order of its shards, one at a time."""
     shards: list[ShardSummary] = []
     unreadable: list[Unreadable] = []
+    notes: Counter[str] = Counter()
     n_rows = n_ok = 0
     sums = square_sums = np.zeros(0)
     for receipt in receipts:
@@ -146,6 +151,7 @@ def summarize(receipts: Iterable[Receipt]) -> Summary:
         sums += receipt.sums
         square_sums += receipt.square_sums
         unreadable += receipt.unreadable
+        notes.update(receipt.notes)
     return Summary(
         split=first.split,
         manifest=first.manifest,
@@ -155,4 +161,5 @@ def summarize(receipts: Iterable[Receipt]) -> Summary:
         sums=tuple(sums.tolist()),
         square_sums=tuple(square_sums.tolist()),
         unreadable=tuple(unreadable),
+        notes=dict(sorted(notes.items())),
     )

@@ -168,15 +168,76 @@ def test_an_item_that_does_not_decode_is_unreadable():
     assert decode(source.read("all", "00005"), size=None).shape == (20, 24, 3)
 
 
-def test_a_lazy_image_is_decoded_by_our_rules_and_left_as_it_was():
-    file = io.BytesIO()
-    exif = Image.Exif()
+def save_sideways(kind):
+    file, exif = io.BytesIO(), Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(PIXELS[0]).save(file, "PNG", exif=exif)
-    image = Image.open(io.BytesIO(file.getvalue()))
-    decoded = decode(open_dataset([(image, 0)], name="mine").read("all", "00000"), size=None)
-    np.testing.assert_array_equal(decoded, np.rot90(PIXELS[0], -1))
-    assert image.size == (24, 20)
+    Image.fromarray(PIXELS[0]).save(file, kind, exif=exif)
+    return file.getvalue()
+
+
+def take(image):
+    return decode(open_dataset([(image, 0)], name="mine").read("all", "00000"), size=None)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_a_pil_image_is_taken_as_numpy_shows_it(kind):
+    data = save_sideways(kind)
+    for change in (
+        lambda image: image,
+        lambda image: image.rotate(-90, expand=True),
+        lambda image: image.crop((0, 0, 8, 9)),
+        lambda image: image.convert("L"),
+    ):
+        image = change(Image.open(io.BytesIO(data)))
+        size = image.size
+        decoded = take(image)
+        np.testing.assert_array_equal(decoded, np.asarray(change(Image.open(io.BytesIO(data))).convert("RGB")))
+        assert image.size == (size if kind == "PNG" else decoded.shape[1::-1])
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_a_pil_image_of_no_8_bits_is_unreadable_with_the_reason(mode):
+    with pytest.raises(UnreadableImage, match=rf"samples \(mode {mode}\): expected 8 bits"):
+        take(Image.fromarray(PIXELS[0]).convert("L").convert(mode))
+
+
+def test_a_damaged_pil_image_is_refused_however_often_it_is_asked_for():
+    # Once its loading has failed, Pillow has half a picture and no more doubts.
+    image = Image.open(io.BytesIO(damage_png()))
+    for _ in range(3):
+        with pytest.raises(UnreadableImage):
+            take(image)
+
+
+def damage_png():
+    file = io.BytesIO()
+    Image.effect_noise((200, 200), 80).convert("RGB").save(file, "PNG")
+    data = bytearray(file.getvalue())
+    at = data.index(b"IDAT") + 2000
+    data[at : at + 400] = bytes(400)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "hint"),
+    [
+        (PIXELS[..., 0], "np.repeat"),
+        ([(PIXELS[0, ..., 0], 1)], "np.repeat"),
+        ((PIXELS, LABELS), "one image an item"),
+        ([(PIXELS[0].transpose(2, 0, 1), 1)], "colours last"),
+        ([(PIXELS[0] / 255, 1)], "without a transform"),
+    ],
+)
+def test_arrays_of_another_shape_are_told_what_is_expected(dataset, hint):
+    with pytest.raises(SourceError, match=r"item 0 is .*: expected a PIL image or uint8 \(H, W, 3\)") as caught:
+        open_dataset(dataset, name="mine")
+    assert hint in str(caught.value) and "size=N" not in str(caught.value)
+
+
+def test_that_no_image_is_readable_says_why():
+    source = open_dataset([(Image.new("F", (4, 4)), 0)], name="mine")
+    with pytest.raises(SourceError, match=r"none of the 1 images .*float samples \(mode F\)"):
+        source.native_shape("all", source.list_rows("all").rows)
 
 
 def test_other_errors_of_a_dataset_are_its_own():

@@ -17,6 +17,7 @@ from scatcache.errors import UnreadableImage
 from scatcache.images import decode as decode_module
 from scatcache.images.decode import decode, read_shape
 from scatcache.images.photos import open_photos
+from tests.images.files import write_tiff
 
 NOISE = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
 ORIENTATION = 0x0112
@@ -79,7 +80,7 @@ def test_more_lossless_formats_come_back_exactly(kind, options):
     np.testing.assert_array_equal(decode(encode(Image.fromarray(NOISE), kind, **options), size=None), NOISE)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "LAB", "F", "I"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "LAB"])
 def test_every_mode_becomes_rgb_as_pillow_has_it(mode):
     image = Image.fromarray(NOISE)
     image = Image.merge("LAB", image.split()) if mode == "LAB" else image.convert(mode)
@@ -113,19 +114,6 @@ GREY16 = np.random.default_rng(1).integers(0, 65536, (30, 40)).astype(np.uint16)
 HIGH_BYTE = np.repeat((GREY16 >> 8).astype(np.uint8)[..., None], 3, 2)
 
 
-def write_tiff_grey16(pixels, byte_order, sample_format):
-    """An uncompressed TIFF of one strip; sample_format 1 is unsigned, 2 signed."""
-    height, width = pixels.shape
-    strip = pixels.astype(pixels.dtype.newbyteorder(byte_order)).tobytes()
-    tags = {256: width, 257: height, 258: 16, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: len(strip)}
-    directory = struct.pack(byte_order + "H", len(tags) + 1)
-    for tag, value in (tags | {339: sample_format}).items():
-        directory += struct.pack(byte_order + "HHI", tag, 4 if tag in (273, 279) else 3, 1)
-        directory += struct.pack(byte_order + ("I" if tag in (273, 279) else "Hxx"), value)
-    signature = b"II*\0" if byte_order == "<" else b"MM\0*"
-    return signature + struct.pack(byte_order + "I", 8 + len(strip)) + strip + directory + bytes(4)
-
-
 @pytest.mark.parametrize(
     "data",
     [
@@ -135,25 +123,13 @@ def write_tiff_grey16(pixels, byte_order, sample_format):
         encode(Image.fromarray(GREY16), "JPEG2000"),
         b"P5 40 30 65535\n" + GREY16.astype(">u2").tobytes(),
         b"P2 40 30 65535\n" + " ".join(map(str, GREY16.ravel())).encode() + b"\n",
-        write_tiff_grey16(GREY16, "<", 1),
-        write_tiff_grey16(GREY16, ">", 1),
+        write_tiff(GREY16),
+        write_tiff(GREY16.astype(">u2")),
     ],
     ids=["png", "tiff", "tiff-lzw", "jpeg2000", "pgm", "plain-pgm", "tiff-little", "tiff-big"],
 )
 def test_grey_of_16_bits_keeps_its_high_byte(data):
     np.testing.assert_array_equal(decode(data, size=None), HIGH_BYTE)
-
-
-@pytest.mark.parametrize("byte_order", ["<", ">"])
-def test_signed_grey_of_16_bits_keeps_its_high_byte_and_is_black_below_0(byte_order):
-    signed = GREY16.view(np.int16)
-    expected = np.repeat((signed >> 8).clip(0).astype(np.uint8)[..., None], 3, 2)
-    np.testing.assert_array_equal(decode(write_tiff_grey16(signed, byte_order, 2), size=None), expected)
-
-
-def test_grey_of_32_bits_is_clipped_as_pillow_does():
-    data = encode(Image.fromarray(GREY16.astype(np.int32)), "TIFF")
-    np.testing.assert_array_equal(decode(data, size=None)[..., 0], GREY16.clip(0, 255))
 
 
 @pytest.mark.parametrize("size", [7, 16])
@@ -290,7 +266,7 @@ def test_reasons_are_short_printable_and_the_same_every_time(data, reason):
 
 def test_a_reason_is_one_line_of_ascii(monkeypatch):
     def fail(image):
-        raise RuntimeError(f"two\nlines \x1b[31m é {object()} " + "long " * 99)
+        raise ValueError(f"two\nlines \x1b[31m é {object()} " + "long " * 99)
 
     monkeypatch.setattr(decode_module, "_convert_to_rgb", fail)
     with pytest.raises(UnreadableImage) as caught:
@@ -299,7 +275,16 @@ def test_a_reason_is_one_line_of_ascii(monkeypatch):
     assert len(str(caught.value)) <= 200
 
 
-@pytest.mark.parametrize("error", [MemoryError(), OSError(5, "Input/output error")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(5, "Input/output error"),
+        RuntimeError("dictionary changed size during iteration"),
+        RuntimeError("can't start new thread"),
+        ImportError("no module"),
+    ],
+)
 def test_failures_of_the_machine_are_no_unreadable_image(monkeypatch, error):
     def fail(image):
         raise error
@@ -352,8 +337,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000)
 """
 
 
-@pytest.mark.parametrize("limit", ["None", "10**12"])
-@pytest.mark.parametrize("kind", ["png", "tga"])
+@pytest.mark.parametrize(("kind", "limit"), [("png", "None"), ("tga", "10**12")])
 def test_bombs_are_refused_before_memory_is_taken_whatever_the_users_limit(kind, limit):
     data = fix_png(BOMBS[kind](60_000, 60_000))
     command = [sys.executable, "-W", "error", "-c", BOMB_SCRIPT, limit, data.hex()]
@@ -379,12 +363,6 @@ def test_images_below_the_limit_decode_whatever_the_users_limit(monkeypatch, lim
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     np.testing.assert_array_equal(decode(encode(Image.fromarray(NOISE)), size=None), NOISE)
     assert read_shape(fix_png(BOMBS["png"](178_956_970, 1))) == (1, 178_956_970)
-
-
-def test_truncated_files_are_unreadable_though_the_user_accepts_them(monkeypatch):
-    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    with pytest.raises(UnreadableImage, match="truncated"):
-        decode(encode(Image.fromarray(NOISE))[:-1500], size=None)
 
 
 def test_warnings_neither_leak_nor_decide_in_any_thread():
@@ -435,6 +413,9 @@ def test_heif_is_read_where_a_plugin_registered_it(monkeypatch):
 
 # Files from everywhere
 
+# Pillow refuses them for the sake of a text and of a colour profile.
+REFUSED_BY_PILLOW = ("png_decompression_dos.png", "unknown_compression_method.png")
+
 
 def test_each_nasty_file_decodes_as_the_formula_or_is_unreadable(robustness):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -455,13 +436,13 @@ def test_each_nasty_file_decodes_as_the_formula_or_is_unreadable(robustness):
                 assert " at 0x" not in str(error)
                 continue
             assert read_shape(data) == pixels.shape[:2], path
+        n_decoded += 1
+        if path.name in REFUSED_BY_PILLOW:
+            continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             by_hand = decode_by_hand(data)
-        n_decoded += 1
-        if path.name == "tiff_tiled_jpeg_oob_read.tif":
-            continue  # Pillow before 13 leaves pixels of it as they were in memory.
-        if path.name != "16bit.s.tif":  # signed, which the formula by hand does not know
+        if path.name != "tiff_tiled_jpeg_oob_read.tif":  # Pillow before 13 leaves pixels of it as they were in memory.
             np.testing.assert_array_equal(pixels, by_hand, err_msg=str(path))
         if max(pixels.shape) < 50 * min(pixels.shape[:2]):
             assert_within_one_level(small, resize_whole(Image.fromarray(pixels), 32))

@@ -1,5 +1,6 @@
 import io
 import struct
+import sys
 import threading
 import warnings
 import zlib
@@ -7,7 +8,9 @@ import zlib
 import pytest
 from PIL import Image, ImageFile
 
-from scatcache.images.strict_pillow import MAX_PIXELS, strict_pillow
+from scatcache.images import strict_pillow as strict_module
+from scatcache.images.own_pillow import MAX_PIXELS
+from scatcache.images.strict_pillow import strict_pillow
 
 
 def make_png_header(width, height):
@@ -90,3 +93,20 @@ def test_truncated_files_are_refused_inside_though_the_user_accepts_them(monkeyp
     with strict_pillow(), pytest.raises(OSError, match="truncated"):
         open_png(half).load()
     open_png(half).load()
+
+
+class Changing(dict):
+    """A dictionary that another thread changes whenever it is gone through."""
+
+    def _fail(self):
+        raise RuntimeError("dictionary changed size during iteration")
+
+    __iter__ = items = keys = values = _fail
+
+
+def test_modules_imported_meanwhile_do_not_matter(monkeypatch):
+    monkeypatch.setattr(strict_module, "_adopted", set())
+    monkeypatch.setattr(sys, "modules", Changing(sys.modules))
+    with strict_pillow():
+        pass
+    assert strict_module._adopted >= {"PNG", "JPEG"}

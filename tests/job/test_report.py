@@ -6,7 +6,16 @@ from scatcache.job.report import ExtractReport, SplitReport
 def test_a_report_is_json_by_its_own_field_names():
     unreadable = ({"split": "all", "key": "a.png", "reason": "truncated"},)
     report = ExtractReport(
-        "s.zarr", "complete", {"all": SplitReport(3, 2, 1, 2, 1, 1)}, 99, 0.5, 6.0, "torch", unreadable
+        "s.zarr",
+        "complete",
+        {"all": SplitReport(3, 2, 1, 2, 1, 1)},
+        99,
+        0.5,
+        6.0,
+        "torch",
+        unreadable,
+        1,
+        ("a warning",),
     )
     assert json.loads(json.dumps(report.to_dict())) == {
         "store": "s.zarr",

@@ -4,12 +4,16 @@ import shutil
 import time
 import uuid
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from scatcache.errors import ScatcacheError, SourceError, UnreadableImage
+from scatcache.images import decode as decode_module
 from scatcache.images.folder import FolderSource
+from scatcache.images.notes import add_notes
 from scatcache.images.sources import open_source
 from scatcache.job import reading, shard_task
 from scatcache.job.planning import plan_tasks
@@ -109,6 +113,44 @@ def test_sums_are_those_of_the_stored_values(tmp_path):
         stored = reader.read(np.array(rows)).astype(np.float64)
         np.testing.assert_allclose(receipt.sums, stored.sum(axis=(0, 2, 3)), rtol=1e-12)
         np.testing.assert_allclose(receipt.square_sums, (stored**2).sum(axis=(0, 2, 3)), rtol=1e-12)
+
+
+def test_a_receipt_counts_what_is_told_of_images_once_each_however_their_views_lie(tmp_path):
+    job, tasks, _ = make_job(tmp_path, n_images=3, shard_images=2, views=3, view_padding=1)
+    assert [receipt.notes for receipt in map(partial(compute_shard, job), tasks)] == [{}] * 5
+    for path in (tmp_path / "images").rglob("*.png"):
+        Image.new("I;16", (16, 16), 7).save(path)
+    job, tasks, _ = make_job(tmp_path, name="told.zarr", shard_images=2, views=3, view_padding=1)
+    found = [compute_shard(job, task).notes for task in tasks]
+    assert add_notes(*found) == {"constant": 3, "cut_to_8_bits": 3, "cut_to_dark": 3} and {} in found
+
+
+def test_a_failure_of_the_process_records_no_image_and_names_it(tmp_path, monkeypatch):
+    job, tasks, folder = make_job(tmp_path)
+
+    def fail(image):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(decode_module, "_convert_to_rgb", fail)
+    with pytest.raises(ScatcacheError, match=r"all: class\d/\d+\.png: can't start new thread, .*same command"):
+        compute_shard(job, tasks[0])
+    assert folder.view.read_receipt("all", 0) is None and list_temporaries(folder.path) == []
+
+
+def test_an_image_that_fails_to_decode_once_is_no_unreadable_one(tmp_path, monkeypatch):
+    job, tasks, _ = make_job(tmp_path)
+    convert, failures = (
+        decode_module._convert_to_rgb,
+        [RuntimeError("a thread"), None, ValueError("bad")],
+    )
+
+    def fail_at_first(image):
+        if failures and (error := failures.pop()):
+            raise error
+        return convert(image)
+
+    monkeypatch.setattr(decode_module, "_convert_to_rgb", fail_at_first)
+    assert compute_shard(replace(job, decode_threads=1), tasks[0]).unreadable == () and not failures
 
 
 def test_a_finished_shard_is_not_computed_again(tmp_path, monkeypatch):

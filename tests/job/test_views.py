@@ -128,14 +128,14 @@ def test_verify_computes_views_again(store, images):
 
 def test_each_image_is_read_and_decoded_once_a_shard(tmp_path, images, monkeypatch):
     seen, lock = Counter(), threading.Lock()
-    decode = shard_task.decode
+    decode = shard_task.decode_noted
 
     def count_decode(data, *, size):
         with lock:
             seen[bytes(data)] += 1
         return decode(data, size=size)
 
-    monkeypatch.setattr(shard_task, "decode", count_decode)
+    monkeypatch.setattr(shard_task, "decode_noted", count_decode)
     settings = {**SETTINGS, "shard_images": 1000, "views": 40}
     scatcache.extract(images, out=tmp_path / "once.zarr", workers=2, decode_threads=4, **settings)
     assert len(seen) == 19 and set(seen.values()) == {1}
@@ -202,7 +202,7 @@ def test_a_failure_in_one_thread_is_everyones(tmp_path):
             raise scatcache.ScatcacheError("gone")
 
     job = type("Job", (), {"job_id": "x", "manifest": type("M", (), {"size": None})()})()
-    task = type("Task", (), {"keys": ("a",) * 8, "split": "all"})()
+    task = type("Task", (), {"keys": ("a",) * 8, "views": range(8), "split": "all"})()
     shared = shard_task.ShardImages(job, task, Reads())
     with ThreadPoolExecutor(8) as pool:
         futures = [pool.submit(shared.find, "a") for _ in range(8)]

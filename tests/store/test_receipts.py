@@ -22,6 +22,7 @@ counts = st.integers(0, 2**63)
 numbers = st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=5).map(tuple)
 unreadable = st.lists(st.builds(Unreadable, row=counts, key=st.text(), reason=st.text()), max_size=3).map(tuple)
 facts = st.dictionaries(st.text(), st.text(), max_size=3)
+notes = st.dictionaries(st.text(), counts, max_size=3)
 receipts = st.builds(
     Receipt,
     split=st.text(),
@@ -39,6 +40,7 @@ receipts = st.builds(
     unreadable=unreadable,
     backend=facts,
     versions=facts,
+    notes=notes,
 )
 shards = st.builds(ShardSummary, receipt=st.text(), rows=st.text(), file_bytes=counts, n_ok=counts)
 summaries = st.builds(
@@ -51,6 +53,7 @@ summaries = st.builds(
     sums=numbers,
     square_sums=numbers,
     unreadable=unreadable,
+    notes=notes,
 )
 RECEIPT = Receipt(
     split="all",
@@ -68,6 +71,7 @@ RECEIPT = Receipt(
     unreadable=(Unreadable(13, "a/1.png", "it holds no image"),),
     backend={"name": "torch"},
     versions={"torch": "2"},
+    notes={"constant": 1},
 )
 
 
@@ -117,6 +121,7 @@ def test_summary_adds_up_its_receipts():
     summary = summarize([RECEIPT, other])
     assert (summary.n_rows, summary.n_ok, summary.unreadable) == (6, 5, RECEIPT.unreadable)
     assert summary.sums == (0.1 + 1.0, 0.2 + 2.0)
+    assert summary.notes == {"constant": 2}
     assert [shard.file_bytes for shard in summary.shards] == [1000, 50]
     assert summary.shards[0].receipt != summary.shards[1].receipt
 

@@ -1,0 +1,121 @@
+"""Images that were unreadable once and no more, and those that stay so."""
+
+import shutil
+
+import pytest
+
+import scatcache
+from scatcache.job.events import JobFinished, ShardFinished
+from scatcache.store.folder import StoreFolder
+from tests.runs import find_differences, identify_finished, make_images
+
+SETTINGS = {"J": 1, "L": 4, "shard_images": 2}
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store of 13 images in 7 shards; two were unreadable, the file of one is whole by now."""
+    images = make_images(tmp_path / "images", 13)
+    mended, damaged = (next(images.rglob(f"{number:04d}.png")) for number in (3, 8))
+    whole = mended.read_bytes()
+    for path in (mended, damaged):
+        path.write_bytes(bytes(path.stat().st_size))
+    report = scatcache.extract(images, out=tmp_path / "store.zarr", **SETTINGS)
+    assert len(report.unreadable) == 2 and report.warnings == ()
+    mended.write_bytes(whole)
+    return tmp_path / "store.zarr"
+
+
+def make_straight(store):
+    return scatcache.extract(store.parent / "images", out=store.parent / "straight.zarr", **SETTINGS)
+
+
+def test_only_shards_with_unreadable_images_are_computed_and_end_as_in_a_straight_run(store):
+    before = identify_finished(store)
+    report = scatcache.resume(store, retry_unreadable=True)
+    assert (report.splits["all"].shards_computed, report.splits["all"].shards_kept) == (2, 5)
+    assert [entry["key"] for entry in report.unreadable] == ["class0/0008.png"] and report.warnings == ()
+    kept = {path for path, identity in identify_finished(store).items() if before.get(path) == identity}
+    assert len(kept) == 5 * 3
+    make_straight(store)
+    assert find_differences(store, store.parent / "straight.zarr") == []
+
+
+def test_a_retry_that_finds_nothing_new_leaves_the_same_bytes(store, tmp_path):
+    scatcache.resume(store, retry_unreadable=True)
+    shutil.copytree(store, tmp_path / "before.zarr")
+    report = scatcache.extract(store.parent / "images", out=store, retry_unreadable=True, **SETTINGS)
+    assert report.splits["all"].shards_computed == 1 and report.state == "complete"
+    assert find_differences(store, tmp_path / "before.zarr") == []
+
+
+def test_without_it_they_are_counted_and_stay(store, caplog):
+    events = []
+    report = scatcache.resume(store, on_event=events.append)
+    assert report.splits["all"].shards_computed == 0 and len(report.unreadable) == 2
+    assert report.warnings == (
+        "2 unreadable images were recorded by earlier runs: --retry-unreadable tries them again",
+    )
+    assert [event.warnings for event in events if isinstance(event, JobFinished)] == [report.warnings]
+    scatcache.resume(store)
+    assert report.warnings[0] in caplog.text
+
+
+@pytest.mark.parametrize("step", ["withdraw_summary", "withdraw_receipt", "publish_receipt", "publish_summary"])
+def test_a_retry_cut_off_anywhere_is_finished_by_a_plain_run(store, monkeypatch, step):
+    class Killed(BaseException):
+        pass
+
+    def die(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StoreFolder, step, die)
+        if step == "publish_receipt":
+            patched.setattr(StoreFolder, step, lambda *_: None)
+            patched.setattr("scatcache.job.run.JobRun._take", die)
+        with pytest.raises(Killed):
+            scatcache.resume(store, retry_unreadable=True)
+    view = StoreFolder(store).view
+    assert step == "withdraw_summary" or view.read_summary("all") is None
+    report = scatcache.resume(store)
+    assert report.state == "complete" and scatcache.verify(store).ok
+    scatcache.resume(store, retry_unreadable=True)
+    make_straight(store)
+    assert find_differences(store, store.parent / "straight.zarr") == []
+
+
+def test_verify_names_the_image_that_decodes_now(store):
+    assert scatcache.verify(store).ok
+    (failure,) = scatcache.verify(store, recompute=1.0).failures
+    assert "class1/0003.png" in failure.reason and "--retry-unreadable" in failure.reason
+    assert failure.path == f"all/coefficients/receipts/{failure.shard:05d}.json"
+    scatcache.resume(store, retry_unreadable=True)
+    assert scatcache.verify(store, recompute=1.0).ok
+
+
+def test_every_view_of_an_image_counts_as_one(store, tmp_path):
+    settings = {**SETTINGS, "views": 3, "view_padding": 2}
+    scatcache.extract(store.parent / "images", out=tmp_path / "views.zarr", **settings)
+    found = scatcache.resume(tmp_path / "views.zarr").warnings
+    assert found == ("1 unreadable image was recorded by an earlier run: --retry-unreadable tries it again",)
+
+
+def test_a_folder_of_mostly_unreadable_images_is_gone_on_with_once_it_is_whole(tmp_path):
+    images = make_images(tmp_path / "images", 4)
+    whole = {path: path.read_bytes() for path in images.rglob("*.png")}
+    for path, data in whole.items():
+        path.write_bytes(bytes(len(data)))
+    for _ in range(2):
+        with pytest.raises(scatcache.ScatcacheError, match=r"(?s)4 of the first 4 .*--retry-unreadable"):
+            scatcache.extract(images, out=tmp_path / "store.zarr", size=16, **SETTINGS)
+        for path, data in whole.items():
+            path.write_bytes(data)
+    report = scatcache.extract(images, out=tmp_path / "store.zarr", retry_unreadable=True, size=16, **SETTINGS)
+    assert report.state == "complete" and report.unreadable == ()
+
+
+def test_events_tell_of_the_shards_computed_again(store):
+    events = []
+    scatcache.resume(store, retry_unreadable=True, on_event=events.append)
+    assert sum(isinstance(event, ShardFinished) for event in events) == 2
