@@ -1,7 +1,6 @@
 """What is known of each finished shard, and of a finished split: the only state that resuming needs."""
 
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
@@ -10,7 +9,8 @@ import numpy as np
 
 from scatcache.errors import StoreDamaged
 from scatcache.store.encodings import crc32c
-from scatcache.store.files import to_json
+from scatcache.store.files import parse_json, to_json
+from scatcache.typed import build
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class Receipt:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Receipt":
-        return cls(**_with_tuples(values))
+        """Raises KeyError, TypeError, ValueError for fields that are missing, unknown or of another kind."""
+        return build(cls, values)
 
 
 @dataclass(frozen=True)
@@ -84,16 +85,11 @@ class Summary:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Summary":
-        shards = tuple(ShardSummary(**shard) for shard in values["shards"])
-        return cls(**{**_with_tuples(values), "shards": shards})
+        """Raises KeyError, TypeError, ValueError for fields that are missing, unknown or of another kind."""
+        return build(cls, values)
 
 
 Record = TypeVar("Record", Receipt, Summary)
-
-
-def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
-    lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-    return {**values, **lists, "unreadable": tuple(Unreadable(**entry) for entry in values["unreadable"])}
 
 
 def hash_bytes(data: bytes) -> str:
@@ -118,11 +114,11 @@ def parse_summary(data: bytes) -> Summary:
 
 def _parse_record(kind: type[Record], data: bytes) -> Record:
     try:
-        fields = json.loads(data)
+        fields = parse_json(data)
         del fields["crc32c"]
         record = kind.from_dict(fields)
         written = encode_record(record)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise StoreDamaged(f"it holds no {kind.__name__.lower()} ({type(error).__name__})") from error
     if written != data:
         raise StoreDamaged("its bytes do not match their crc32c")
