@@ -214,6 +214,8 @@ def info(store: str, as_json: bool) -> int:
 def verify(store: str, recompute: float, root: Path | None, as_json: bool) -> int:
     """Check every byte of STORE against its receipts."""
     report = scatcache.verify(store, recompute=recompute, root=root)
+    for note in report.notes:
+        click.echo(f"note: {note}", err=True)
     if as_json:
         click.echo(json.dumps(report.to_dict()))
     else:

@@ -4,7 +4,6 @@ import errno
 import functools
 import logging
 import os
-import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +16,7 @@ from scatcache.errors import SourceError
 from scatcache.images.archives import READ_ONLY, OnArchive, tell_nobody
 from scatcache.images.keys import show_path
 from scatcache.images.listing import check_image_bytes
+from scatcache.images.staging import stage
 from scatcache.images.tar_members import TarMember
 
 logger = logging.getLogger(__name__)
@@ -143,14 +143,11 @@ def _make_table(members: Iterable[TarMember]) -> TarTable:
 
 
 def _save(path: Path, table: TarTable, stamp: tuple[int, ...]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
+    with stage(path.parent, path.name) as folder:
+        temporary = folder / path.name
         with open(temporary, "xb") as file:
             np.savez(file, keys=table.keys, offsets=table.offsets, sizes=table.sizes, stamp=np.array(stamp))
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _is_sound(saved: Path, tar: Path, stamp: tuple[int, ...]) -> bool:

@@ -243,9 +243,14 @@ def explain_failures(folder: StoreFolder) -> Iterator[None]:
 
 
 def _explain(error: OSError, folder: StoreFolder) -> ScatcacheError:
-    place = error.filename or folder.path
+    # Of a renaming the name that was to be.
+    place = error.filename2 or error.filename or folder.path
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ScatcacheError(
             f"{folder.path}: {error.strerror}: free some space, then give the same command again: it goes on from here"
+        )
+    if error.errno in (errno.EISDIR, errno.ENOTEMPTY):
+        return ScatcacheError(
+            f"{place}: a folder lies where a file of the store belongs: move it away, then give the same command again"
         )
     return ScatcacheError(f"{place}: {error.strerror or error}: mend it, then give the same command again")

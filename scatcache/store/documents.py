@@ -112,11 +112,19 @@ def find_altered(found: Document, ours: Document) -> list[str]:
     altered = [name for name in altered if name != "attributes"]
     altered += [f"attribute {name}" for name, value in mine["attributes"].items() if attributes.get(name) != value]
     if "consolidated_metadata" in ours:
+        if _wrapper(found) != _wrapper(ours):
+            altered.append("consolidated metadata")
         members = list_members(found)
         for name, member in list_members(ours).items():
             if name not in members or find_altered(members[name], member):
                 altered.append(f"consolidated metadata of {name}")
     return altered
+
+
+def _wrapper(document: Document) -> Any:
+    """What surrounds the members in the consolidated metadata."""
+    found = document.get("consolidated_metadata")
+    return {name: value for name, value in found.items() if name != "metadata"} if isinstance(found, dict) else None
 
 
 def merge(ours: Document, found: Document) -> Document:

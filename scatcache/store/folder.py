@@ -29,8 +29,8 @@ from scatcache.store.layout import receipt_name, shard_name, status_name
 from scatcache.store.manifest import Manifest
 from scatcache.store.metadata import COORDINATES, channel_chunk, describe_root, describe_split
 from scatcache.store.places import LocalPlace, is_url, show_place
-from scatcache.store.receipts import Receipt, Summary, encode_record
-from scatcache.store.rows import ROW_ARRAYS, RowTable, encode_rows, encode_status, with_crc
+from scatcache.store.receipts import Receipt, Summary, encode_receipt_status, encode_record
+from scatcache.store.rows import ROW_ARRAYS, RowTable, encode_rows, with_crc
 from scatcache.store.shard_file import index_bytes, read_index
 from scatcache.store.view import StoreView, shard_path, status_path
 
@@ -158,7 +158,9 @@ class StoreFolder:
 
     def publish_receipt(self, manifest: Manifest, receipt: Receipt) -> None:
         """Writes the statuses of a committed shard's rows, then its receipt: from here on it is done."""
-        write_atomically(self.status(receipt.split, receipt.shard), _encode_status_of(manifest, receipt))
+        write_atomically(
+            self.status(receipt.split, receipt.shard), encode_receipt_status(manifest.splits[receipt.split], receipt)
+        )
         write_atomically(self.receipts(receipt.split) / receipt_name(receipt.shard), encode_record(receipt))
 
     def publish_summary(self, summary: Summary) -> None:
@@ -230,7 +232,9 @@ class StoreFolder:
         file = self.view.place.open(shard_path(split, shard), tail_bytes=index_bytes(manifest.splits[split].n_chunks))
         if file.file_bytes != receipt.file_bytes:
             return False
-        if self.view.place.read(status_path(split, shard)) != _encode_status_of(manifest, receipt):
+        if self.view.place.read(status_path(split, shard)) != encode_receipt_status(
+            manifest.splits[receipt.split], receipt
+        ):
             return False
         read_index(
             file.read_range,
@@ -239,18 +243,6 @@ class StoreFolder:
             crc=receipt.index_crc32c,
         )
         return True
-
-
-def _encode_status_of(manifest: Manifest, receipt: Receipt) -> bytes:
-    """The statuses of a receipt's rows, one chunk. Raises StoreDamaged for rows that are not the shard's."""
-    layout = manifest.splits[receipt.split]
-    span = layout.rows_of(receipt.shard)
-    ok = np.ones(len(span), bool)
-    bad = [entry.row for entry in receipt.unreadable]
-    if receipt.n_rows != len(span) or not all(row in span for row in bad):
-        raise StoreDamaged("it states rows that are not the shard's")
-    ok[[row - span.start for row in bad]] = False
-    return encode_status(ok, shard_images=layout.shard_images)
 
 
 def _holds(path: Path, data: bytes) -> bool:

@@ -10,6 +10,8 @@ import numpy as np
 from scatcache.errors import StoreDamaged
 from scatcache.store.encodings import crc32c
 from scatcache.store.files import parse_json, to_json
+from scatcache.store.layout import SplitLayout
+from scatcache.store.rows import encode_status
 from scatcache.typed import build
 
 
@@ -123,6 +125,17 @@ def _parse_record(kind: type[Record], data: bytes) -> Record:
     if written != data:
         raise StoreDamaged("its bytes do not match their crc32c")
     return record
+
+
+def encode_receipt_status(layout: SplitLayout, receipt: Receipt) -> bytes:
+    """The statuses of a shard's rows, one chunk. Raises StoreDamaged where the receipt states rows of no such shard."""
+    span = layout.rows_of(receipt.shard)
+    bad = [entry.row for entry in receipt.unreadable]
+    if receipt.n_rows != len(span) or not all(row in span for row in bad):
+        raise StoreDamaged("the receipt states rows that are not the shard's")
+    ok = np.ones(len(span), bool)
+    ok[[row - span.start for row in bad]] = False
+    return encode_status(ok, shard_images=layout.shard_images)
 
 
 def summarize(receipts: Iterable[Receipt]) -> Summary:
