@@ -20,7 +20,7 @@ def find_splits(store: Path) -> list[str]:
 
 
 def _is_split(folder: Path) -> bool:
-    if is_temporary(folder.name) or folder.is_symlink() or not is_folder(folder):
+    if is_temporary(folder.name) or not is_folder(folder, follow_links=False):
         return False
     with contextlib.suppress(FileNotFoundError, StoreDamaged, ValueError, TypeError, KeyError):
         if parse_json(read_regular(folder / "zarr.json"))["attributes"]["coordinates"] == COORDINATES:

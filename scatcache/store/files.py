@@ -102,10 +102,10 @@ def exists(path: Path) -> bool:
 
 
 @retried
-def is_folder(path: Path) -> bool:
-    """Whether a folder is at a path. Raises OSError where the disk does not say."""
+def is_folder(path: Path, *, follow_links: bool = True) -> bool:
+    """Whether a folder, or a link to one, is at a path. Raises OSError where the disk does not say."""
     try:
-        return stat.S_ISDIR(os.stat(path).st_mode)
+        return stat.S_ISDIR(os.stat(path, follow_symlinks=follow_links).st_mode)
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             raise
