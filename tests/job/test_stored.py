@@ -1,5 +1,6 @@
 """Stores whose zarr.json is lost, damaged or altered: what mends them, and what does not."""
 
+import contextlib
 import errno
 import json
 import os
@@ -113,7 +114,7 @@ def test_settings_that_are_not_the_receipts_are_refused(images, store, damage):
     before = identify_finished(store)
     with pytest.raises(SettingsDiffer, match="not those of its receipts: give every setting"):
         scatcache.extract(images, out=store, **TYPED | {"seed": 5})
-    with pytest.raises((StoreDamaged, NotAStore), match="extract|newer"):
+    with pytest.raises((StoreDamaged, NotAStore), match=r"extract|newer"):
         scatcache.resume(store)
     assert identify_finished(store) == before
 
@@ -123,7 +124,7 @@ def test_a_copy_that_no_receipt_confirms_is_not_taken(store):
     fields = json.loads(copy.read_bytes()) | {"seed": 4}
     copy.write_text(json.dumps(fields))
     (store / "zarr.json").unlink()
-    with pytest.raises(StoreDamaged, match="zarr.json is missing"):
+    with pytest.raises(StoreDamaged, match=r"zarr\.json is missing"):
         scatcache.resume(store)
 
 
@@ -172,10 +173,8 @@ def test_an_overwrite_killed_while_it_deletes_is_told_for_ours(images, sound, st
 
     for name in ("publish", "remove_file", "remove_temporaries"):
         monkeypatch.setattr(folder_module, name, die_at(getattr(folder_module, name)))
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         StoreFolder(store).delete()
-    except KeyboardInterrupt:
-        pass
     monkeypatch.undo()
     scatcache.extract(images, out=store, overwrite=True, **TYPED)
     assert find_differences(sound, store) == []
@@ -270,5 +269,5 @@ def test_a_failure_that_stays_ends_the_run_with_advice(images, store, monkeypatc
 def test_a_folder_in_place_of_a_file_is_named_with_advice(images, store):
     (store / "train/label/c.0").unlink()
     (store / "train/label/c.0").mkdir()
-    with pytest.raises(ScatcacheError, match="label/c.0: a folder lies where a file of the store belongs"):
+    with pytest.raises(ScatcacheError, match=r"label/c\.0: a folder lies where a file of the store belongs"):
         scatcache.extract(images, out=store, **TYPED)

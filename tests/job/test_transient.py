@@ -1,4 +1,4 @@
-"""One failure that passes, at each call that a run makes on the store's own files: the run goes on to the same store."""
+"""One failure that passes, at any call that a run makes on the store's own files: the run goes on."""
 
 import builtins
 import errno
