@@ -99,7 +99,7 @@ def download(source: str, folder: Path, on_archive: OnArchive | None = None, *, 
     staging.mkdir(parents=True, exist_ok=True)
     with _lock(staging):
         try:
-            _fetch(archive, staging, on_archive or tell_nobody)
+            _fetch(archive, staging, folder, on_archive or tell_nobody)
             folder.mkdir(parents=True, exist_ok=True)
             os.replace(staging / archive.name, path)
         finally:
@@ -125,7 +125,7 @@ def _lock(staging: Path) -> Iterator[None]:
         yield
 
 
-def _fetch(archive: Archive, staging: Path, on_archive: OnArchive) -> None:
+def _fetch(archive: Archive, staging: Path, folder: Path, on_archive: OnArchive) -> None:
     import pooch
     import requests
 
@@ -143,13 +143,13 @@ def _fetch(archive: Archive, staging: Path, on_archive: OnArchive) -> None:
     except requests.RequestException as error:
         raise SourceError(
             f"{archive.url} could not be fetched ({_describe(error)}): give the same command again, it goes on from "
-            f"here; or put {archive.name} into {show_path(staging.parent)} by other means"
+            f"here; or put {archive.name} into {show_path(folder)} by other means"
         ) from error
     except ValueError as error:
         # pooch's word for another md5; the file is gone already.
         raise SourceError(
             f"{archive.url} sent something else than {archive.name} of md5 {archive.md5}, and it was thrown away: give "
-            f"the same command again, or put {archive.name} into {show_path(staging.parent)} by other means"
+            f"the same command again, or put {archive.name} into {show_path(folder)} by other means"
         ) from error
 
 

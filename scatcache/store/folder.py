@@ -29,7 +29,7 @@ from scatcache.store.layout import receipt_name, shard_name, status_name
 from scatcache.store.manifest import Manifest
 from scatcache.store.metadata import COORDINATES, channel_chunk, describe_root, describe_split
 from scatcache.store.places import LocalPlace, is_url, show_place
-from scatcache.store.receipts import Receipt, Summary, encode_receipt_status, encode_record
+from scatcache.store.receipts import Receipt, Summary, encode_receipt_status, encode_record, fits
 from scatcache.store.rows import ROW_ARRAYS, RowTable, encode_rows, with_crc
 from scatcache.store.shard_file import index_bytes, read_index
 from scatcache.store.view import StoreView, shard_path, status_path
@@ -228,6 +228,9 @@ class StoreFolder:
     def _agrees(self, manifest: Manifest, receipt: Receipt, split: str, shard: int, rows_digest: str) -> bool:
         identity = (receipt.split, receipt.shard, receipt.manifest, receipt.rows)
         if identity != (split, shard, manifest.digest, rows_digest):
+            return False
+        layout = manifest.splits[split]
+        if not fits(receipt, layout, n_channels=manifest.spec.n_channels):
             return False
         file = self.view.place.open(shard_path(split, shard), tail_bytes=index_bytes(manifest.splits[split].n_chunks))
         if file.file_bytes != receipt.file_bytes:

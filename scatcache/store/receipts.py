@@ -14,6 +14,9 @@ from scatcache.store.layout import SplitLayout
 from scatcache.store.rows import encode_status
 from scatcache.typed import build
 
+# No values of float16 or float32 add up to it, and its square is no infinity yet.
+MAX_SUM = 1e100
+
 
 @dataclass(frozen=True)
 class Unreadable:
@@ -125,6 +128,39 @@ def _parse_record(kind: type[Record], data: bytes) -> Record:
     if written != data:
         raise StoreDamaged("its bytes do not match their crc32c")
     return record
+
+
+def fits(receipt: Receipt, layout: SplitLayout, *, n_channels: int) -> bool:
+    """Whether a receipt's counts are those of its shard; its checksums say nothing of what was edited with them."""
+    rows = layout.rows_of(receipt.shard) if receipt.shard < layout.n_shards else range(0)
+    return (
+        len(rows) == receipt.n_rows > 0
+        and len(receipt.chunk_crc32c) == layout.n_chunks
+        and _are_sums(receipt.sums, receipt.square_sums, n_channels)
+        and _counts(receipt.unreadable, rows, n_ok=receipt.n_ok)
+    )
+
+
+def summary_fits(summary: Summary, layout: SplitLayout, *, n_channels: int) -> bool:
+    """Whether a summary's counts are those of its split."""
+    return (
+        summary.n_rows == layout.n_rows
+        and len(summary.shards) == layout.n_shards
+        and sum(shard.n_ok for shard in summary.shards) == summary.n_ok
+        and _are_sums(summary.sums, summary.square_sums, n_channels)
+        and _counts(summary.unreadable, range(layout.n_rows), n_ok=summary.n_ok)
+    )
+
+
+def _are_sums(sums: tuple[float, ...], square_sums: tuple[float, ...], n_channels: int) -> bool:
+    if not len(sums) == len(square_sums) == n_channels:
+        return False
+    return max(map(abs, sums)) < MAX_SUM and 0 <= min(square_sums) <= max(square_sums) < MAX_SUM
+
+
+def _counts(unreadable: tuple[Unreadable, ...], rows: range, *, n_ok: int) -> bool:
+    bad = {entry.row for entry in unreadable}
+    return len(bad) == len(unreadable) == len(rows) - n_ok and all(row in rows for row in bad)
 
 
 def encode_receipt_status(layout: SplitLayout, receipt: Receipt) -> bytes:

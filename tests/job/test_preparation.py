@@ -248,7 +248,9 @@ def test_what_is_remembered_is_recalled(folder):
     assert recall(folder) == {"root": "/data", "host": "b"}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "\x00"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1]", "null", "\x00", "[" * 10**5, '{"root": ["a"]}', '{"root": "a\\u0000"}']
+)
 def test_a_memory_that_is_not_readable_is_no_memory(folder, text):
     folder.job.mkdir()
     (folder.job / "job.json").write_text(text)

@@ -82,14 +82,14 @@ DAMAGES = {
     "deep": lambda root: root.write_bytes(b"[" * 100_000),
     "a FIFO": make_fifo,
 }
+FEW = ("cut", "other settings", "newer format", "a FIFO")
+some_damage = pytest.mark.parametrize("damage", [DAMAGES[name] for name in FEW], ids=FEW)
 each_damage = pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 
 
 @each_damage
-@pytest.mark.parametrize("has_copy", [True, False])
-def test_the_same_command_makes_the_root_anew_and_keeps_every_shard(images, sound, store, damage, has_copy):
-    if not has_copy:
-        shutil.rmtree(f"{store}.job")
+def test_the_same_command_makes_the_root_anew_and_keeps_every_shard(images, sound, store, damage):
+    shutil.rmtree(f"{store}.job")
     finished = identify_finished(store)
     damage(store / "zarr.json")
     report = scatcache.extract(images, out=store, **TYPED)
@@ -97,7 +97,7 @@ def test_the_same_command_makes_the_root_anew_and_keeps_every_shard(images, soun
     assert identify_finished(store) == finished and find_differences(sound, store) == []
 
 
-@each_damage
+@some_damage
 def test_resume_and_a_shorter_command_take_the_copy_beside_the_store(images, sound, store, damage):
     damage(store / "zarr.json")
     assert scatcache.resume(store).state == "complete"
@@ -107,7 +107,7 @@ def test_resume_and_a_shorter_command_take_the_copy_beside_the_store(images, sou
     assert find_differences(sound, store) == []
 
 
-@each_damage
+@some_damage
 def test_settings_that_are_not_the_receipts_are_refused(images, store, damage):
     shutil.rmtree(f"{store}.job")
     damage(store / "zarr.json")
@@ -142,7 +142,7 @@ def test_the_commands_say_what_to_type_for_a_lost_root(images, store, damage):
     assert call("verify", store).code == 0
 
 
-@each_damage
+@some_damage
 def test_overwrite_takes_a_folder_that_its_receipts_show_to_be_ours_and_deletes_no_more(images, sound, store, damage):
     shutil.rmtree(f"{store}.job")
     damage(store / "zarr.json")
@@ -155,8 +155,8 @@ def test_overwrite_takes_a_folder_that_its_receipts_show_to_be_ours_and_deletes_
     assert find_differences(sound, store) == []
 
 
-@pytest.mark.parametrize("n_calls", range(8))
-@pytest.mark.parametrize("damage", [Path.unlink, cut, None], ids=["missing", "cut", "sound"])
+@pytest.mark.parametrize("n_calls", range(5))
+@pytest.mark.parametrize("damage", [cut, None], ids=["cut", "sound"])
 def test_an_overwrite_killed_while_it_deletes_is_told_for_ours(images, sound, store, monkeypatch, damage, n_calls):
     if damage is not None:
         damage(store / "zarr.json")

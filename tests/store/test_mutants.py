@@ -3,19 +3,22 @@
 import json
 import os
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+import scatcache
 from scatcache.errors import NotAStore, StoreDamaged
 from scatcache.job.opening import recall
 from scatcache.store.encodings import CRC_BYTES, ENCODINGS, crc32c
 from scatcache.store.files import to_json
 from scatcache.store.folder import StoreFolder
 from scatcache.store.manifest import Manifest
-from scatcache.store.receipts import encode_record, parse_receipt, parse_summary
+from scatcache.store.receipts import Receipt, encode_record, parse_receipt, parse_summary, summarize
 from scatcache.store.rows import ROW_ARRAYS, check_crc, decode_rows, encode_rows, with_crc
 from scatcache.store.view import StoreView
+from tests.store.stores import read_everything
 from tests.store.test_rows import make_table
 
 # Thousands with SCATCACHE_MUTANTS=5000.
@@ -202,3 +205,30 @@ def test_mutants_of_the_memory_beside_a_store(tmp_path):
             (folder.job / "job.json").write_bytes(text)
             known = recall(folder)
             assert isinstance(known, dict) and isinstance(known.get("root", ""), str | int | float | None)
+
+
+def test_a_store_forged_from_receipt_to_summary(store):
+    """Whatever one receipt says, with every checksum and the summary made to agree."""
+    folder = StoreFolder(store)
+    manifest = folder.view.read_manifest()
+    receipts = [folder.view.read_receipt("all", shard)[0] for shard in range(5)]
+    rng, sound = random.Random("forged"), read_everything(store)
+    n_refused = 0
+    for _ in range(N_MUTANTS // 3):
+        try:
+            forged = Receipt.from_dict(mutate_value(receipts[1].to_dict(), rng))
+            forged = replace(forged, split="all", shard=1, manifest=manifest.digest, rows=receipts[1].rows)
+            summary = summarize([receipts[0], forged, *receipts[2:]])
+        except (KeyError, TypeError, ValueError):
+            continue
+        (folder.receipts("all") / "00001.json").write_bytes(encode_record(forged))
+        folder.summary("all").write_bytes(encode_record(summary))
+        try:
+            found = read_everything(store)
+            assert found["coefficients"] == sound["coefficients"] and found["labels"] == sound["labels"]
+        except REFUSALS:
+            n_refused += 1
+        assert isinstance(scatcache.verify(store).ok, bool)
+    assert n_refused >= 3
+    scatcache.resume(store)
+    assert read_everything(store) == sound and scatcache.verify(store).ok
