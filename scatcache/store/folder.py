@@ -176,7 +176,7 @@ class StoreFolder:
 
     def clean(self, manifest: Manifest) -> None:
         """Removes what killed writers left, in splits that nobody asked for too; call it holding the lock."""
-        folders = [self.path]
+        folders = [self.path, self.job]
         for split in manifest.splits:
             folders += [self.path / split, self.coefficients(split), self.receipts(split)]
             folders += [self.path / split / name for name in COORDINATES.split()]
