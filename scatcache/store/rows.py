@@ -128,8 +128,6 @@ def _decode_keys(raw: bytes, n_rows: int) -> np.ndarray:
         for row in range(n_rows):
             start = position + _LENGTH_BYTES
             position = start + int.from_bytes(raw[position:start], "little")
-            if position > len(raw):
-                break
             keys[row] = str(raw[start:position], "utf-8")
     except UnicodeDecodeError as error:
         raise StoreDamaged(f"it does not decode ({error.reason})") from error

@@ -82,7 +82,7 @@ DAMAGES = {
     "deep": lambda root: root.write_bytes(b"[" * 100_000),
     "a FIFO": make_fifo,
 }
-FEW = ("cut", "other settings", "newer format", "a FIFO")
+FEW = ("missing", "cut", "other settings", "newer format", "a FIFO")
 some_damage = pytest.mark.parametrize("damage", [DAMAGES[name] for name in FEW], ids=FEW)
 each_damage = pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numcodecs import zstd
 
 import scatcache
 from scatcache.errors import NotAStore, StoreDamaged
@@ -124,6 +125,14 @@ def test_a_frame_that_claims_more_than_it_may_is_not_decoded(n_bytes):
     for name in ROW_ARRAYS:
         with pytest.raises(StoreDamaged):
             decode_rows(name, with_crc(header + bytes(20)), n_rows=n_bytes // 8 + 1)
+
+
+def test_a_small_frame_of_many_zeros_is_not_decoded(monkeypatch):
+    bomb = with_crc(bytes(zstd.compress(bytes(2**26), 3)))
+    monkeypatch.setattr(zstd, "decompress", None)
+    for name in ROW_ARRAYS:
+        with pytest.raises(StoreDamaged, match="it holds"):
+            decode_rows(name, bomb, n_rows=4)
 
 
 @pytest.mark.parametrize("name", ["receipt", "summary"])
