@@ -217,6 +217,8 @@ def info(store: str, as_json: bool) -> int:
 def verify(store: str, recompute: float, root: Path | None, as_json: bool) -> int:
     """Check every byte of STORE against its receipts."""
     report = scatcache.verify(store, recompute=recompute, root=root)
+    for note in report.notes:
+        click.echo(f"note: {note}", err=True)
     if as_json:
         click.echo(json.dumps(report.to_dict()))
     else:
@@ -328,7 +330,8 @@ def check_out(out: str | None) -> None:
 
 def check_settings(J: int | None, encoding: str | None, out: str | None, *, overwrite: bool = False) -> None:
     """A new store without --J, and an unknown --encoding, are usage errors."""
-    if J is None and (out is None or overwrite or not os.path.exists(os.path.join(out, "zarr.json"))):
+    known = out is not None and any(map(os.path.lexists, (f"{out}/zarr.json", f"{out.rstrip('/')}.job/manifest.json")))
+    if J is None and (overwrite or not known):
         raise click.UsageError("Missing option '--J' (the log2 of the largest scale): try --J 2")
     if encoding is not None:
         from scatcache.store.encodings import find_encoding

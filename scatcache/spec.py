@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from scatcache.typed import build
+
 GRIDS = ("kymatio", "centered")
 N_COLOURS = 3
 
@@ -78,7 +80,8 @@ class ScatteringSpec:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "ScatteringSpec":
-        return cls(**fields)
+        """Raises KeyError, TypeError, ValueError for fields that are missing, unknown or out of range."""
+        return build(cls, fields)
 
 
 def check_grid(grid: str) -> None:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from scatcache.typed import build
+
 # What the poster's authors pad by: 4 at 32 px, 8 at 96 px.
 MAX_DEFAULT_PADDING = 8
 # A view's number is stored as uint16.
@@ -42,9 +44,7 @@ class Views:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Views":
         """Raises KeyError, TypeError, ValueError for missing, malformed or contradictory fields."""
-        if any(type(value) is not int for value in fields.values()):
-            raise TypeError("a number of views or a padding is no integer")
-        return cls(**fields)
+        return build(cls, fields)
 
     def check_shape(self, height: int, width: int) -> None:
         """Raises ValueError for images that a reflection cannot pad by so much."""

@@ -18,8 +18,10 @@ MODULES = sorted((ROOT / "scatcache").rglob("*.py"))
 LEVELS = {
     "errors": 0,
     "version": 0,
+    "typed": 0,
     "spec": 1,
     "resources": 1,
+    "retries": 1,
     "views": 1,
     "images": 2,
     "scattering": 2,

@@ -1,12 +1,12 @@
 """Unpacking the files wanted from a tar.gz, whole or not at all."""
 
+import contextlib
 import errno
 import gzip
 import logging
 import os
 import shutil
 import tarfile
-import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Collection
@@ -16,6 +16,7 @@ from typing import IO, Any, cast
 
 from scatcache.errors import SourceError
 from scatcache.images.keys import show_path
+from scatcache.images.staging import choose_place, stage
 from scatcache.images.tar_members import ForwardReader
 
 # (what is being done, file, bytes so far, bytes in all or None): called as an archive is downloaded or indexed.
@@ -45,8 +46,9 @@ def unpack_folder(
     """Unpacks `folder/name` for each of these names of a tar.gz, beside it, or in work_dir where that is read-only
     or not wanted (beside=False).
 
-    Nothing else in the archive is unpacked, and no folder bears the final name before all of it is on disk. An
-    earlier call's folder is taken as it is. max_bytes: of all that the archive holds, more than any official one.
+    Nothing else in the archive is unpacked, and no folder bears the final name before all of it is on disk. Until then
+    it lies in work_dir, where that is on the same file system. An earlier call's folder is taken as it is. max_bytes:
+    of all that the archive holds, more than any official one.
 
     Returns the folder unpacked.
 
@@ -55,32 +57,31 @@ def unpack_folder(
     """
     if work_dir is not None and (work_dir / folder).is_dir():
         return work_dir / folder
-    temporary = _make_folder(archive, folder, work_dir, beside)
-    try:
-        _logger.info("unpacking %s into %s", archive, temporary.parent)
-        _extract(archive, folder, {*required, *optional}, temporary, max_bytes)
-        missing = [name for name in required if not (temporary / name).is_file()]
+    with contextlib.ExitStack() as staged:
+        content = _stage_folder(staged, archive, folder, work_dir, beside)
+        try:
+            _logger.info("unpacking %s into %s", archive, content.parent)
+            _extract(archive, folder, {*required, *optional}, content, max_bytes)
+        except MALFORMED as error:
+            raise SourceError(f"{show_path(archive)} is truncated or no tar.gz ({error}): fetch it again") from error
+        missing = [name for name in required if not (content / name).is_file()]
         if missing:
             raise SourceError(
                 f"{show_path(archive)} is truncated or another archive: it lacks {folder}/{missing[0]}; fetch it again"
             )
-        return _publish(temporary, temporary.parent / folder)
-    except MALFORMED as error:
-        raise SourceError(f"{show_path(archive)} is truncated or no tar.gz ({error}): fetch it again") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        targets = [archive.parent] * beside + [work_dir] * (work_dir is not None)
+        return _publish(content, [target / folder for target in targets if target is not None])
 
 
-def _make_folder(archive: Path, folder: str, work_dir: Path | None, beside: bool) -> Path:
-    """A new folder of a name no other process uses, under the umask, beside the archive or in work_dir."""
-    name = f".{folder}.{uuid.uuid4().hex}"
-    if work_dir is not None and not beside:
-        temporary = work_dir / name
-        temporary.mkdir(parents=True)
-        return temporary
+def _stage_folder(
+    staged: contextlib.ExitStack, archive: Path, folder: str, work_dir: Path | None, beside: bool
+) -> Path:
+    """An empty folder to unpack into, under the umask, which goes with `staged`."""
+    place = archive.parent
+    if work_dir is not None:
+        place = choose_place(archive.parent, work_dir) if beside else work_dir
     try:
-        temporary = archive.parent / name
-        temporary.mkdir()
+        content = staged.enter_context(stage(place, folder)) / folder
     except OSError as error:
         if error.errno not in READ_ONLY:
             raise
@@ -89,9 +90,9 @@ def _make_folder(archive: Path, folder: str, work_dir: Path | None, beside: bool
                 f"{show_path(archive)} cannot be unpacked, for its folder is read-only: unpack it elsewhere and give "
                 f"that folder as --root DIR"
             ) from error
-        temporary = work_dir / name
-        temporary.mkdir(parents=True)
-    return temporary
+        content = staged.enter_context(stage(work_dir, folder)) / folder
+    content.mkdir()
+    return content
 
 
 def _extract(archive: Path, folder: str, wanted: set[str], target: Path, max_bytes: int) -> None:
@@ -114,18 +115,16 @@ def inflate(
 
     Raises SourceError where the archive is damaged or holds more than max_bytes; OSError as the disk does.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with open_stream() as stream, open(temporary, "xb") as file:
-            shutil.copyfileobj(ForwardReader(stream, max_bytes=max_bytes), file, _BLOCK_BYTES)
+    with stage(path.parent, path.name) as folder:
+        temporary = folder / path.name
+        try:
+            with open_stream() as stream, open(temporary, "xb") as file:
+                shutil.copyfileobj(ForwardReader(stream, max_bytes=max_bytes), file, _BLOCK_BYTES)
+        except (*MALFORMED, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+            raise SourceError(
+                f"{show_path(archive)} is truncated or no official archive ({error}): fetch it again"
+            ) from error
         temporary.replace(path)
-    except (*MALFORMED, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-        raise SourceError(
-            f"{show_path(archive)} is truncated or no official archive ({error}): fetch it again"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_member(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
@@ -137,9 +136,20 @@ def _write_member(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> 
         os.fsync(file.fileno())
 
 
-def _publish(temporary: Path, final: Path) -> Path:
+def _publish(content: Path, targets: list[Path]) -> Path:
+    """Moves an unpacked folder to the first of these names where that is allowed; returns it."""
+    for final in targets[:-1]:
+        try:
+            return _move(content, final)
+        except OSError as error:
+            if error.errno not in READ_ONLY:
+                raise
+    return _move(content, targets[-1])
+
+
+def _move(content: Path, final: Path) -> Path:
     try:
-        temporary.rename(final)
+        content.rename(final)
     except OSError as error:
         # Another process was faster: both unpacked the same archive.
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):

@@ -17,6 +17,7 @@ from scatcache.images.archives import OnArchive, tell_nobody
 from scatcache.images.checksums import hash_md5
 from scatcache.images.keys import show_path
 from scatcache.images.roots import list_places
+from scatcache.images.staging import choose_place
 
 if TYPE_CHECKING:
     import requests
@@ -80,10 +81,11 @@ def check_archive(path: Path, archive: Archive) -> None:
         )
 
 
-def download(source: str, folder: Path, on_archive: OnArchive | None = None) -> Path:
+def download(source: str, folder: Path, on_archive: OnArchive | None = None, *, work_dir: Path | None = None) -> Path:
     """Fetches a source's archive into folder, going on where an earlier try was cut off; returns its path.
 
-    Everything before the last step lies in `.NAME.part` there. An archive that is there already is checked.
+    Everything before the last step lies in `.NAME.part`, in work_dir where that is on the same file system, else in
+    folder. An archive that is there already is checked.
 
     Raises SourceError where the server does not answer, refuses, or sends something of another md5, and where another
     process is downloading the same; OSError as the disk does.
@@ -93,11 +95,12 @@ def download(source: str, folder: Path, on_archive: OnArchive | None = None) -> 
     if path.exists():
         check_archive(path, archive)
         return path
-    staging = folder / f".{archive.name}.part"
+    staging = choose_place(folder, work_dir) / f".{archive.name}.part"
     staging.mkdir(parents=True, exist_ok=True)
     with _lock(staging):
         try:
-            _fetch(archive, staging, on_archive or tell_nobody)
+            _fetch(archive, staging, folder, on_archive or tell_nobody)
+            folder.mkdir(parents=True, exist_ok=True)
             os.replace(staging / archive.name, path)
         finally:
             # What a later try can go on from stays, and nothing else.
@@ -122,7 +125,7 @@ def _lock(staging: Path) -> Iterator[None]:
         yield
 
 
-def _fetch(archive: Archive, staging: Path, on_archive: OnArchive) -> None:
+def _fetch(archive: Archive, staging: Path, folder: Path, on_archive: OnArchive) -> None:
     import pooch
     import requests
 
@@ -140,13 +143,13 @@ def _fetch(archive: Archive, staging: Path, on_archive: OnArchive) -> None:
     except requests.RequestException as error:
         raise SourceError(
             f"{archive.url} could not be fetched ({_describe(error)}): give the same command again, it goes on from "
-            f"here; or put {archive.name} into {show_path(staging.parent)} by other means"
+            f"here; or put {archive.name} into {show_path(folder)} by other means"
         ) from error
     except ValueError as error:
         # pooch's word for another md5; the file is gone already.
         raise SourceError(
             f"{archive.url} sent something else than {archive.name} of md5 {archive.md5}, and it was thrown away: give "
-            f"the same command again, or put {archive.name} into {show_path(staging.parent)} by other means"
+            f"the same command again, or put {archive.name} into {show_path(folder)} by other means"
         ) from error
 
 

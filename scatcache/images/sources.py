@@ -20,6 +20,7 @@ from scatcache.images.keys import show_path
 from scatcache.images.listing import Listing, Row, Source
 from scatcache.images.photos import open_photos
 from scatcache.images.roots import NotFound, list_places, locate_root
+from scatcache.images.staging import sweep
 from scatcache.images.stl10 import open_stl10
 
 __all__ = [
@@ -168,7 +169,10 @@ def open_object(dataset: Any, *, name: str, version: str | None = None) -> Sourc
 
 def _open_named(name: str, place: Place) -> Source:
     try:
-        return SOURCES[name](place)
+        source = SOURCES[name](place)
+        # What killed runs left; by now this one's own are gone.
+        sweep(place.work_dir, source.root)
+        return source
     except NotFound as error:
         raise NotFound(f"{error}; or give --download" if name in DOWNLOADS else str(error)) from None
 
@@ -184,7 +188,7 @@ def _open_official(name: str, place: Place) -> Source:
     with contextlib.suppress(NotFound):
         source = SOURCES[name](place)
     if source is None:
-        download(name, folder, place.on_archive)
+        download(name, folder, place.on_archive, work_dir=place.work_dir)
         source = SOURCES[name](replace(place, root=folder))
     if source.official is not True:
         reason = source.warnings[0] if source.warnings else f"{source.root} holds unpacked files that have no md5"

@@ -4,7 +4,9 @@ import errno
 import functools
 import logging
 import os
-import uuid
+import stat
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +19,7 @@ from scatcache.errors import SourceError
 from scatcache.images.archives import READ_ONLY, OnArchive, tell_nobody
 from scatcache.images.keys import show_path
 from scatcache.images.listing import check_image_bytes
+from scatcache.images.staging import stage
 from scatcache.images.tar_members import TarMember
 
 logger = logging.getLogger(__name__)
@@ -24,6 +27,11 @@ logger = logging.getLogger(__name__)
 # Of an index file; a change of what members are taken, or of their keys, needs another.
 INDEX_FORMAT = 1
 MEMBERS_BETWEEN_TELLING = 1000
+# What the readers of zip files and of NumPy's headers are known to raise.
+_MALFORMED = (
+    *(ValueError, TypeError, KeyError, EOFError, OverflowError, NotImplementedError, RuntimeError, SyntaxError),
+    *(MemoryError, zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
+)
 _ARRAYS = {"keys": "S", "offsets": "i", "sizes": "i", "stamp": "i"}
 
 
@@ -145,14 +153,11 @@ def _make_table(members: Iterable[TarMember]) -> TarTable:
 
 
 def _save(path: Path, table: TarTable, stamp: tuple[int, ...]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
+    with stage(path.parent, path.name) as folder:
+        temporary = folder / path.name
         with open(temporary, "xb") as file:
             np.savez(file, keys=table.keys, offsets=table.offsets, sizes=table.sizes, stamp=np.array(stamp))
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _is_sound(saved: Path, tar: Path, stamp: tuple[int, ...]) -> bool:
@@ -167,9 +172,11 @@ def _is_sound(saved: Path, tar: Path, stamp: tuple[int, ...]) -> bool:
 def _load(saved: Path, tar: Path, stamp: tuple[int, ...]) -> TarTable:
     """The table in an index file. Raises SourceError where it is damaged or of another tar."""
     try:
-        with np.load(saved, allow_pickle=False) as arrays:
-            keys, offsets, sizes, found = (arrays[name] for name in _ARRAYS)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        if not stat.S_ISREG(os.stat(saved).st_mode):
+            raise ValueError("it is no file")
+        with zipfile.ZipFile(saved) as arrays:
+            keys, offsets, sizes, found = (_read_array(arrays, name) for name in _ARRAYS)
+    except (OSError, *_MALFORMED) as error:
         if isinstance(error, OSError) and error.errno is not None and not isinstance(error, FileNotFoundError):
             raise
         raise SourceError(f"the index {show_path(saved)} is damaged or gone: give the same command again") from error
@@ -179,9 +186,32 @@ def _load(saved: Path, tar: Path, stamp: tuple[int, ...]) -> TarTable:
     if tuple(found.tolist()) != stamp:
         raise SourceError(f"{show_path(tar)} has changed since it was indexed: give the same command again")
     inside = (offsets >= 0) & (sizes >= 0) & (offsets <= stamp[1] - sizes)
-    if not inside.all() or not (keys[1:] > keys[:-1]).all():
+    if not inside.all() or not (keys[1:] > keys[:-1]).all() or not _is_utf8(keys):
         raise SourceError(f"the index {show_path(saved)} is malformed: delete it")
     return TarTable(keys, offsets, sizes)
+
+
+def _read_array(arrays: zipfile.ZipFile, name: str) -> np.ndarray:
+    """(n,) values of one array that np.savez wrote; whatever it claims, no more memory than the file has bytes."""
+    member = arrays.getinfo(f"{name}.npy")
+    if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
+        raise ValueError(f"{name} is compressed")
+    with arrays.open(member) as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError(f"{name} is of another version")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        data = file.read()
+    if dtype.hasobject or len(shape) != 1 or shape[0] * dtype.itemsize != len(data):
+        raise ValueError(f"{name} has another shape")
+    return np.frombuffer(data, dtype)
+
+
+def _is_utf8(keys: np.ndarray) -> bool:
+    try:
+        b"".join(keys.tolist()).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class _OpenFile:

@@ -10,6 +10,7 @@ from typing import Any
 from scatcache.job.opening import NamedObject, keeps_background
 from scatcache.job.planning import bound_bytes
 from scatcache.job.preparation import Prepared, Settings, check_out, name_splits, name_store, prepare, read_stored
+from scatcache.job.stored import confirm_manifest
 from scatcache.resources import free_disk_bytes
 
 
@@ -88,6 +89,8 @@ def plan(
         prepared = prepare(
             opened, folder, settings=settings, stored=stored, splits=splits, device=device, backend=backend
         )
+        if not overwrite:
+            confirm_manifest(folder, prepared.manifest)
         return _report(prepared)
 
 

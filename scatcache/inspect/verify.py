@@ -4,26 +4,27 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from scatcache.errors import StoreDamaged, StoreIncomplete, UnreadableImage
 from scatcache.images.decode import decode
 from scatcache.images.sources import Source
+from scatcache.inspect.failures import Failure, VerifyReport
+from scatcache.inspect.strangers import check_documents, check_files
 from scatcache.job.opening import open_source_of
 from scatcache.scattering.batched import BatchTransform, open_transform
 from scatcache.scattering.paths import channel_table
-from scatcache.store.files import to_json
+from scatcache.store.documents import expect
+from scatcache.store.evidence import confirms
 from scatcache.store.manifest import Manifest
-from scatcache.store.metadata import channel_chunk, describe_root, describe_split
-from scatcache.store.places import OpenFile, is_url
+from scatcache.store.metadata import channel_chunk
+from scatcache.store.places import LocalPlace, OpenFile, is_url
 from scatcache.store.reader import SplitReader
-from scatcache.store.receipts import Receipt, Unreadable, summarize
-from scatcache.store.rows import ROW_ARRAYS, encode_status, with_crc
-from scatcache.store.view import StoreView, open_view, receipt_path, shard_path, status_path, summary_path
+from scatcache.store.receipts import Receipt, Unreadable, encode_receipt_status, summarize
+from scatcache.store.rows import ROW_ARRAYS, with_crc
+from scatcache.store.view import MEND_ROOT, StoreView, open_view, receipt_path, shard_path, status_path, summary_path
 from scatcache.views import ViewedImage
 
 logger = logging.getLogger(__name__)
@@ -32,29 +33,6 @@ logger = logging.getLogger(__name__)
 READ_BYTES = 8 * 2**20
 # ||stored - recomputed|| / ||recomputed|| of one row: the dtype's rounding, and room for another backend's.
 RECOMPUTE_TOLERANCE = {"float16": 1e-3, "float32": 1e-5}
-
-
-@dataclass(frozen=True)
-class Failure:
-    """split, shard: where, None where it concerns all; path: relative to the store; reason: one line."""
-
-    split: str | None
-    shard: int | None
-    path: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class VerifyReport:
-    """ok: no failure; checked: shards; recomputed: rows compared with their images."""
-
-    ok: bool
-    checked: int
-    failures: tuple[Failure, ...]
-    recomputed: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"ok": self.ok, "checked": self.checked, "failures": [asdict(failure) for failure in self.failures]}
 
 
 def verify(
@@ -73,43 +51,49 @@ def verify(
     view = open_view(store)
     try:
         manifest = view.read_manifest()
+        _check_receipts_are_of(view, manifest)
     except StoreDamaged as error:
         return VerifyReport(False, 0, (Failure(None, None, "zarr.json", _say(error, view)),))
     images = Path(root) if root is not None else None
     # A store at a URL is read for long before anybody misses its images.
     source = open_source_of(store, manifest, root=images) if recompute and is_url(store) else None
-    root_failures = list(_check_root(view, manifest))
-    failures = list(root_failures)
-    checked = recomputed = 0
     splits = view.splits(manifest)
     lost = view.lost_splits(manifest)
-    failures += [Failure(split, None, f"{split}/zarr.json", "the file is missing") for split in lost]
+    expected = expect(view.place, manifest, [*splits, *lost], channel_names=tuple(channel_table(manifest.spec)))
+    found_in_documents, notes = check_documents(view, expected)
+    strays, beside = check_files(view, manifest, [*splits, *lost], expected)
+    failures = [failure for failure in found_in_documents if failure.split is None or failure.path in _paths_of(lost)]
+    checked = recomputed = 0
     if not splits and not lost:
         failures.append(Failure(None, None, ".", "it holds no split yet"))
     sound = []
     for split in splits:
-        found, n_shards = _check_split(view, manifest, split)
-        if not found and not root_failures:
+        inner, n_shards = _check_split(view, manifest, split)
+        found = [failure for failure in found_in_documents if failure.split == split] + inner
+        if not found and not failures:
             found = list(_check_with_zarr(SplitReader(view, manifest, split)))
         if not found:
             sound.append(split)
         failures += found
         checked += n_shards
+    failures += strays
     # Afterwards, and only of a sound store: without the images there would be no report of the damage.
     for split in sound if recompute and not failures else []:
         source = source or open_source_of(store, manifest, root=images)
         bad, n_rows = _recompute(SplitReader(view, manifest, split), source, recompute)
         failures += bad
         recomputed += n_rows
-    return VerifyReport(not failures, checked, tuple(failures), recomputed)
+    return VerifyReport(not failures, checked, tuple(failures), recomputed, (*notes, *beside))
 
 
-def _check_root(view: StoreView, manifest: Manifest) -> Iterator[Failure]:
-    names = tuple(channel_table(manifest.spec))
-    splits = [*view.splits(manifest), *view.lost_splits(manifest)]
-    members = {split: describe_split(manifest, split, channel_names=names) for split in splits}
-    if view.place.read("zarr.json") != to_json(describe_root(manifest, members), indent=2):
-        yield Failure(None, None, "zarr.json", "the metadata is not what the manifest gives")
+def _paths_of(splits: list[str]) -> set[str]:
+    return {f"{split}/zarr.json" for split in splits}
+
+
+def _check_receipts_are_of(view: StoreView, manifest: Manifest) -> None:
+    """Raises StoreDamaged where no receipt is of this manifest; at a URL the summary's own check has to do."""
+    if isinstance(view.place, LocalPlace) and confirms(view.place.path, manifest.digest) is False:
+        raise StoreDamaged(f"zarr.json was edited: no receipt was made under the settings that it states: {MEND_ROOT}")
 
 
 def _check_split(view: StoreView, manifest: Manifest, split: str) -> tuple[list[Failure], int]:
@@ -152,11 +136,7 @@ def _say(error: Exception, view: StoreView) -> str:
 
 def _check_small_files(view: StoreView, manifest: Manifest, split: str) -> Iterator[Failure]:
     channels = channel_table(manifest.spec)
-    expected = {
-        f"{split}/{name}/zarr.json".replace("//", "/"): to_json(document, indent=2)
-        for name, document in describe_split(manifest, split, channel_names=tuple(channels)).items()
-    }
-    expected |= {f"{split}/{name}/c.0": with_crc(channel_chunk(values)) for name, values in channels.items()}
+    expected = {f"{split}/{name}/c.0": with_crc(channel_chunk(values)) for name, values in channels.items()}
     try:
         summary = view.read_summary(split)
     except StoreDamaged as error:
@@ -174,27 +154,29 @@ def _check_small_files(view: StoreView, manifest: Manifest, split: str) -> Itera
         try:
             if view.place.read(path) != data:
                 yield Failure(split, None, path, "its bytes are not what the manifest gives")
-        except FileNotFoundError:
-            yield Failure(split, None, path, "the file is missing")
+        except (FileNotFoundError, StoreDamaged) as error:
+            yield Failure(split, None, path, _say_unread(error))
+
+
+def _say_unread(error: Exception) -> str:
+    return "the file is missing" if isinstance(error, FileNotFoundError) else str(error)
 
 
 def _check_shard(view: StoreView, manifest: Manifest, reader: SplitReader, receipt: Receipt) -> Iterator[Failure]:
     split, shard = receipt.split, receipt.shard
     layout = manifest.splits[split]
     span = layout.rows_of(shard)
-    ok = np.ones(len(span), bool)
-    ok[[entry.row - span.start for entry in receipt.unreadable]] = False
     path = status_path(split, shard)
     try:
-        if view.place.read(path) != encode_status(ok, shard_images=layout.shard_images):
+        if view.place.read(path) != encode_receipt_status(layout, receipt):
             yield Failure(split, shard, path, "the statuses are not those of the receipt")
-    except FileNotFoundError:
-        yield Failure(split, shard, path, "the file is missing")
+    except (FileNotFoundError, StoreDamaged) as error:
+        yield Failure(split, shard, path, _say_unread(error))
     path = shard_path(split, shard)
     try:
         found = hash_file(view.place.open(path, tail_bytes=READ_BYTES))
-    except FileNotFoundError:
-        yield Failure(split, shard, path, "the file is missing")
+    except (FileNotFoundError, StoreDamaged) as error:
+        yield Failure(split, shard, path, _say_unread(error))
         return
     if found != receipt.sha256:
         yield Failure(split, shard, path, _locate_damage(reader, span))

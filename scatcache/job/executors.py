@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scatcache.errors import ScatcacheError
-from scatcache.job.reading import TRANSIENT_ERRNOS
+from scatcache.retries import TRANSIENT_ERRNOS
 
 if TYPE_CHECKING:
     from distributed import Client, SpecCluster

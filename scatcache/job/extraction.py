@@ -18,6 +18,8 @@ from scatcache.job.options import RunOptions
 from scatcache.job.preparation import Prepared, Settings, check_out, name_splits, name_store, prepare, read_stored
 from scatcache.job.report import ExtractReport
 from scatcache.job.run import JobRun
+from scatcache.job.stored import confirm_manifest, find_stored, require_stored
+from scatcache.store.files import exists
 from scatcache.store.folder import StoreFolder
 from scatcache.store.lock import WriterLock
 from scatcache.store.manifest import Manifest
@@ -122,8 +124,8 @@ def resume(
     """
     options = RunOptions(device, backend, workers, processes, decode_threads, scheduler, on_error, retry_unreadable)
     folder = StoreFolder(store)
-    manifest = folder.view.read_manifest()
     with explain_failures(folder):
+        manifest = require_stored(folder)
         source = open_stored_source(
             folder,
             manifest,
@@ -166,10 +168,12 @@ def _run(
     prepared = _prepare(source, folder, asked=asked, stored=stored)
     with WriterLock(folder.job / "lock"), _forget_unborn(folder):
         # Another process may have made or changed the store before we had the lock.
-        current = None if asked.overwrite or folder.view.read_root() is None else folder.view.read_manifest()
+        current = None if asked.overwrite else find_stored(folder)
         if current != stored:
             prepared = _prepare(source, folder, asked=asked, stored=current)
-        if asked.overwrite and folder.view.read_root() is not None:
+        if not asked.overwrite:
+            confirm_manifest(folder, prepared.manifest)
+        elif folder.is_started():
             folder.delete()
         run = JobRun(prepared, asked.options, on_event or _log_warnings)
         run.execute()
@@ -205,7 +209,7 @@ def _forget_index(folder: StoreFolder) -> Iterator[None]:
     try:
         yield
     finally:
-        if folder.job.exists() and not folder.path.exists() and not (folder.job / "lock").exists():
+        if exists(folder.job) and not exists(folder.path) and not exists(folder.job / "lock"):
             _remove_kept(folder)
 
 
@@ -222,9 +226,10 @@ def _forget_unborn(folder: StoreFolder) -> Iterator[None]:
     try:
         yield
     finally:
-        if not folder.path.exists():
+        if not exists(folder.path):
             with contextlib.suppress(OSError):
-                (folder.job / "job.json").unlink(missing_ok=True)
+                for name in ("job.json", "manifest.json"):
+                    (folder.job / name).unlink(missing_ok=True)
                 (folder.job / "lock").unlink()
             _remove_kept(folder)
 
@@ -241,9 +246,14 @@ def explain_failures(folder: StoreFolder) -> Iterator[None]:
 
 
 def _explain(error: OSError, folder: StoreFolder) -> ScatcacheError:
-    place = error.filename or folder.path
+    # Of a renaming the name that was to be.
+    place = error.filename2 or error.filename or folder.path
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ScatcacheError(
             f"{folder.path}: {error.strerror}: free some space, then give the same command again: it goes on from here"
+        )
+    if error.errno in (errno.EISDIR, errno.ENOTEMPTY):
+        return ScatcacheError(
+            f"{place}: a folder lies where a file of the store belongs: move it away, then give the same command again"
         )
     return ScatcacheError(f"{place}: {error.strerror or error}: mend it, then give the same command again")

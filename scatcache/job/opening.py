@@ -1,6 +1,5 @@
 """From what was asked to an opened source: a dataset object, a named dataset, a folder, or what a store remembers."""
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,26 +16,38 @@ from scatcache.images.sources import (
     open_source,
     tell_nobody,
 )
-from scatcache.store.files import to_json, write_atomically
+from scatcache.store.files import make_folder, parse_json, read_regular, to_json, write_atomically
 from scatcache.store.folder import StoreFolder
 from scatcache.store.manifest import Manifest
 from scatcache.store.places import is_url
+from scatcache.typed import check
 
 
 def remember(folder: StoreFolder, **values: Any) -> None:
     """Keeps comfort for later runs (the source's root, times, host) in STORE.job/job.json."""
     known = recall(folder)
-    folder.job.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.job)
     write_atomically(folder.job / "job.json", to_json({**known, **values}, indent=2))
 
 
 def recall(folder: StoreFolder) -> dict[str, Any]:
     """What remember() kept, {} where it is gone or not readable."""
     try:
-        known = json.loads((folder.job / "job.json").read_text())
+        known = parse_json(read_regular(folder.job / "job.json"))
     except (OSError, ValueError):
         return {}
-    return known if isinstance(known, dict) else {}
+    if not isinstance(known, dict):
+        return {}
+    return {name: value for name, value in known.items() if _is_memory(value)}
+
+
+def _is_memory(value: Any) -> bool:
+    """Whether a value may be one of remember()'s: a text that is a path's, or a finite number."""
+    try:
+        check(str | int | float | None, value, "value")
+    except (TypeError, ValueError):
+        return False
+    return not (isinstance(value, str) and "\0" in value)
 
 
 @dataclass(frozen=True)
@@ -126,7 +137,7 @@ def open_stored_source(
     object.
     """
     known = None if folder is None else recall(folder).get("root")
-    if root is None and isinstance(known, str):
+    if root is None and isinstance(known, str) and known:
         root = Path(known)
     if is_known_source(manifest.source):
         return open_source(

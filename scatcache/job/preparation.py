@@ -8,23 +8,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scatcache.errors import ScatcacheError, SourceError
+from scatcache.errors import ScatcacheError, SourceError, StoreDamaged
 from scatcache.images.keys import show_path
 from scatcache.images.sources import FOLDER_NAME, Listing, Source
 from scatcache.job.comparison import compare
 from scatcache.job.planning import bound_bytes, choose_folds, lay_out, order_rows
-from scatcache.job.reading import with_retries
+from scatcache.job.stored import find_stored
+from scatcache.retries import with_retries
 from scatcache.scattering.filters import filter_bank_hash
 from scatcache.spec import ScatteringSpec, check_grid
 from scatcache.store.encodings import DEFAULT_ENCODING, find_encoding
-from scatcache.store.files import TEMPORARY_SUFFIX
+from scatcache.store.files import exists, is_folder, is_own_temporary
 from scatcache.store.folder import StoreFolder
-from scatcache.store.manifest import Manifest
+from scatcache.store.manifest import MAX_SEED, Manifest
 from scatcache.store.rows import RowTable
 from scatcache.views import Views, choose_padding, count_windows
 
 DEFAULT_SEED = 0
-MAX_SEED = 2**63 - 1
 ALL_VIEWS = "all"
 
 
@@ -107,11 +107,18 @@ def name_store(source: str | os.PathLike[str], J: int | None) -> Path:
 
 
 def read_stored(folder: StoreFolder, J: int | None, *, overwrite: bool = False) -> Manifest | None:
-    """The manifest to go on with, None for a new store (or one to be overwritten), which needs J: else ValueError."""
-    if overwrite or folder.view.read_root() is None:
+    """The manifest to go on with, None for a new store, or one to be overwritten or mended, which needs J.
+
+    Raises ValueError without it, and as find_stored does.
+    """
+    stored = None if overwrite else find_stored(folder)
+    if stored is None and J is None and not overwrite and folder.is_started():
+        raise StoreDamaged(
+            f"{folder.path}: its zarr.json is lost or damaged: give every setting of the first run again, --J too"
+        )
+    if stored is None:
         require_J(J)
-        return None
-    return folder.view.read_manifest()
+    return stored
 
 
 def name_splits(split: str | Sequence[str] | None) -> tuple[str, ...] | None:
@@ -128,15 +135,17 @@ def check_place(source: Source, folder: StoreFolder) -> None:
 
 
 def check_out(out: str | os.PathLike[str]) -> StoreFolder:
-    """The folder of --out, which must be absent, empty or a store of ours. Raises ScatcacheError, NotAStore."""
+    """The folder of --out, which must be absent, empty or a store of ours.
+
+    Empty is also one with nothing but what a killed run left of its first file, or of the splits that it was deleting.
+    Raises ScatcacheError, NotAStore, StoreDamaged.
+    """
     folder = StoreFolder(out)
-    if not folder.path.exists() or folder.view.read_root() is not None:
+    if not exists(folder.path) or folder.view.own_splits() or folder.view.read_root() is not None:
         return folder
-    if not folder.path.is_dir():
+    if not is_folder(folder.path):
         raise ScatcacheError(f"{out} is a file, not a scatcache store: choose another --out")
-    if any(
-        not (name.startswith(".zarr.json.") and name.endswith(TEMPORARY_SUFFIX)) for name in os.listdir(folder.path)
-    ):
+    if not all(is_own_temporary(name) for name in with_retries(partial(os.listdir, folder.path))):
         raise ScatcacheError(f"{out} is a folder that is not empty and no scatcache store: choose another --out")
     return folder
 

@@ -1,41 +1,23 @@
 """Reading the images of one shard: in any order where each is a file, in the archive's order where it is not."""
 
-import errno
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from scatcache.errors import ScatcacheError, SourceError, UnreadableImage
 from scatcache.images.listing import MAX_IMAGE_BYTES, TooLarge
 from scatcache.images.sources import Source
+from scatcache.retries import RETRY_PAUSES_S, TRANSIENT_ERRNOS, with_retries
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# A file server that restarts is back within these; a disk that is gone is not.
-TRANSIENT_ERRNOS = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR)
-RETRY_PAUSES_S = (0.2, 1.0, 3.0)
 # Encoded images held ahead of decoding, twice per worker. A shard of photographs is some 10 MB of them.
 WINDOW_BYTES = 32 * 2**20
-
-Result = TypeVar("Result")
-
-
-def with_retries(call: Callable[[], Result]) -> Result:
-    """What call() returns; failures that pass (TRANSIENT_ERRNOS) are tried again after RETRY_PAUSES_S."""
-    for pause_s in RETRY_PAUSES_S:
-        try:
-            return call()
-        except OSError as error:
-            if error.errno not in TRANSIENT_ERRNOS:
-                raise
-            time.sleep(pause_s)
-    return call()
 
 
 def read_with_retries(source: Source, split: str, key: str, n_bytes: int | None = None) -> "bytes | np.ndarray | Image":

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from scatcache.errors import ScatcacheError, SourceError, StoreDamaged
@@ -23,9 +24,12 @@ from scatcache.job.planning import ShardTask, plan_tasks
 from scatcache.job.preparation import Prepared
 from scatcache.job.report import ExtractReport, SplitReport
 from scatcache.job.shard_task import ShardJob, compute_shard, stop_job
+from scatcache.job.stored import keep_copy
 from scatcache.resources import count_cores, folder_bytes, free_disk_bytes, free_memory_bytes
+from scatcache.retries import with_retries
 from scatcache.scattering.paths import channel_table
 from scatcache.store.encodings import find_encoding
+from scatcache.store.files import append_line
 from scatcache.store.receipts import Receipt, summarize
 
 logger = logging.getLogger(__name__)
@@ -74,6 +78,7 @@ class JobRun:
         self.on_event(planned)
         # First, so that no kill leaves a store that does not remember where its images are.
         remember(folder, root=str(prepared.source.root or ""), host=socket.gethostname(), started=time.time())
+        keep_copy(folder, manifest)
         self._make_folders()
         self._log(event="start", shards=len(tasks), workers=n_workers, device=prepared.device)
         for split in prepared.splits:
@@ -83,8 +88,22 @@ class JobRun:
         for split in prepared.splits:
             folder.publish_summary(summarize(self._read_receipts(split)))
         folder.clean(manifest)
+        self._check_whole()
         self._log(event="end", images=self.n_images_computed)
         self.on_event(JobFinished(str(folder.path), self._find_warnings()))
+
+    def _check_whole(self) -> None:
+        """Raises StoreDamaged where the metadata vanished while the shards were computed."""
+        folder, manifest = self.prepared.folder, self.prepared.manifest
+        present = folder.view.splits(manifest)
+        lost = [f"{split}/zarr.json" for split in self.prepared.splits if split not in present]
+        if not folder.states(manifest):
+            lost = ["zarr.json"]
+        if lost:
+            raise StoreDamaged(
+                f"{folder.path}: {lost[0]} was removed or changed during the run: give the same command again: it "
+                f"mends that and keeps every shard"
+            )
 
     def _find_missing(self) -> list[ShardTask]:
         """The shards to compute; fills receipts with those that are done."""
@@ -137,7 +156,7 @@ class JobRun:
             n_images=sum(manifest.splits[split].n_rows for split in prepared.splits),
             output_shapes=self._find_output_shapes(),
             bytes=prepared.bound_bytes,
-            free_bytes=free_disk_bytes(prepared.folder.path),
+            free_bytes=with_retries(partial(free_disk_bytes, prepared.folder.path)),
             n_shards=sum(manifest.splits[split].n_shards for split in prepared.splits),
             n_done=len(kept),
             n_views=manifest.n_views,
@@ -161,8 +180,7 @@ class JobRun:
 
     def _make_folders(self) -> None:
         prepared, folder, manifest = self.prepared, self.prepared.folder, self.prepared.manifest
-        if folder.view.read_root() is None:
-            folder.create(manifest)
+        folder.mend_root(manifest)
         folder.clean(manifest)
         channels = channel_table(manifest.spec)
         for split in prepared.splits:
@@ -240,8 +258,8 @@ class JobRun:
     def _log(self, **fields: Any) -> None:
         line = json.dumps({"time": time.time(), **fields})
         logger.info("%s", line)
-        with contextlib.suppress(OSError), open(self.prepared.folder.job / "log.jsonl", "a") as file:
-            file.write(line + "\n")
+        with contextlib.suppress(OSError):
+            append_line(self.prepared.folder.job / "log.jsonl", line)
 
     def _find_warnings(self) -> tuple[str, ...]:
         """What is to be told of the images of the job's splits, those of earlier runs too."""
@@ -270,7 +288,7 @@ class JobRun:
             store=str(prepared.folder.path),
             state="complete" if finished else "incomplete",
             splits={split: self._report_split(split, receipts) for split, receipts in every.items()},
-            bytes=folder_bytes(prepared.folder.path),
+            bytes=with_retries(partial(folder_bytes, prepared.folder.path)),
             elapsed_s=elapsed_s,
             images_per_s=self.n_images_computed / elapsed_s,
             backend=", ".join(sorted(names)),

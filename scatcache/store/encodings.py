@@ -13,6 +13,10 @@ from scatcache.errors import StoreDamaged
 blosc.use_threads = False
 
 CRC_BYTES = 4
+# Of Blosc 1's header: its bytes, its version, flags, and its numbers for codecs.
+_HEADER_BYTES, _VERSION = 16, 2
+_BYTE_SHUFFLED, _STORED, _BIT_SHUFFLED = 1, 2, 4
+_CODECS = {"lz4": 1, "zstd": 4}
 
 
 def crc32c(data: Any) -> int:
@@ -74,11 +78,32 @@ class Encoding:
                 raise StoreDamaged(f"it holds {len(payload)} bytes, expected {out.nbytes}")
             out.reshape(-1).view(np.uint8)[:] = np.frombuffer(payload, np.uint8)
             return
-        # Blosc 1's header: version, its codec's version, flags, item size, then three uint32; the first is this.
-        n_bytes = int.from_bytes(payload[4:8], "little")
-        if n_bytes != out.nbytes:
-            raise StoreDamaged(f"it decodes to {n_bytes} bytes, expected {out.nbytes}")
-        blosc.decompress(payload, out)
+        self._check_header(payload, out.nbytes)
+        try:
+            blosc.decompress(payload, out)
+        except (RuntimeError, ValueError) as error:
+            raise StoreDamaged(f"it does not decode ({error})") from error
+
+    def _check_header(self, payload: memoryview, n_bytes: int) -> None:
+        """Raises StoreDamaged for a header that our encoder never writes; Blosc trusts it and reads outside its buffer.
+
+        Blosc 1's header: version, its codec's version, flags, item size, then uint32: bytes, block's bytes, compressed
+        bytes.
+        """
+        if len(payload) < _HEADER_BYTES:
+            raise StoreDamaged("it is shorter than a Blosc header")
+        version, _, flags, item_bytes = payload[:4]
+        found, block_bytes, compressed = (int.from_bytes(payload[at : at + 4], "little") for at in (4, 8, 12))
+        if found != n_bytes:
+            raise StoreDamaged(f"it decodes to {found} bytes, expected {n_bytes}")
+        if compressed != len(payload):
+            raise StoreDamaged(f"it has {len(payload)} bytes, its Blosc header says {compressed}")
+        shuffle, codec = flags & (_BYTE_SHUFFLED | _BIT_SHUFFLED), flags >> 5
+        expected = (_VERSION, np.dtype(self.dtype).itemsize, _BIT_SHUFFLED, _CODECS[self.compressor or ""])
+        if (version, item_bytes, shuffle, codec) != expected or not 0 < block_bytes <= n_bytes:
+            raise StoreDamaged("its Blosc header is none that this encoding writes")
+        if flags & _STORED and compressed != n_bytes + _HEADER_BYTES:
+            raise StoreDamaged(f"it holds {compressed - _HEADER_BYTES} bytes as they are, expected {n_bytes}")
 
 
 # Bytes per coefficient on natural images at J=2 and the RMS error over the channel's standard deviation:

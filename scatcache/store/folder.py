@@ -4,27 +4,35 @@ import contextlib
 import os
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from scatcache.errors import ScatcacheError, StoreDamaged
+from scatcache.retries import with_retries
+from scatcache.store.documents import encode_document, expect, merge, read_document
 from scatcache.store.files import (
+    exists,
     fsync_folder,
+    is_folder,
+    make_folder,
     publish,
+    read_regular,
+    remove_file,
     remove_temporaries,
     temporary_beside,
-    to_json,
     write_atomically,
+    write_synced,
 )
 from scatcache.store.layout import receipt_name, shard_name, status_name
 from scatcache.store.manifest import Manifest
-from scatcache.store.metadata import channel_chunk, describe_root, describe_split
+from scatcache.store.metadata import COORDINATES, channel_chunk, describe_root, describe_split
 from scatcache.store.places import LocalPlace, is_url, show_place
-from scatcache.store.receipts import Receipt, Summary, encode_record
-from scatcache.store.rows import ROW_ARRAYS, RowTable, encode_rows, encode_status, with_crc
-from scatcache.store.shard_file import read_index
-from scatcache.store.view import StoreView
+from scatcache.store.receipts import Receipt, Summary, encode_receipt_status, encode_record, fits
+from scatcache.store.rows import ROW_ARRAYS, RowTable, encode_rows, with_crc
+from scatcache.store.shard_file import index_bytes, read_index
+from scatcache.store.view import StoreView, shard_path, status_path
 
 
 class StoreFolder:
@@ -65,31 +73,57 @@ class StoreFolder:
     # Writing
 
     def create(self, manifest: Manifest) -> None:
-        """Makes the folder with the manifest and no split yet."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.path / "zarr.json", to_json(describe_root(manifest, {}), indent=2))
-        fsync_folder(self.path.parent)
+        """Makes the folder with the manifest and no split yet; what others wrote beside a manifest stays."""
+        make_folder(self.path)
+        root = merge(describe_root(manifest, {}), read_document(self.view.place, ""))
+        write_atomically(self.path / "zarr.json", encode_document(root))
+        with_retries(lambda: fsync_folder(self.path.parent))
+
+    def is_started(self) -> bool:
+        """Whether anything of a store is here: a zarr.json, or splits of ours."""
+        return exists(self.path / "zarr.json") or bool(self.view.own_splits())
+
+    def states(self, manifest: Manifest) -> bool:
+        """Whether the root's metadata is there and carries exactly this manifest."""
+        try:
+            return self.view.read_root() == manifest.to_dict()
+        except StoreDamaged:
+            return False
+
+    def mend_root(self, manifest: Manifest) -> None:
+        """Makes the store, or the root's metadata anew where it is lost, damaged or states another manifest."""
+        if not self.states(manifest):
+            self.create(manifest)
 
     def add_split(self, manifest: Manifest, split: str, *, rows: RowTable, channels: Mapping[str, np.ndarray]) -> None:
         """Writes a split's metadata and small arrays once, whole or not at all; mends those of a split that is there.
 
         channels: (n_channels,) int8 coordinates by name.
         """
-        final = self.path / split
-        files = {
-            f"{name}/zarr.json": to_json(document, indent=2)
-            for name, document in describe_split(manifest, split, channel_names=tuple(channels)).items()
-        }
+        expected = expect(self.view.place, manifest, [split], channel_names=tuple(channels))
+        names = describe_split(manifest, split, channel_names=tuple(channels))
+        documents = {name: expected.documents[f"{split}/{name}".removesuffix("/")] for name in names}
+        files = {f"{name}/zarr.json": encode_document(document) for name, document in documents.items()}
         files |= {f"{name}/c.0": encode_rows(name, getattr(rows, name)) for name in ROW_ARRAYS}
         files |= {f"{name}/c.0": with_crc(channel_chunk(values)) for name, values in channels.items()}
-        if final.exists():
+        if exists(self.path / split):
             self._mend_split(manifest, split, rows=rows, files=files)
+        else:
+            with_retries(partial(self._make_split, split, files))
+
+    def _make_split(self, split: str, files: dict[str, bytes]) -> None:
+        final = self.path / split
+        if final.exists():
+            # An earlier try came as far as the name.
+            fsync_folder(self.path)
             return
         temporary = temporary_beside(final)
         try:
             (temporary / "coefficients" / "receipts").mkdir(parents=True)
             for name, data in files.items():
-                _write_synced(temporary / name.removeprefix("/"), data)
+                path = temporary / name.removeprefix("/")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_synced(path, data)
             for folder, _, _ in os.walk(temporary, topdown=False):
                 fsync_folder(Path(folder))
             publish(temporary, final)
@@ -99,7 +133,7 @@ class StoreFolder:
 
     def _mend_split(self, manifest: Manifest, split: str, *, rows: RowTable, files: dict[str, bytes]) -> None:
         """Writes those of a split's files that are missing or differ; row arrays are compared by value."""
-        self.receipts(split).mkdir(parents=True, exist_ok=True)
+        make_folder(self.receipts(split))
         for name, data in files.items():
             path = self.path / split / name.removeprefix("/")
             array = path.parent.name if path.name == "c.0" else ""
@@ -107,42 +141,38 @@ class StoreFolder:
                 with contextlib.suppress(StoreDamaged):
                     if np.array_equal(self.view.read_row_array(manifest, split, array), getattr(rows, array)):
                         continue
-            elif path.exists() and path.read_bytes() == data:
+            elif _holds(path, data):
                 continue
-            path.parent.mkdir(exist_ok=True)
+            make_folder(path.parent)
             write_atomically(path, data)
 
     def consolidate(self, manifest: Manifest, *, channel_names: tuple[str, ...]) -> None:
-        """Replaces the root's metadata, atomically, by one that lists the splits present; keeps an equal one."""
-        members = {
-            split: describe_split(manifest, split, channel_names=channel_names) for split in self.view.splits(manifest)
-        }
-        document = to_json(describe_root(manifest, members), indent=2)
-        if (self.path / "zarr.json").read_bytes() != document:
+        """Replaces the root's metadata, atomically, by one that lists the splits present; keeps an equal one.
+
+        What other programs added stays listed; see expect().
+        """
+        expected = expect(self.view.place, manifest, self.view.splits(manifest), channel_names=channel_names)
+        document = encode_document(expected.documents[""])
+        if not _holds(self.path / "zarr.json", document):
             write_atomically(self.path / "zarr.json", document)
 
     def publish_receipt(self, manifest: Manifest, receipt: Receipt) -> None:
         """Writes the statuses of a committed shard's rows, then its receipt: from here on it is done."""
-        layout = manifest.splits[receipt.split]
-        ok = np.ones(receipt.n_rows, bool)
-        ok[[entry.row - layout.rows_of(receipt.shard).start for entry in receipt.unreadable]] = False
-        status = encode_status(ok, shard_images=layout.shard_images)
-        write_atomically(self.status(receipt.split, receipt.shard), status)
+        write_atomically(
+            self.status(receipt.split, receipt.shard), encode_receipt_status(manifest.splits[receipt.split], receipt)
+        )
         write_atomically(self.receipts(receipt.split) / receipt_name(receipt.shard), encode_record(receipt))
 
     def publish_summary(self, summary: Summary) -> None:
         """Finishes a split; keeps a summary that is already equal."""
         data = encode_record(summary)
         path = self.summary(summary.split)
-        with contextlib.suppress(FileNotFoundError):
-            if path.read_bytes() == data:
-                return
-        write_atomically(path, data)
+        if not _holds(path, data):
+            write_atomically(path, data)
 
     def withdraw_summary(self, split: str) -> None:
         """A split that turns out unfinished must not claim to be finished while it is worked on."""
-        with contextlib.suppress(FileNotFoundError):
-            self.summary(split).unlink()
+        remove_file(self.summary(split))
 
     def withdraw_receipt(self, split: str, shard: int) -> None:
         """A shard is to be computed again; withdraw its split's summary first."""
@@ -151,25 +181,43 @@ class StoreFolder:
         fsync_folder(self.receipts(split))
 
     def clean(self, manifest: Manifest) -> None:
-        """Removes what killed writers left; call it holding the lock."""
-        remove_temporaries(self.path)
+        """Removes what killed writers left, in splits that nobody asked for too; call it holding the lock."""
+        folders = [self.path, self.job]
         for split in manifest.splits:
-            remove_temporaries(self.coefficients(split), self.receipts(split), self.path / split / "status")
+            folders += [self.path / split, self.coefficients(split), self.receipts(split)]
+            folders += [self.path / split / name for name in COORDINATES.split()]
+        remove_temporaries(*folders)
 
     def delete(self) -> None:
-        """Deletes the store, which must carry our manifest; the folder itself stays, empty.
+        """Deletes the store: its root's metadata, its splits and temporaries, nothing that is not ours.
 
-        The manifest goes last: whenever this is cut off, the rest can still be told for ours and deleted.
+        What is ours: a root with our manifest, or else splits that show to be ours. Whenever this is cut off, the rest
+        can still be told for ours and deleted: a sound root goes last, a damaged one first, and a split under a
+        temporary name. Raises ScatcacheError where nothing here is ours.
         """
-        root = self.view.read_root()
-        if not isinstance(root, dict) or not isinstance(root.get("format"), int):
+        try:
+            root = self.view.read_root()
+        except StoreDamaged:
+            root = None
+        is_sound, splits = isinstance(root, dict) and type(root.get("format")) is int, set(self.view.own_splits())
+        if not (is_sound or splits):
             raise ScatcacheError(f"{self.path} carries no scatcache manifest: not deleted")
-        for path in self.path.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            elif path.name != "zarr.json":
-                path.unlink()
-        (self.path / "zarr.json").unlink()
+        if is_sound:
+            assert root is not None
+            stated = root.get("splits")
+            splits |= {name for name in stated if is_folder(self.path / name)} if isinstance(stated, dict) else set()
+        else:
+            remove_file(self.path / "zarr.json")
+        for split in sorted(splits):
+            with_retries(partial(self._discard, self.path / split))
+        remove_temporaries(self.path)
+        remove_file(self.path / "zarr.json")
+
+    def _discard(self, split: Path) -> None:
+        if split.is_symlink():
+            split.unlink()
+        elif split.is_dir():
+            publish(split, temporary_beside(split))
 
     # What is done
 
@@ -184,25 +232,31 @@ class StoreFolder:
             return None
 
     def _agrees(self, manifest: Manifest, receipt: Receipt, split: str, shard: int, rows_digest: str) -> bool:
-        path = self.shard(split, shard)
-        identity = (receipt.split, receipt.shard, receipt.manifest, receipt.rows, receipt.file_bytes)
-        if identity != (split, shard, manifest.digest, rows_digest, path.stat().st_size):
+        identity = (receipt.split, receipt.shard, receipt.manifest, receipt.rows)
+        if identity != (split, shard, manifest.digest, rows_digest):
             return False
-        if not self.status(split, shard).exists():
+        layout = manifest.splits[split]
+        if not fits(receipt, layout, n_channels=manifest.spec.n_channels):
             return False
-        with open(path, "rb") as file:
-            read_index(
-                lambda start, n: os.pread(file.fileno(), n, start),
-                file_bytes=receipt.file_bytes,
-                n_chunks=manifest.splits[split].n_chunks,
-                crc=receipt.index_crc32c,
-            )
+        file = self.view.place.open(shard_path(split, shard), tail_bytes=index_bytes(manifest.splits[split].n_chunks))
+        if file.file_bytes != receipt.file_bytes:
+            return False
+        if self.view.place.read(status_path(split, shard)) != encode_receipt_status(
+            manifest.splits[receipt.split], receipt
+        ):
+            return False
+        read_index(
+            file.read_range,
+            file_bytes=receipt.file_bytes,
+            n_chunks=manifest.splits[split].n_chunks,
+            crc=receipt.index_crc32c,
+        )
         return True
 
 
-def _write_synced(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def _holds(path: Path, data: bytes) -> bool:
+    """Whether a file is there with exactly these bytes."""
+    try:
+        return read_regular(path) == data
+    except (FileNotFoundError, StoreDamaged):
+        return False

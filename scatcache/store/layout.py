@@ -1,10 +1,11 @@
 """Where each row lies: the sizes of shards and chunks, decided here alone, and the names of their files."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from scatcache.store.encodings import Encoding
+from scatcache.typed import build, check
 
 # Sequential reads gain nothing beyond this, and a shard is what a kill can cost.
 TARGET_SHARD_BYTES = 128 * 2**20
@@ -12,6 +13,9 @@ TARGET_SHARD_BYTES = 128 * 2**20
 MIN_SHARDS = 32
 # Below this Blosc's header and our crc32c weigh, and lz4 has too little to look back on.
 MIN_CHUNK_BYTES = 16 * 2**10
+# What a manifest may claim: beyond, numbers are damage and not data.
+MAX_ROWS = 2**40
+MAX_SIDE = 2**24
 
 
 @dataclass(frozen=True)
@@ -55,15 +59,19 @@ class SplitLayout:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "SplitLayout":
         """Raises KeyError, TypeError, ValueError for missing, malformed or contradictory fields."""
-        shape, lines = fields["image_shape"], fields.get("folds")
-        folds = None if lines is None else tuple(tuple(map(int, line.split())) for line in lines)
-        layout = cls(**{**fields, "image_shape": tuple(shape) if shape else None, "folds": folds})
+        lines = check(tuple[str, ...] | None, fields.get("folds"), "folds")
+        layout = build(cls, {name: value for name, value in fields.items() if name != "folds"})
+        if lines is not None:
+            layout = replace(layout, folds=tuple(tuple(map(int, line.split())) for line in lines))
         sizes = (layout.shard_images, layout.chunk_images, *(layout.image_shape or (1, 1)))
-        if any(type(value) is not int for value in (layout.n_rows, layout.n_listed, *sizes)):
-            raise TypeError("a count or size is no integer")
-        if min(layout.n_rows, layout.n_listed) < 0 or min(sizes) < 1 or layout.shard_images % layout.chunk_images:
+        if min(sizes) < 1 or layout.shard_images % layout.chunk_images:
             raise ValueError("the counts and sizes contradict each other")
-        if not all(0 <= row < layout.n_rows for fold in folds or () for row in fold):
+        # Beyond what choose_sizes chooses: numbers that would only ask for memory.
+        if layout.chunk_images > MIN_CHUNK_BYTES or layout.shard_images > layout.n_rows + MIN_CHUNK_BYTES:
+            raise ValueError("a shard or chunk holds more rows than there can be")
+        if layout.n_rows > MAX_ROWS or max(sizes[2:]) > MAX_SIDE:
+            raise ValueError("it has more rows or pixels than there can be")
+        if not all(0 <= row < layout.n_rows for fold in layout.folds or () for row in fold):
             raise ValueError("a fold holds a row that the split has not")
         return layout
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from scatcache.errors import StoreLocked
+from scatcache.errors import ScatcacheError, StoreLocked
+from scatcache.retries import retried
+from scatcache.store.files import make_folder
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +35,8 @@ class WriterLock:
         self._descriptor = -1
 
     def __enter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        make_folder(self.path.parent)
+        descriptor = _open(self.path)
         try:
             _lock(descriptor)
         except OSError as error:
@@ -63,6 +65,18 @@ class WriterLock:
         self._descriptor = -1
 
 
+@retried
+def _open(path: Path) -> int:
+    """The lock's file, made where there is none; never one that a link leads to, and never waiting."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ScatcacheError(f"{path} is a link, expected the lock's own file: delete it") from error
+        raise
+
+
+@retried
 def _is_at(descriptor: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())

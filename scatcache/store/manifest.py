@@ -1,6 +1,7 @@
 """The settings of a store, kept as the root group's attributes; no time, host, path or credential is among them."""
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,12 +11,18 @@ from scatcache.spec import ScatteringSpec
 from scatcache.store.encodings import ENCODINGS
 from scatcache.store.files import to_json
 from scatcache.store.layout import SplitLayout
+from scatcache.typed import build
 from scatcache.views import Views
 
 FORMAT = 1
+# No later version gets there; a number beyond is damage.
+MAX_FORMAT = 9999
 # uint8 pixels are divided by this before the transform; S(255 x) = 255 S(x), so a slip would be silent.
 PIXEL_SCALE = 255.0
 DECODER = "pillow-rgb-2"
+MAX_SEED = 2**63 - 1
+# 64 GiB of float16 in one row: what claims more is damaged.
+MAX_ROW_VALUES = 2**35
 
 
 @dataclass(frozen=True)
@@ -71,28 +78,36 @@ class Manifest:
         """Raises NotAStore for another format, StoreDamaged for missing or malformed fields."""
         check_format(fields)
         try:
-            manifest = cls(
-                spec=ScatteringSpec.from_dict(fields["spec"]),
-                filter_bank=fields["filter_bank"],
-                encoding=fields["encoding"],
-                size=fields["preprocessing"]["size"],
-                limit=fields["limit"],
-                seed=fields["seed"],
-                shard_images=fields["shard_images"],
-                source=fields["source"]["name"],
-                official=fields["source"]["official"],
-                classes=tuple(fields["classes"]),
-                splits={name: SplitLayout.from_dict(layout) for name, layout in fields["splits"].items()},
-                source_options={k: v for k, v in fields["source"].items() if k not in ("name", "official")},
-                views=Views.from_dict(fields["views"]) if "views" in fields else None,
+            source, preprocessing = fields["source"], fields["preprocessing"]
+            known = ("spec", "filter_bank", "encoding", "limit", "seed", "shard_images", "classes", "splits")
+            manifest = build(
+                cls,
+                {name: fields[name] for name in (*known, *(["views"] if "views" in fields else []))}
+                | {"size": preprocessing["size"], "source": source["name"], "official": source["official"]}
+                | {"source_options": {k: v for k, v in source.items() if k not in ("name", "official")}},
             )
+            manifest.check_numbers()
             for layout in manifest.splits.values():
                 manifest.check_split(layout)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise StoreDamaged(f"the manifest in zarr.json is malformed ({error!r}): restore it") from error
-        if manifest.encoding not in list(ENCODINGS) or manifest.to_dict() != fields:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise StoreDamaged(f"the manifest in zarr.json is malformed ({reason}): restore it") from error
+        if manifest.encoding not in ENCODINGS or manifest.to_dict() != fields:
             raise StoreDamaged("the manifest in zarr.json holds values that this version never writes: restore it")
         return manifest
+
+    def check_numbers(self) -> None:
+        """Raises ValueError for numbers that no run takes."""
+        for name in ("size", "limit", "shard_images"):
+            value = getattr(self, name)
+            if value is not None and not 1 <= value <= MAX_SEED:
+                raise ValueError(f"{name} is {value}, expected at least 1")
+        if self.seed > MAX_SEED:
+            raise ValueError(f"seed is {self.seed}, expected at most {MAX_SEED}")
+        for name in self.splits:
+            # A split is a folder of the store.
+            if not name or "/" in name or "\0" in name or name in (".", ".."):
+                raise ValueError(f"{name!r} is no name of a split")
 
     def check_split(self, layout: SplitLayout) -> None:
         """Raises ValueError for a split whose images or rows these settings cannot have."""
@@ -100,6 +115,9 @@ class Manifest:
             self.spec.check_shape(*layout.image_shape)
             if self.views is not None:
                 self.views.check_shape(*layout.image_shape)
+            row_values = math.prod(self.spec.output_shape(*layout.image_shape))
+            if row_values > MAX_ROW_VALUES:
+                raise ValueError(f"a row of {row_values} coefficients is more than there can be")
         if layout.n_rows % self.n_views:
             raise ValueError(f"{layout.n_rows} rows are no multiple of {self.n_views} views")
 
@@ -121,12 +139,13 @@ class Manifest:
 def check_format(fields: Any) -> None:
     """Raises NotAStore unless this version reads the format that fields state."""
     found = fields.get("format") if isinstance(fields, dict) else None
-    if isinstance(found, int) and found > FORMAT:
+    if type(found) is int and FORMAT < found <= MAX_FORMAT:
         raise NotAStore(
             f"the store has format {found}, this scatcache reads format {FORMAT}: install a newer scatcache"
         )
-    if found != FORMAT:
-        raise StoreDamaged(f"the manifest in zarr.json states format {found!r}, expected {FORMAT}: restore it")
+    if type(found) is not int or found != FORMAT:
+        shown = ascii(found)[:60] if not isinstance(found, int) or found.bit_length() < 64 else "beyond reason"
+        raise StoreDamaged(f"the manifest in zarr.json states format {shown}, expected {FORMAT}: restore it")
 
 
 def differing_fields(stored: Any, wanted: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

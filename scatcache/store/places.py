@@ -1,6 +1,7 @@
 """Where a store's files are read from: a local folder, an S3 bucket or a web server, all by the same few calls."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +10,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from scatcache.errors import ScatcacheError
+from scatcache.errors import ScatcacheError, StoreDamaged
+from scatcache.retries import TRANSIENT_ERRNOS, retried, with_retries
+from scatcache.store.files import exists, is_folder, open_regular, read_regular
 
 SCHEMES = ("s3", "https", "http")
 
@@ -34,12 +37,12 @@ class Place(Protocol):
     finish: str
 
     def read(self, name: str) -> bytes:
-        """A whole file. Raises FileNotFoundError where there is none."""
+        """A whole file. Raises FileNotFoundError where there is none, StoreDamaged where it is no file to read."""
 
     def open(self, name: str, *, tail_bytes: int) -> OpenFile:
         """tail_bytes: how much of the end will be read first, which a remote place fetches in the request that opens.
 
-        Raises FileNotFoundError where there is no such file.
+        Raises FileNotFoundError where there is no such file, StoreDamaged where it is no file to read.
         """
 
     def has(self, name: str) -> bool | None:
@@ -58,17 +61,40 @@ class Place(Protocol):
 class LocalFile:
     """A descriptor, closed with the object."""
 
+    @retried
     def __init__(self, path: Path):
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._path = path
+        self._descriptor = open_regular(path)
         self.file_bytes = os.fstat(self._descriptor).st_size
 
     def read_range(self, start: int, n_bytes: int) -> bytes:
-        return os.pread(self._descriptor, n_bytes, start)
+        try:
+            return _read_all(self._descriptor, start, n_bytes)
+        except OSError as error:
+            if error.errno not in TRANSIENT_ERRNOS:
+                raise
+        return with_retries(lambda: self._read_anew(start, n_bytes))
+
+    def _read_anew(self, start: int, n_bytes: int) -> bytes:
+        """By another descriptor: one that is stale stays so."""
+        descriptor = open_regular(self._path)
+        try:
+            return _read_all(descriptor, start, n_bytes)
+        finally:
+            os.close(descriptor)
 
     # As a default: when the interpreter ends, modules may be gone before the last file is.
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
         if hasattr(self, "_descriptor"):
             close(self._descriptor)
+
+
+def _read_all(descriptor: int, start: int, n_bytes: int) -> bytes:
+    """What pread returns, and again until the file ends where it returns less."""
+    data = os.pread(descriptor, n_bytes, start)
+    while len(data) < n_bytes and (more := os.pread(descriptor, n_bytes - len(data), start + len(data))):
+        data += more
+    return data
 
 
 class LocalPlace:
@@ -80,30 +106,52 @@ class LocalPlace:
         self.finish = f"finish it with `scatcache resume {path}`"
 
     def read(self, name: str) -> bytes:
-        return (self.path / name).read_bytes()
+        try:
+            return read_regular(self.path / name)
+        except StoreDamaged as error:
+            if is_folder(self.path):
+                raise
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.name) from error
 
     def open(self, name: str, *, tail_bytes: int) -> LocalFile:
         return LocalFile(self.path / name)
 
     def has(self, name: str) -> bool:
-        return (self.path / name).exists()
+        return exists(self.path / name)
 
+    @retried
     def list_sizes(self, folder: str) -> dict[str, int]:
         top, sizes = self.path / folder, {}
-        for parent, _, files in os.walk(top):
+        for parent, _, files in os.walk(top, onerror=_raise_unless_missing):
             for file in files:
                 path = os.path.join(parent, file)
                 with contextlib.suppress(FileNotFoundError):
-                    sizes[os.path.relpath(path, top)] = os.stat(path).st_size
+                    sizes[os.path.relpath(path, top)] = _find_size(path)
         return sizes
 
     def look(self) -> str:
-        if self.path.is_dir():
+        if is_folder(self.path):
             return "a folder without our manifest"
-        return "a file" if self.path.exists() else "nothing"
+        return "a file" if exists(self.path) else "nothing"
 
     def read_with_zarr(self, array: str, rows: Sequence[int]) -> list[np.ndarray] | None:
         return read_with_zarr(self.name, array, rows)
+
+
+def _find_size(path: str) -> int:
+    """Of a link, the size of what it leads to; of one that leads nowhere, its own."""
+    try:
+        return os.stat(path).st_size
+    except OSError as error:
+        if error.errno in TRANSIENT_ERRNOS:
+            raise
+        return os.lstat(path).st_size
+
+
+def _raise_unless_missing(error: OSError) -> None:
+    """For os.walk: a folder that is gone is empty, one that may not be read is named elsewhere."""
+    if error.errno in TRANSIENT_ERRNOS:
+        raise error
 
 
 def read_with_zarr(store: Any, array: str, rows: Sequence[int]) -> list[np.ndarray]:

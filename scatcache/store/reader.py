@@ -15,7 +15,7 @@ from scatcache.store.encodings import find_encoding
 from scatcache.store.layout import receipt_name, shard_name
 from scatcache.store.manifest import Manifest
 from scatcache.store.places import OpenFile
-from scatcache.store.receipts import Receipt, Summary, Unreadable
+from scatcache.store.receipts import Receipt, Summary, Unreadable, fits, summary_fits
 from scatcache.store.shard_file import ABSENT, index_bytes, read_index
 from scatcache.store.view import StoreView, open_view, shard_path
 
@@ -92,11 +92,13 @@ class SplitReader:
             return None
         if (summary.split, summary.manifest) != (self.split, self.manifest.digest):
             raise self._damaged("receipts/summary.json", "it belongs to another store, or zarr.json was edited")
-        if (summary.n_rows, len(summary.shards)) != (self.layout.n_rows, self.layout.n_shards):
+        if not summary_fits(summary, self.layout, n_channels=self.row_shape[0]):
             raise self._damaged("receipts/summary.json", "it counts other rows or shards than zarr.json")
         return summary
 
     def _check_rows(self) -> None:
+        if not np.array_equal(np.sort(self.rows.source_index), np.arange(self.layout.n_rows)):
+            raise self._damaged("array source_index (c.0)", "it does not hold each row once")
         if self.summary is None:
             return
         for shard, entry in enumerate(self.summary.shards):
@@ -124,6 +126,8 @@ class SplitReader:
         expected = (self.split, shard, self.manifest.digest, self.rows.digest(self.layout.rows_of(shard)))
         if (receipt.split, receipt.shard, receipt.manifest, receipt.rows) != expected:
             raise self._damaged(where, "it belongs to another shard or store")
+        if not fits(receipt, self.layout, n_channels=self.row_shape[0]):
+            raise self._damaged(where, "its counts are not those of the shard")
         return receipt
 
     def _open(self, shard: int) -> OpenShard:

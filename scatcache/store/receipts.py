@@ -1,7 +1,6 @@
 """What is known of each finished shard, and of a finished split: the only state that resuming needs."""
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -11,7 +10,13 @@ import numpy as np
 
 from scatcache.errors import StoreDamaged
 from scatcache.store.encodings import crc32c
-from scatcache.store.files import to_json
+from scatcache.store.files import parse_json, to_json
+from scatcache.store.layout import SplitLayout
+from scatcache.store.rows import encode_status
+from scatcache.typed import build
+
+# No values of float16 or float32 add up to it, and its square is no infinity yet.
+MAX_SUM = 1e100
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,8 @@ class Receipt:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Receipt":
-        return cls(**_with_tuples(values))
+        """Raises KeyError, TypeError, ValueError for fields that are missing, unknown or of another kind."""
+        return build(cls, values)
 
 
 @dataclass(frozen=True)
@@ -88,16 +94,11 @@ class Summary:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Summary":
-        shards = tuple(ShardSummary(**shard) for shard in values["shards"])
-        return cls(**{**_with_tuples(values), "shards": shards})
+        """Raises KeyError, TypeError, ValueError for fields that are missing, unknown or of another kind."""
+        return build(cls, values)
 
 
 Record = TypeVar("Record", Receipt, Summary)
-
-
-def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
-    lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-    return {**values, **lists, "unreadable": tuple(Unreadable(**entry) for entry in values["unreadable"])}
 
 
 def hash_bytes(data: bytes) -> str:
@@ -122,15 +123,59 @@ def parse_summary(data: bytes) -> Summary:
 
 def _parse_record(kind: type[Record], data: bytes) -> Record:
     try:
-        fields = json.loads(data)
+        fields = parse_json(data)
         del fields["crc32c"]
         record = kind.from_dict(fields)
         written = encode_record(record)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise StoreDamaged(f"it holds no {kind.__name__.lower()} ({type(error).__name__})") from error
     if written != data:
         raise StoreDamaged("its bytes do not match their crc32c")
     return record
+
+
+def fits(receipt: Receipt, layout: SplitLayout, *, n_channels: int) -> bool:
+    """Whether a receipt's counts are those of its shard; its checksums say nothing of what was edited with them."""
+    rows = layout.rows_of(receipt.shard) if receipt.shard < layout.n_shards else range(0)
+    return (
+        len(rows) == receipt.n_rows > 0
+        and len(receipt.chunk_crc32c) == layout.n_chunks
+        and _are_sums(receipt.sums, receipt.square_sums, n_channels)
+        and _counts(receipt.unreadable, rows, n_ok=receipt.n_ok)
+    )
+
+
+def summary_fits(summary: Summary, layout: SplitLayout, *, n_channels: int) -> bool:
+    """Whether a summary's counts are those of its split."""
+    return (
+        summary.n_rows == layout.n_rows
+        and len(summary.shards) == layout.n_shards
+        and sum(shard.n_ok for shard in summary.shards) == summary.n_ok
+        and _are_sums(summary.sums, summary.square_sums, n_channels)
+        and _counts(summary.unreadable, range(layout.n_rows), n_ok=summary.n_ok)
+    )
+
+
+def _are_sums(sums: tuple[float, ...], square_sums: tuple[float, ...], n_channels: int) -> bool:
+    if not len(sums) == len(square_sums) == n_channels:
+        return False
+    return max(map(abs, sums)) < MAX_SUM and 0 <= min(square_sums) <= max(square_sums) < MAX_SUM
+
+
+def _counts(unreadable: tuple[Unreadable, ...], rows: range, *, n_ok: int) -> bool:
+    bad = {entry.row for entry in unreadable}
+    return len(bad) == len(unreadable) == len(rows) - n_ok and all(row in rows for row in bad)
+
+
+def encode_receipt_status(layout: SplitLayout, receipt: Receipt) -> bytes:
+    """The statuses of a shard's rows, one chunk. Raises StoreDamaged where the receipt states rows of no such shard."""
+    span = layout.rows_of(receipt.shard)
+    bad = [entry.row for entry in receipt.unreadable]
+    if receipt.n_rows != len(span) or not all(row in span for row in bad):
+        raise StoreDamaged("the receipt states rows that are not the shard's")
+    ok = np.ones(len(span), bool)
+    ok[[row - span.start for row in bad]] = False
+    return encode_status(ok, shard_images=layout.shard_images)
 
 
 def summarize(receipts: Iterable[Receipt]) -> Summary:

@@ -113,4 +113,7 @@ def read_index(read_range: Callable[[int, int], bytes], *, file_bytes: int, n_ch
     # Subtracted, not added: a hostile offset near 2^64 would wrap around.
     if (written[:, 1] > file_bytes - n_bytes).any() or (written[:, 0] > file_bytes - n_bytes - written[:, 1]).any():
         raise StoreDamaged("its index points outside the file")
+    ends = np.cumsum(written[:, 1])
+    if not np.array_equal(written[:, 0], ends - written[:, 1]) or ends[-1:].sum() != file_bytes - n_bytes:
+        raise StoreDamaged("its index leaves gaps between the chunks, or exchanges them")
     return index

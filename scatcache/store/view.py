@@ -1,17 +1,24 @@
 """A store's records, read from any place: manifest, splits, row tables, receipts, summaries."""
 
-import json
 import os
 from typing import Any
 
 import numpy as np
 
 from scatcache.errors import NotAStore, StoreDamaged
+from scatcache.store.evidence import find_splits
+from scatcache.store.files import parse_json
 from scatcache.store.layout import receipt_name, shard_name, status_name
 from scatcache.store.manifest import Manifest
-from scatcache.store.places import Place, open_place
+from scatcache.store.places import LocalPlace, Place, open_place
 from scatcache.store.receipts import Receipt, Summary, hash_bytes, parse_receipt, parse_summary
 from scatcache.store.rows import ROW_ARRAYS, RowTable, decode_rows
+
+# What a lost or damaged root asks for.
+MEND_ROOT = (
+    "give the `scatcache extract` command that made it, with all its settings: it makes zarr.json anew where the "
+    "receipts confirm it"
+)
 
 
 class StoreView:
@@ -35,19 +42,28 @@ class StoreView:
     def _read_document(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
         """(our attributes or None, consolidated metadata by path) of the root's zarr.json."""
         try:
-            data = self.place.read("zarr.json")
-        except (FileNotFoundError, NotADirectoryError):
-            return None, {}
-        try:
-            document = json.loads(data)
+            document = parse_json(self.place.read("zarr.json"))
             members = document.get("consolidated_metadata") or {}
             return document.get("attributes", {}).get("scatcache"), dict(members.get("metadata", {}))
-        except (ValueError, TypeError, AttributeError) as error:
-            raise StoreDamaged(f"{self.name}/zarr.json is not readable as Zarr v3 metadata: restore it") from error
+        except FileNotFoundError:
+            return None, {}
+        except (StoreDamaged, ValueError, TypeError, AttributeError) as error:
+            reason = f" ({error})" if isinstance(error, StoreDamaged) else ""
+            raise StoreDamaged(
+                f"{self.name}/zarr.json is not readable as Zarr v3 metadata{reason}: restore it, or {MEND_ROOT}"
+            ) from error
+
+    def own_splits(self) -> list[str]:
+        """Folders that show to be splits of ours whatever the root says; none where only requests could tell."""
+        return find_splits(self.place.path) if isinstance(self.place, LocalPlace) else []
 
     def read_manifest(self) -> Manifest:
         """Raises NotAStore where there is none of ours, or one of a newer format; StoreDamaged for a malformed one."""
         fields = self.read_root()
+        if fields is None and (splits := self.own_splits()):
+            raise StoreDamaged(
+                f"{self.name}: its zarr.json is missing or not ours, yet split {splits[0]} is: {MEND_ROOT}"
+            )
         if fields is None:
             found = self.place.look()
             raise NotAStore(
@@ -55,8 +71,10 @@ class StoreView:
             )
         try:
             manifest = Manifest.from_dict(fields)
-        except (NotAStore, StoreDamaged) as error:
-            raise type(error)(f"{self.name}: {error}") from error
+        except NotAStore as error:
+            raise NotAStore(f"{self.name}: {error}") from error
+        except StoreDamaged as error:
+            raise StoreDamaged(f"{self.name}: {error}, or {MEND_ROOT}") from error
         for split in self.splits(manifest):
             if manifest.splits[split].image_shape is None:
                 raise StoreDamaged(f"{self.name}: the manifest in zarr.json lost split {split}'s shape: restore it")
@@ -72,7 +90,12 @@ class StoreView:
 
     def lost_splits(self, manifest: Manifest) -> list[str]:
         """The splits that were added, by the root's metadata, and whose own metadata is gone."""
-        present, (_, members) = self.splits(manifest), self._read_document()
+        try:
+            members = self._read_document()[1]
+        except StoreDamaged:
+            # Whoever makes the root anew knows of no other split than those that are there.
+            return []
+        present = self.splits(manifest)
         return [name for name in sorted(manifest.splits) if name in members and name not in present]
 
     def read_rows(self, manifest: Manifest, split: str) -> RowTable:

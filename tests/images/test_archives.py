@@ -47,7 +47,15 @@ def make_read_only(monkeypatch, folder: Path):
             raise OSError(errno.EROFS, "Read-only file system", str(path))
         mkdir(path, *args, **options)
 
+    rename = Path.rename
+
+    def refuse_name(path, target):
+        if target.parent == folder:
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        return rename(path, target)
+
     monkeypatch.setattr(Path, "mkdir", refuse)
+    monkeypatch.setattr(Path, "rename", refuse_name)
 
 
 def test_wanted_files_are_unpacked_beside_the_archive(archive):

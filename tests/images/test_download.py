@@ -122,6 +122,17 @@ def test_a_download_that_was_given_up_goes_on_at_the_next_try(server, tmp_path):
     assert server.requests == ["bytes=250000-"] and list_all(tmp_path) == [NAME]
 
 
+def test_a_download_goes_on_beside_the_store_and_leaves_the_folder_alone(server, tmp_path):
+    data, work_dir = tmp_path / "data", tmp_path / "a.zarr.job"
+    server.cut_at = [250_000, 0, 0, 0]
+    with pytest.raises(SourceError, match=rf"or put {NAME} into {data} by other means"):
+        download("stl10", data, work_dir=work_dir)
+    assert not data.exists() and (work_dir / f".{NAME}.part/partial").stat().st_size == 250_000
+    server.requests.clear()
+    assert download("stl10", data, work_dir=work_dir).read_bytes() == CONTENT
+    assert server.requests == ["bytes=250000-"] and list_all(tmp_path) == ["a.zarr.job", "data", f"data/{NAME}"]
+
+
 def test_a_partial_that_is_whole_already_needs_its_check_alone(server, tmp_path):
     (tmp_path / f".{NAME}.part").mkdir()
     (tmp_path / f".{NAME}.part" / "partial").write_bytes(CONTENT)

@@ -87,8 +87,7 @@ def test_damaged_root_is_named(store):
     report = scatcache.verify(store)
     assert not report.ok and paths_of(report) == {"zarr.json"} and report.checked == 0
     (store / "zarr.json").unlink()
-    with pytest.raises(scatcache.NotAStore):
-        scatcache.verify(store)
+    assert paths_of(scatcache.verify(store)) == {"zarr.json"}
 
 
 def test_missing_split_is_named(splits, tmp_path):
@@ -165,7 +164,7 @@ def test_edited_summary_with_a_mended_crc_is_found(store):
 def test_edited_manifest_is_found(store):
     edit(store / "zarr.json", lambda data: data.replace(b'"seed": 0', b'"seed": 1'))
     (failure,) = scatcache.verify(store).failures
-    assert failure.path == SUMMARY and "zarr.json was edited" in failure.reason
+    assert failure.path == "zarr.json" and "no receipt was made under the settings" in failure.reason
 
 
 def test_unfinished_split_is_a_failure(store):

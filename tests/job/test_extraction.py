@@ -13,9 +13,9 @@ import pytest
 import torch
 
 import scatcache
+from scatcache import retries
 from scatcache.errors import NotAStore, ScatcacheError, SettingsDiffer, SourceError, StoreLocked, UnreadableImage
 from scatcache.images.folder import FolderSource
-from scatcache.job import reading
 from scatcache.job.events import ShardFinished
 from scatcache.job.preparation import name_store
 from scatcache.scattering.backends import resolve_backend
@@ -276,7 +276,7 @@ def test_a_failing_disk_ends_the_run_resumably_and_is_never_an_unreadable_image(
         return read(source, split, key)
 
     monkeypatch.setattr(FolderSource, "read", fail)
-    monkeypatch.setattr(reading, "RETRY_PAUSES_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(retries, "RETRY_PAUSES_S", (0.0, 0.0, 0.0))
     with pytest.raises(ScatcacheError, match=r"class0/0004.png: Input/output error \(4 tries\)"):
         scatcache.extract(images, out=tmp_path / "a.zarr", **SMALL)
     assert list_temporaries(tmp_path / "a.zarr") == []

@@ -63,7 +63,7 @@ def test_out_may_be_absent_or_empty(tmp_path):
 
 def test_out_may_hold_what_a_killed_run_left_of_its_first_file(tmp_path):
     (tmp_path / "killed.zarr").mkdir()
-    (tmp_path / "killed.zarr" / ".zarr.json.0123.tmp").write_bytes(b"{")
+    (tmp_path / "killed.zarr" / f".zarr.json.{32 * 'a'}.tmp").write_bytes(b"{")
     check_out(tmp_path / "killed.zarr")
 
 
@@ -248,7 +248,9 @@ def test_what_is_remembered_is_recalled(folder):
     assert recall(folder) == {"root": "/data", "host": "b"}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "\x00"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1]", "null", "\x00", "[" * 10**5, '{"root": ["a"]}', '{"root": "a\\u0000"}']
+)
 def test_a_memory_that_is_not_readable_is_no_memory(folder, text):
     folder.job.mkdir()
     (folder.job / "job.json").write_text(text)

@@ -4,7 +4,14 @@ import os
 
 import pytest
 
-from scatcache.store.files import fsync_folder, remove_temporaries, temporary_beside, to_json, write_atomically
+from scatcache.store.files import (
+    append_line,
+    fsync_folder,
+    remove_temporaries,
+    temporary_beside,
+    to_json,
+    write_atomically,
+)
 
 
 def fail_with(number):
@@ -64,6 +71,24 @@ def test_temporaries_of_killed_writers_are_removed_and_nothing_else(tmp_path):
 
 def test_temporary_names_are_never_shared(tmp_path):
     assert len({temporary_beside(tmp_path / "c.0") for _ in range(100)}) == 100
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "fifo", "folder"])
+def test_log_goes_to_its_own_file_alone(tmp_path, kind):
+    log, other = tmp_path / "log.jsonl", tmp_path / "precious"
+    append_line(log, "one")
+    append_line(log, "two")
+    assert log.read_text() == "one\ntwo\n"
+    log.unlink()
+    if kind == "link":
+        other.write_text("mine")
+    if kind in ("link", "dangling"):
+        log.symlink_to(other)
+    else:
+        os.mkfifo(log) if kind == "fifo" else log.mkdir()
+    with pytest.raises(OSError, match=r"."):
+        append_line(log, "three")
+    assert other.read_text() == "mine" if kind == "link" else not other.exists()
 
 
 def test_equal_values_have_one_text():

@@ -166,7 +166,9 @@ def test_leftovers_of_killed_writers_are_cleaned(folder):
     for place in (".", "all/coefficients", "all/coefficients/receipts", "all/status"):
         (folder.path / place / ".c.0.abc.tmp").write_bytes(b"torn")
     (folder.path / ".all.abc.tmp").mkdir()
+    (folder.job / ".job.json.abc.tmp").write_bytes(b"torn")
     folder.clean(manifest)
+    assert not list(folder.job.glob(".*.tmp"))
     assert set(folder.path.rglob("*")) == sound
 
 

@@ -1,6 +1,7 @@
 import contextlib
 import errno
 import fcntl
+import os
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scatcache.errors import StoreLocked
+from scatcache.errors import ScatcacheError, StoreLocked
 from scatcache.store import lock as lock_module
 from scatcache.store.lock import WriterLock
 
@@ -46,6 +47,18 @@ def test_lock_ends_with_its_holder_however_it_dies(path, number):
         process.wait()
         with WriterLock(path):
             pass
+
+
+def test_lock_follows_no_link_and_waits_for_no_fifo(path, tmp_path):
+    path.parent.mkdir()
+    path.symlink_to(tmp_path / "precious")
+    with pytest.raises(ScatcacheError, match=r"lock is a link, expected the lock's own file: delete it"):
+        WriterLock(path).__enter__()
+    assert not (tmp_path / "precious").exists()
+    path.unlink()
+    os.mkfifo(path)
+    with contextlib.suppress(ScatcacheError, OSError), WriterLock(path):
+        pass
 
 
 def test_second_holder_in_one_process_is_refused_and_the_first_keeps_it(path):

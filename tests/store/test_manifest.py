@@ -37,7 +37,7 @@ manifests = st.builds(
     source=st.text(),
     official=st.none() | st.booleans(),
     classes=st.lists(st.text()).map(tuple),
-    splits=st.dictionaries(st.text(min_size=1), layouts, max_size=3),
+    splits=st.dictionaries(st.text("ab é.-", min_size=3), layouts, max_size=3),
 )
 MANIFEST = Manifest(
     spec=ScatteringSpec(J=2),

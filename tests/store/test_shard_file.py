@@ -119,3 +119,13 @@ def test_index_that_points_outside_is_damage(entry):
     data = b"chunk" + index + crc32c(index).to_bytes(4, "little")
     with pytest.raises(StoreDamaged, match="outside"):
         parse_index(data, n_chunks=1, crc=crc32c(index))
+
+
+@pytest.mark.parametrize(
+    "entries", [[(2, 3), (0, 2)], [(0, 2), (3, 2)], [(1, 2), (3, 2)], [(0, 2), (2, 2)], [(0, 5), (0, 5)]]
+)
+def test_index_with_gaps_or_exchanged_chunks_is_damage(entries):
+    index = np.array(entries, "<u8").tobytes()
+    data = b"chunk" + index + crc32c(index).to_bytes(4, "little")
+    with pytest.raises(StoreDamaged, match="gaps between the chunks"):
+        parse_index(data, n_chunks=2, crc=crc32c(index))

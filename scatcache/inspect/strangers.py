@@ -1,0 +1,124 @@
+"""What verify says of files that no run of ours wrote: other programs' members and metadata, leftovers, strays."""
+
+from collections.abc import Iterator
+
+from scatcache.errors import StoreDamaged
+from scatcache.inspect.failures import Failure
+from scatcache.scattering.paths import channel_table
+from scatcache.store.documents import (
+    Document,
+    Expected,
+    encode_document,
+    find_altered,
+    list_members,
+    read_document,
+)
+from scatcache.store.files import is_temporary
+from scatcache.store.manifest import Manifest
+from scatcache.store.rows import ROW_ARRAYS
+from scatcache.store.view import StoreView, receipt_path, shard_path, status_path, summary_path
+
+# How many names a note lists.
+N_NAMED = 10
+PUT_BACK = "the data are not touched by that, and `scatcache resume` puts it back"
+
+
+def check_documents(view: StoreView, expected: Expected) -> tuple[list[Failure], list[str]]:
+    """(failures, notes) on every zarr.json of ours: missing, damaged, or rewritten by another program."""
+    failures, rewritten = [], []
+    for folder in sorted(expected.documents.keys() & expected.ours.keys()):
+        path = f"{folder}/zarr.json".removeprefix("/")
+        split = folder.partition("/")[0] or None
+        try:
+            data = view.place.read(path)
+        except (FileNotFoundError, StoreDamaged) as error:
+            reason = "the file is missing" if isinstance(error, FileNotFoundError) else str(error)
+            failures.append(Failure(split, None, path, reason))
+            continue
+        if data == encode_document(expected.documents[folder]):
+            continue
+        document = read_document(view.place, folder)
+        if not document:
+            failures.append(Failure(split, None, path, f"it is no Zarr metadata any more: {PUT_BACK}"))
+        elif altered := find_altered(document, expected.ours[folder]):
+            lost = _name(altered)
+            reason = f"another program rewrote it, and the metadata is not what the manifest gives ({lost}): {PUT_BACK}"
+            failures.append(Failure(split, None, path, reason))
+        else:
+            rewritten.append(path)
+    return failures, [*_note_rewritten(view, expected, rewritten), *_note_added(expected)]
+
+
+def _note_rewritten(view: StoreView, expected: Expected, paths: list[str]) -> Iterator[str]:
+    if not paths:
+        return
+    yield (
+        f"another program rewrote {_name(paths)}: all of ours is in it; `scatcache resume` writes it in our own manner "
+        f"again and keeps what was added"
+    )
+    listed: dict[str, Document] = list_members(read_document(view.place, ""))
+    there = list_members(expected.documents[""])
+    if gone := sorted(listed.keys() - there.keys()):
+        yield f"zarr.json lists what is not there: {_name(gone)}: `scatcache resume` drops that"
+
+
+def _note_added(expected: Expected) -> Iterator[str]:
+    if expected.members:
+        yield f"arrays and groups of another program, kept and not checked: {_name(list(expected.members))}"
+    names = [f"{name} of {folder or 'the root'}" for folder, found in expected.attributes.items() for name in found]
+    if names:
+        yield f"attributes of another program, kept: {_name(names)}"
+
+
+def check_files(
+    view: StoreView, manifest: Manifest, splits: list[str], expected: Expected
+) -> tuple[list[Failure], list[str]]:
+    """(failures, notes) on the files that nobody expects; nothing where the place cannot list its files."""
+    sizes = view.place.list_sizes("")
+    failures: list[Failure] = []
+    beside = []
+    for name in sorted(sizes or ()):
+        split = name.partition("/")[0]
+        parts = name.split("/")
+        if any(map(is_temporary, parts)):
+            reason = "left by a run that was killed: `scatcache resume` removes it, or delete it"
+            failures.append(Failure(split if split in splits else None, None, name, reason))
+        elif _is_expected(manifest, splits, name) or _is_member(expected, name):
+            continue
+        elif split in splits and len(parts) > 2 and parts[1] in ("coefficients", "status", *_row_folders(manifest)):
+            failures.append(Failure(split, None, name, "no file of this store: delete it"))
+        else:
+            beside.append(name)
+    return failures, [f"files that are no part of the store: {_name(beside)}"] if beside else []
+
+
+def _row_folders(manifest: Manifest) -> tuple[str, ...]:
+    return (*ROW_ARRAYS, *channel_table(manifest.spec))
+
+
+def _is_member(expected: Expected, name: str) -> bool:
+    return any(name.startswith(f"{member}/") for member in expected.members)
+
+
+def _is_expected(manifest: Manifest, splits: list[str], name: str) -> bool:
+    """Whether a file's name is one that a run of ours gives, here or later."""
+    split, _, inner = name.partition("/")
+    if split not in splits:
+        return name == "zarr.json"
+    layout = manifest.splits[split]
+    if inner in ("zarr.json", "coefficients/zarr.json", "status/zarr.json") or name == summary_path(split):
+        return True
+    folder, _, file = inner.partition("/")
+    if folder in _row_folders(manifest):
+        return file in ("zarr.json", "c.0")
+    number = file.removeprefix("receipts/").removeprefix("c.").partition(".")[0]
+    if not (number.isascii() and number.isdecimal() and len(number) < 20 and int(number) < layout.n_shards):
+        return False
+    shard = int(number)
+    return name in (shard_path(split, shard), receipt_path(split, shard), status_path(split, shard))
+
+
+def _name(names: list[str]) -> str:
+    """The first of some names, escaped, and how many more there are."""
+    listed = ", ".join(name.encode("unicode_escape").decode() for name in names[:N_NAMED])
+    return listed + (f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else "")

@@ -1,0 +1,79 @@
+"""What a folder holds before a run: nothing, a store, or one whose zarr.json is lost, damaged or altered.
+
+The receipts decide. Each states the digest of the manifest that it was made under, so that a manifest made again, from
+a command's settings or from the copy in STORE.job, is known for the right one.
+"""
+
+from pathlib import Path
+
+from scatcache.errors import NotAStore, SettingsDiffer, StoreDamaged
+from scatcache.store.evidence import confirms
+from scatcache.store.files import parse_json, read_regular, to_json, write_atomically
+from scatcache.store.folder import StoreFolder
+from scatcache.store.manifest import Manifest
+from scatcache.store.view import MEND_ROOT
+
+
+def find_stored(folder: StoreFolder) -> Manifest | None:
+    """The manifest to go on with: the root's unless the receipts contradict it, else the copy that they confirm.
+
+    None where there is no store, or one of ours whose manifest must be made again; confirm_manifest() then says whether
+    it is the right one. Raises NotAStore for a newer format, StoreDamaged where nothing shows whose the folder is.
+    """
+    if not folder.is_started():
+        return None
+    try:
+        manifest = folder.view.read_manifest()
+    except (NotAStore, StoreDamaged) as error:
+        copy = _read_copy(folder)
+        if copy is not None and confirms(folder.path, copy.digest):
+            return copy
+        has_receipts = confirms(folder.path, "") is not None
+        if not folder.view.own_splits() or (isinstance(error, NotAStore) and not has_receipts):
+            raise
+        return None
+    if confirms(folder.path, manifest.digest) is not False:
+        return manifest
+    copy = _read_copy(folder)
+    return copy if copy is not None and confirms(folder.path, copy.digest) else None
+
+
+def require_stored(folder: StoreFolder) -> Manifest:
+    """find_stored where there must be one. Raises NotAStore, StoreDamaged that says what to type."""
+    manifest = find_stored(folder)
+    if manifest is None:
+        folder.view.read_manifest()
+        raise StoreDamaged(f"{folder.path}: zarr.json states settings that no receipt was made under: {MEND_ROOT}")
+    return manifest
+
+
+def confirm_manifest(folder: StoreFolder, manifest: Manifest) -> None:
+    """Raises SettingsDiffer where zarr.json does not state this manifest and no receipt was made under it either."""
+    if folder.states(manifest) or confirms(folder.path, manifest.digest) is not False:
+        return
+    raise SettingsDiffer(
+        f"{folder.path}: its zarr.json is lost or damaged, and the settings given, or the images, are not those of its "
+        f"receipts: give every setting of the first run again, choose another --out, or --overwrite to start anew"
+    )
+
+
+def keep_copy(folder: StoreFolder, manifest: Manifest) -> None:
+    """Keeps the manifest in STORE.job too: from it resume, or a shorter command, mends a damaged zarr.json."""
+    data = to_json(manifest.to_dict())
+    try:
+        if read_regular(_copy_path(folder)) == data:
+            return
+    except (FileNotFoundError, StoreDamaged):
+        pass
+    write_atomically(_copy_path(folder), data)
+
+
+def _read_copy(folder: StoreFolder) -> Manifest | None:
+    try:
+        return Manifest.from_dict(parse_json(read_regular(_copy_path(folder))))
+    except (FileNotFoundError, NotAStore, StoreDamaged, ValueError):
+        return None
+
+
+def _copy_path(folder: StoreFolder) -> Path:
+    return folder.job / "manifest.json"
