@@ -93,7 +93,7 @@ class BucketAddresses:
     def find(self, name: str) -> str:
         return self._sign(self._files, name)
 
-    def find_listing(self, folder: str, page: str) -> str:
+    def find_listing(self, folder: str, page: str) -> str | None:
         """By obstore's signature too: of an endpoint that is the bucket's address with the query at its end."""
         base = self._sign(self._open(endpoint=find_endpoint()), "x").partition("?")[0].removesuffix("/x")
         prefix = "/".join(filter(None, (self._folder, folder)))
@@ -101,9 +101,8 @@ class BucketAddresses:
         # A slash follows, so that a folder whose name only begins alike is none of it.
         listing = self._open(endpoint=f"{base}?{query}&prefix={quote(prefix, safe='')}", is_hosted=True)
         url = self._sign(listing, "")
-        # Signed for nothing else, whatever obstore may come to make of such an endpoint.
-        assert url.startswith((f"{base}?{query}", f"{base}/?{query}")), "obstore signs no listing"
-        return url
+        # Asked of nobody else, whatever obstore may come to make of such an endpoint.
+        return url if url.startswith((f"{base}?{query}", f"{base}/?{query}")) else None
 
     def _sign(self, store: Any, name: str) -> str:
         url: str = self._ask(lambda: self._obstore.sign(store, "GET", name, EXPIRES))

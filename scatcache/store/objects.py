@@ -7,7 +7,8 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import TypeVar
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
@@ -28,6 +29,8 @@ PASSING = (408, 429, 500, 502, 503, 504)
 
 # (start, end), or how many bytes of the end.
 Span = tuple[int, int] | int
+
+Found = TypeVar("Found")
 
 # What an HTTP status means: of S3, of a web server.
 STATUSES = {
@@ -57,7 +60,7 @@ class ObjectFiles:
 
         None where the server answers only with the whole. Raises FileNotFoundError.
         """
-        headers = {}
+        headers: dict[str, str] = {}
         if span is not None:
             headers["Range"] = f"bytes=-{span}" if isinstance(span, int) else f"bytes={span[0]}-{span[1] - 1}"
         last: list[bytes] = []
@@ -76,16 +79,15 @@ class ObjectFiles:
 
     def list_sizes(self, folder: str) -> dict[str, int] | None:
         """Sizes of all files below a folder by their names relative to it; None where listing is not to be had."""
-        page, sizes = "", {}
+        page: str | None = ""
+        sizes: dict[str, int] = {}
         try:
-            while True:
+            while page is not None:
                 url = self._addresses.find_listing(folder, page)
                 if url is None:
                     return None
-                found, page = self._ask(folder, lambda url=url: url, {}, lambda answer: read_listing(answer.body))
+                found, page = self._ask(folder, partial(str, url), {}, lambda answer: read_listing(answer.body))
                 sizes |= found
-                if not page:
-                    break
         except (ScatcacheError, FileNotFoundError):
             logger.info("%s: listing is refused", self.url)
             return None
@@ -93,51 +95,55 @@ class ObjectFiles:
         return {name.removeprefix(above): size for name, size in sizes.items() if name.startswith(above)}
 
     def _ask(
-        self, name: str, find: Callable[[], str], headers: dict[str, str], check: Callable[[Answer], Any]
-    ) -> Any:
-        """What check makes of the answer, tried again where it raises NoAnswer or there is none.
+        self, name: str, find: Callable[[], str], headers: dict[str, str], check: Callable[[Answer], Found]
+    ) -> Found:
+        """What check makes of the answer, asked for again where it raises NoAnswer or there is none.
 
         find: the URL, signed anew for each try. Raises FileNotFoundError, ScatcacheError.
         """
         start = time.monotonic()
-        deadline, most, stall_s, status = start + WITHIN_S, 0, STALL_S, 0
+        deadline, most, stall_s = start + WITHIN_S, 0, STALL_S
         for n_tries, pause_s in enumerate((*PAUSES_S, None), 1):
-            left_s = deadline - time.monotonic()
+            wait_s = max(0.1, min(stall_s, deadline - time.monotonic()))
             try:
-                answer = self._connections.get(
-                    find(), headers=headers, stall_s=max(min(stall_s, left_s), 0.1), follow=not self._addresses.is_signed
-                )
-                status = answer.status
-                if status not in PASSING:
-                    self._refuse(name, answer, is_part="Range" in headers)
-                    return check(answer)
-                reason, is_hopeless = f"the server refused (HTTP {status})", n_tries > N_PAUSES_REFUSED
-            except NoAnswer as failure:
-                reason, status = str(failure), 0
-                is_hopeless = not failure.may_help or (not failure.is_connected and n_tries > N_PAUSES_REFUSED)
-                if failure.n_bytes > most:
-                    most, deadline = failure.n_bytes, time.monotonic() + WITHIN_S
-            stall_s *= 2
-            if is_hopeless or pause_s is None or time.monotonic() + pause_s >= deadline:
+                return check(self._ask_once(name, find(), headers, wait_s))
+            except NoAnswer as error:
+                failure = error
+            if failure.n_bytes > most:
+                most, deadline = failure.n_bytes, time.monotonic() + WITHIN_S
+            is_refused = not failure.is_connected or failure.status
+            if not failure.may_help or pause_s is None or (is_refused and n_tries > N_PAUSES_REFUSED):
                 break
-            logger.debug("%s/%s: %s, trying again", self.url, name, reason)
+            if time.monotonic() + pause_s >= deadline:
+                break
+            logger.debug("%s: %s, trying again", self._name(name), failure)
             time.sleep(pause_s)
-        tried = f" (tried {n_tries} times in {time.monotonic() - start:.0f} s)" if n_tries > 1 else ""
-        advice = "try again later" if status else f"check {self._addresses.where} and the network, then try again"
-        raise ScatcacheError(f"{self._name(name)}: {reason}{tried}: {advice}")
+            stall_s *= 2
+        # Only here, out of the handler: an exception raised in it carries the handled one along.
+        tried = f" (tried {n_tries} times in {time.monotonic() - start:.1f} s)" if n_tries > 1 else ""
+        where = f"check {self._addresses.where} and the network, then try again"
+        raise ScatcacheError(f"{self._name(name)}: {failure}{tried}: {'try again later' if failure.status else where}")
+
+    def _ask_once(self, name: str, url: str, headers: dict[str, str], stall_s: float) -> Answer:
+        """An answer that holds a file or a part of one, or says that there is no such part. Raises as _ask does."""
+        follow = not self._addresses.is_signed
+        answer = self._connections.get(url, headers=headers, stall_s=stall_s, follow=follow)
+        if answer.status in PASSING:
+            raise NoAnswer(f"the server refused (HTTP {answer.status})", status=answer.status)
+        if answer.status != 200 and not ("Range" in headers and answer.status in (206, 416)):
+            raise self._refusal(name, answer)
+        return answer
 
     def _name(self, name: str) -> str:
         return f"{self.url}/{name}" if name else self.url
 
-    def _refuse(self, name: str, answer: Answer, *, is_part: bool) -> None:
-        """Raises FileNotFoundError or ScatcacheError for an answer that holds nothing of a file."""
+    def _refusal(self, name: str, answer: Answer) -> Exception:
+        """What an answer means that holds nothing of a file."""
         status = answer.status
-        if status == 200 or (is_part and status in (206, 416)):
-            return
         if status == 404:
-            raise FileNotFoundError(f"{self._name(name)} is missing")
+            return FileNotFoundError(f"{self._name(name)} is missing")
         if status in REDIRECTS:
-            raise ScatcacheError(
+            return ScatcacheError(
                 f"{self._name(name)}: the server redirects to {show_host(answer.headers.get('Location', ''))} (HTTP "
                 f"{status}), where scatcache takes no credentials: set AWS_REGION to the bucket's region, and "
                 f"AWS_ENDPOINT_URL to the server that holds it"
@@ -145,7 +151,7 @@ class ObjectFiles:
         known = STATUSES.get(status)
         advice = known[0 if self._is_s3 else 1] if known else "try again later"
         denied = "access is denied" if status in (401, 403) else "the server refused"
-        raise ScatcacheError(f"{self._name(name)}: {denied} (HTTP {status}): {advice}")
+        return ScatcacheError(f"{self._name(name)}: {denied} (HTTP {status}): {advice}")
 
 
 def check_part(answer: Answer, span: Span) -> tuple[bytes, int] | None:
@@ -153,7 +159,9 @@ def check_part(answer: Answer, span: Span) -> tuple[bytes, int] | None:
 
     Raises NoAnswer where they are not those asked for.
     """
-    found = answer.status == 206 and re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", answer.headers.get("Content-Range", ""))
+    found = answer.status == 206 and re.fullmatch(
+        r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", answer.headers.get("Content-Range", "")
+    )
     if not found:
         return None
     start, end, total = int(found[1]), int(found[2]) + 1, int(found[3])
@@ -163,8 +171,8 @@ def check_part(answer: Answer, span: Span) -> tuple[bytes, int] | None:
     return answer.body, total
 
 
-def read_listing(data: bytes) -> tuple[dict[str, int], str]:
-    """(sizes by whole key, name of the next page) of S3's answer. Raises NoAnswer where it is none."""
+def read_listing(data: bytes) -> tuple[dict[str, int], str | None]:
+    """(sizes by whole key, name of the next page if any) of S3's answer. Raises NoAnswer where it is none."""
     sizes, page, more = {}, "", False
     try:
         root = ElementTree.fromstring(data)
@@ -183,7 +191,7 @@ def read_listing(data: bytes) -> tuple[dict[str, int], str]:
         sizes, more = {}, True
     if more and not page:
         raise NoAnswer("the server's listing is not one of S3")
-    return sizes, page if more else ""
+    return sizes, page if more else None
 
 
 def show_host(location: str) -> str:

@@ -1,7 +1,7 @@
 """GET requests over kept connections; an answer that was cut off or stalled is told apart from one that came whole.
 
-On the standard library's http.client: it logs nothing, for a signed URL must reach no log, and it follows no redirect by
-itself, so that nothing signed for one host is sent to another.
+On the standard library's http.client: it logs nothing, for a signed URL must reach no log, and it follows no redirect
+by itself, so that nothing signed for one host is sent to another.
 """
 
 import http.client
@@ -31,12 +31,15 @@ Connection = http.client.HTTPConnection
 class NoAnswer(Exception):
     """A request that got no whole answer; str: what happened, in our words alone.
 
-    n_bytes: of the body, that came; is_connected: whether the server was reached; may_help: whether to ask again.
+    n_bytes: of the body, that came; status: what the server refused by, 0 for none; is_connected: whether it was
+    reached; may_help: whether to ask again.
     """
 
-    def __init__(self, reason: str, *, n_bytes: int = 0, is_connected: bool = True, may_help: bool = True):
+    def __init__(
+        self, reason: str, *, n_bytes: int = 0, status: int = 0, is_connected: bool = True, may_help: bool = True
+    ):
         super().__init__(reason)
-        self.n_bytes, self.is_connected, self.may_help = n_bytes, is_connected, may_help
+        self.n_bytes, self.status, self.is_connected, self.may_help = n_bytes, status, is_connected, may_help
 
 
 @dataclass(frozen=True)
@@ -169,9 +172,9 @@ class Connections:
         paths = ssl.get_default_verify_paths()
         if paths.cafile or paths.capath:
             return ssl.create_default_context()
-        from requests.certs import where
+        from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-        return ssl.create_default_context(cafile=where())
+        return ssl.create_default_context(cafile=DEFAULT_CA_BUNDLE_PATH)
 
     @cached_property
     def _proxies(self) -> dict[str, str]:

@@ -56,15 +56,11 @@ class ZarrFiles(Store):
     async def delete(self, key: str) -> None:
         raise NotImplementedError
 
-    async def _nothing(self) -> AsyncIterator[str]:
-        for name in ():
-            yield name
-
     def list(self) -> AsyncIterator[str]:
-        return self._nothing()
+        raise NotImplementedError
 
     def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        return self._nothing()
+        raise NotImplementedError
 
     def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        return self._nothing()
+        raise NotImplementedError
