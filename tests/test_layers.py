@@ -19,6 +19,7 @@ LEVELS = {
     "errors": 0,
     "version": 0,
     "spec": 1,
+    "terminal": 1,
     "resources": 1,
     "views": 1,
     "images": 2,
