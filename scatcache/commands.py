@@ -1,7 +1,6 @@
 """The command line: parse, call one public function of the same name, show the result, choose the exit code."""
 
 import difflib
-import json
 import logging
 import os
 import sys
@@ -18,6 +17,7 @@ from scatcache import interruption
 from scatcache.errors import ScatcacheError, SettingsDiffer, StoreLocked
 from scatcache.progress import count, show_bytes, show_state, show_views, watch_job
 from scatcache.spec import GRIDS
+from scatcache.terminal import LogHandler, echo, echo_json, escape, show_click_error
 
 LINE, BOUND_SPACE = 80, "\0"  # no path holds a NUL
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREADABLE, EXIT_VERIFY, EXIT_SETTINGS, EXIT_LOCKED = 1, 2, 3, 4, 5, 6
@@ -162,9 +162,9 @@ def plan(source: str, split: tuple[str, ...], as_json: bool, **options: Any) -> 
     check_settings(options["J"], options["encoding"], options["out"], overwrite=options["overwrite"])
     report = scatcache.plan(source, split=split or None, **{name: options[name] for name in PLAN_OPTIONS})
     for warning in report.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        echo(f"warning: {warning}", err=True)
     if as_json:
-        click.echo(json.dumps(report.to_dict()))
+        echo_json(report.to_dict())
         return 0
     lines = [(name, f"{show_views(entry.images, entry.views)} of {show_shape(entry.image_shape)} -> "
               f"{show_shape(entry.output_shape)}, {entry.shards} shards of {entry.shard_images} "
@@ -188,7 +188,7 @@ def info(store: str, as_json: bool) -> int:
 
     report = scatcache.info(store)
     if as_json:
-        click.echo(json.dumps(report.to_dict()))
+        echo_json(report.to_dict())
         return 0
     channels = f"{report.spec.n_paths} paths, {report.spec.n_channels} channels"
     state = show_state(report.state, report.limit)
@@ -218,19 +218,19 @@ def verify(store: str, recompute: float, root: Path | None, as_json: bool) -> in
     """Check every byte of STORE against its receipts."""
     report = scatcache.verify(store, recompute=recompute, root=root)
     for note in report.notes:
-        click.echo(f"note: {note}", err=True)
+        echo(f"note: {note}", err=True)
     if as_json:
-        click.echo(json.dumps(report.to_dict()))
+        echo_json(report.to_dict())
     else:
         for failure in report.failures:
-            click.echo(f"{failure.path}: {failure.reason}")
+            echo(f"{failure.path}: {failure.reason}")
         again = f", {count(report.recomputed, 'row')} recomputed" if report.recomputed else ""
         verdict = "ok" if report.ok else count(len(report.failures), "failure")
-        click.echo(f"{count(report.checked, 'shard')} checked{again}: {verdict}")
+        echo(f"{count(report.checked, 'shard')} checked{again}: {verdict}")
         if any(failure.shard is not None and "--retry-unreadable" not in failure.reason for failure in report.failures):
             mend = f"delete the file named and give `scatcache resume {store}`"
             mend = "copy the file named anew" if "://" in store else mend
-            click.echo(f"to mend a shard, {mend}", err=True)
+            echo(f"to mend a shard, {mend}", err=True)
     return 0 if report.ok else EXIT_VERIFY
 
 
@@ -245,7 +245,7 @@ def show(store: str, index: int, split: str | None, root: Path | None, out: Path
 
     INDEX counts source rows, as cache[INDEX] does; -1 is the last.
     """
-    click.echo(scatcache.show(store, index, split=split, root=root, out=out))
+    echo(scatcache.show(store, index, split=split, root=root, out=out))
     return 0
 
 
@@ -255,7 +255,7 @@ def sources(as_json: bool) -> int:
     """List the datasets that extract knows by name."""
     listed = scatcache.sources()
     if as_json:
-        click.echo(json.dumps(listed))
+        echo_json(listed)
     else:
         show_lines([*listed.items(), ("FOLDER", "class folders, split folders above class folders, or flat files")])
     return 0
@@ -267,7 +267,7 @@ def doctor(as_json: bool) -> int:
     """Say what this machine offers and which backends run on it."""
     report = scatcache.doctor()
     if as_json:
-        click.echo(json.dumps(report.to_dict()))
+        echo_json(report.to_dict())
         return 0
     versions = ", ".join(bind(f"{name} {version}") for name, version in report.versions.items() if version)
     missing = ", ".join(name for name, version in report.versions.items() if not version)
@@ -346,31 +346,32 @@ def show_report(report: Any, as_json: bool) -> int:
     """The result of extract or resume on stdout; returns the exit code."""
     n_unreadable = len(report.unreadable)
     for warning in report.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        echo(f"warning: {warning}", err=True)
     if as_json:
-        click.echo(json.dumps(report.to_dict()))
+        echo_json(report.to_dict())
         return EXIT_UNREADABLE if n_unreadable else 0
     for name, split in report.splits.items():
         shards = f"{split.shards} shards ({split.shards_computed} computed, {split.shards_kept} kept)"
-        click.echo(f"{name}: {show_views(split.rows, report.n_views)}, {split.unreadable:,} unreadable, {shards}")
+        echo(f"{name}: {show_views(split.rows, report.n_views)}, {split.unreadable:,} unreadable, {shards}")
     for entry in report.unreadable[:10]:
-        click.echo(f"unreadable: {entry['split']}: {entry['key']}: {entry['reason']}", err=True)
+        echo(f"unreadable: {entry['split']}: {entry['key']}: {entry['reason']}", err=True)
     if n_unreadable > 10:
-        click.echo(f"... and {n_unreadable - 10} more: --json lists all", err=True)
+        echo(f"... and {n_unreadable - 10} more: --json lists all", err=True)
     rate = f"{report.images_per_s:,.1f} images/s" if report.images_per_s else "nothing to compute"
     tail = f", {n_unreadable:,} unreadable images recorded" if n_unreadable else ""
     state = show_state(report.state, report.limit)
-    click.echo(f"{report.store}: {state}, {show_bytes(report.bytes)}, {report.elapsed_s:.1f} s, {rate}{tail}")
+    echo(f"{report.store}: {state}, {show_bytes(report.bytes)}, {report.elapsed_s:.1f} s, {rate}{tail}")
     return EXIT_UNREADABLE if n_unreadable else 0
 
 
 def show_lines(lines: list[tuple[str, str]]) -> None:
     """Two columns, aligned; the second goes on below itself, where a space is not bound and no word is cut."""
+    lines = [(escape(name), escape(text, keep=BOUND_SPACE)) for name, text in lines]
     width = max(len(name) for name, _ in lines)
     for name, text in lines:
-        parts = textwrap.wrap(text, LINE - width - 2, break_long_words=False, break_on_hyphens=False)
+        parts = textwrap.wrap(text, max(20, LINE - width - 2), break_long_words=False, break_on_hyphens=False)
         for line, part in enumerate(parts or [""]):
-            click.echo(f"{name if line == 0 else '':<{width}}  {part.replace(BOUND_SPACE, ' ')}")
+            echo(f"{name if line == 0 else '':<{width}}  {part.replace(BOUND_SPACE, ' ')}")
 
 
 def bind(text: object) -> str:
@@ -394,13 +395,19 @@ def watch(quiet: bool, verbose: bool, again: str = "again") -> Iterator[Callable
     """Progress on stderr: a bar on a terminal, elsewhere a plain line at most every 10 s."""
     interruption.advise(f"give the same command {again}, it goes on from here")
     if verbose:
-        # Ours alone: Dask's say much and help nobody here.
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
-        logging.getLogger("scatcache").addHandler(handler)
+        log_to_stderr(logging.DEBUG, "%(asctime)s %(name)s: %(message)s")
         logging.getLogger("scatcache").setLevel(logging.DEBUG)
     with watch_job(quiet=quiet) as on_event:
         yield on_event
+
+
+def log_to_stderr(level: int = logging.WARNING, form: str = "%(message)s") -> None:
+    """Our log alone, from a level on: Dask's says much and helps nobody here."""
+    logger = logging.getLogger("scatcache")
+    logger.handlers = [handler for handler in logger.handlers if not isinstance(handler, LogHandler)]
+    handler = LogHandler(level)
+    handler.setFormatter(logging.Formatter(form))
+    logger.addHandler(handler)
 
 
 def main() -> NoReturn:
@@ -412,10 +419,11 @@ def main() -> NoReturn:
 
 def run() -> int:
     """Runs the command and returns its exit code; what failed is told on stderr."""
+    log_to_stderr()
     try:
         return cli.main(standalone_mode=False) or 0
     except click.ClickException as error:
-        error.show()
+        show_click_error(error)
         return error.exit_code
     except ScatcacheError as error:
         tell(error)

@@ -15,6 +15,8 @@ from typing import NoReturn
 import click
 import psutil
 
+from scatcache.terminal import echo
+
 # What is still unwinding after this is cut off.
 UNWIND_S = 1.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -53,8 +55,8 @@ def advise(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """One line on stderr."""
-    click.echo(f"scatcache: {text}", err=True)
+    """A message on stderr, mostly of one line."""
+    echo(*f"scatcache: {text}".split("\n"), err=True)
 
 
 def interrupt(signum: int, frame: FrameType | None) -> None:

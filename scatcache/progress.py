@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import click
-
 from scatcache.job.events import ArchiveProgress, Event, JobPlanned, ShardFinished
+from scatcache.terminal import echo, escape
 
 LINE_EVERY_S = 10.0
 
@@ -79,7 +78,7 @@ def announce(planned: JobPlanned) -> str:
     shapes = ", ".join(f"{split} {'x'.join(map(str, shape))}" for split, shape in planned.output_shapes.items())
     kept = f", {planned.n_done:,} of them done" if planned.n_done else ""
     return (
-        f"{show_views(planned.n_images, planned.n_views)} -> {planned.store}\n"
+        f"{show_views(planned.n_images, planned.n_views)} -> {escape(planned.store)}\n"
         f"settings: {planned.settings}\n"
         f"coefficients: {shapes}; at most {show_bytes(planned.bytes)}, {show_bytes(planned.free_bytes)} free\n"
         f"{count(planned.n_shards, 'shard')}{kept}; {planned.n_workers} at once on {planned.device} with "
@@ -107,14 +106,14 @@ def describe_archive(event: ArchiveProgress) -> str:
 
 def _show_warnings(event: Event) -> None:
     for warning in event.warnings if isinstance(event, JobPlanned) else ():
-        click.echo(f"warning: {warning}", err=True)
+        echo(f"warning: {warning}", err=True)
 
 
 def _show_plan(planned: JobPlanned) -> Tally:
     _show_warnings(planned)
     if planned.bytes * (1 - planned.n_images_done / planned.n_images) > planned.free_bytes:
-        click.echo("warning: fits only if the coefficients compress as those of natural images do", err=True)
-    click.echo(announce(planned), err=True)
+        echo("warning: fits only if the coefficients compress as those of natural images do", err=True)
+    echo(*announce(planned).split("\n"), err=True)
     return Tally(planned)
 
 
@@ -128,14 +127,14 @@ def _print_lines() -> Callable[[Event], None]:
                 state["shown"] = time.monotonic()
             if time.monotonic() - state["shown"] >= LINE_EVERY_S:
                 state["shown"] = time.monotonic()
-                click.echo(describe_archive(event), err=True)
+                echo(describe_archive(event), err=True)
         elif isinstance(event, JobPlanned):
             state.update(tally=_show_plan(event), shown=time.monotonic())
         elif isinstance(event, ShardFinished):
             state["tally"].add(event)
             if time.monotonic() - state["shown"] >= LINE_EVERY_S:
                 state["shown"] = time.monotonic()
-                click.echo(state["tally"].describe(), err=True)
+                echo(state["tally"].describe(), err=True)
 
     return on_event
 
@@ -148,7 +147,9 @@ def _draw_bar() -> Iterator[Callable[[Event], None]]:
     console = Console(stderr=True)
     # The terminal echoes ^C at the end of the line: were there no room, the bar would wrap and stay behind.
     console.width = max(20, console.width - 3)
-    columns = (TextColumn("{task.percentage:>3.0f}%"), BarColumn(bar_width=None), TextColumn("{task.description}"))
+    # A name in square brackets is no markup.
+    text = TextColumn("{task.description}", markup=False)
+    columns = (TextColumn("{task.percentage:>3.0f}%"), BarColumn(bar_width=None), text)
     progress = Progress(*columns, console=console, transient=True, expand=True)
     state: dict[str, Any] = {"tally": None, "task": None}
     archives: dict[str, Any] = {}
@@ -156,11 +157,11 @@ def _draw_bar() -> Iterator[Callable[[Event], None]]:
     def on_event(event: Event) -> None:
         if isinstance(event, ArchiveProgress):
             if event.file not in archives:
-                archives[event.file] = progress.add_task(describe_archive(event))
+                archives[event.file] = progress.add_task(escape(describe_archive(event)))
                 progress.start()
             progress.update(
                 archives[event.file],
-                description=describe_archive(event),
+                description=escape(describe_archive(event)),
                 completed=event.bytes,
                 total=event.total_bytes,
                 visible=event.bytes != event.total_bytes,

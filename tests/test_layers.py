@@ -20,6 +20,7 @@ LEVELS = {
     "version": 0,
     "typed": 0,
     "spec": 1,
+    "terminal": 1,
     "resources": 1,
     "retries": 1,
     "views": 1,

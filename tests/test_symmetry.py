@@ -75,19 +75,11 @@ def test_names_form_a_group():
         assert sorted(compose(name, other) for other in NAMES) == sorted(NAMES)
 
 
-CASES = [
-    *(((J, 8), shape) for J, shape in itertools.product((1, 2, 3), ((32, 32), (30, 44), (16, 10)))),
-    *(((2, L), (18, 26)) for L in (2, 4, 6, 10, 16)),
-    *((((J, 4), shape) for J, shape in ((4, (32, 50)), (5, (64, 32)), (6, (64, 66))))),
-    ((2, 8), (4, 6)),
-    ((1, 8), (2, 2)),
-    ((3, 2), (40, 34)),
-]
-
-
-@pytest.mark.parametrize("image", [noise, photograph])
-@pytest.mark.parametrize(("settings", "shape"), CASES, ids=str)
-def test_coefficients_turn_with_the_image_on_the_centered_grid(settings, shape, image):
+@pytest.mark.parametrize(
+    ("settings", "image", "shape"),
+    [((2, 8), photograph, (30, 44)), ((1, 16), noise, (2, 2)), ((3, 6), noise, (16, 10)), ((5, 4), noise, (64, 32))],
+)
+def test_coefficients_turn_with_the_image_on_the_centered_grid(settings, image, shape):
     """Borders included; on Kymatio's grid the same comparison fails for every name that reverses an axis."""
     x = image(shape)
     for grid in ("centered", "kymatio"):
@@ -101,7 +93,7 @@ def test_coefficients_turn_with_the_image_on_the_centered_grid(settings, shape, 
                 assert error > 1e-2, (name, error)
 
 
-@pytest.mark.parametrize("L", [1, 3, 5, 7, 9])
+@pytest.mark.parametrize("L", [1, 5])
 def test_odd_numbers_of_angles_have_flips(L):
     for J, shape in ((2, (18, 26)), (3, (24, 24))):
         spec, x = ScatteringSpec(J=J, L=L, grid="centered"), noise(shape)
@@ -133,19 +125,20 @@ def test_angles_go_where_eight_of_them_are_documented_to_go():
     assert np.array_equal(symmetry.find_channels("rot180", spec), np.arange(spec.n_paths))
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(("J", "tolerance"), [(1, 1e-6), (2, 1e-6), (3, 3e-4)])
-def test_kymatios_grid_moves_the_reversed_axes_by_one_pixel_less_than_a_cell(monkeypatch, name, J, tolerance):
+@pytest.mark.parametrize(("J", "tolerance"), [(2, 1e-6), (3, 3e-4)])
+def test_kymatios_grid_moves_the_reversed_axes_by_one_pixel_less_than_a_cell(J, tolerance):
     """On the padded image, exactly but for its filters: they are mirrored to float32 rounding only, and from J=3 the
     cropped spectra have lost one of the two Nyquist frequencies."""
     spec, x = ScatteringSpec(J=J), noise((32, 44))
-    found = symmetry.apply(scattering2d(x, spec), name, spec)
-    corner = TURNS[name](np.arange(6).reshape(2, 3))
-    along_y, along_x = (np.diff(corner, axis=axis).ravel()[0] < 0 for axis in (0, 1))
-    move = (-(2**J - 1) * along_y, -(2**J - 1) * along_x)
-    pad = reference.pad_images
-    monkeypatch.setattr(reference, "pad_images", lambda images, spec: np.roll(pad(images, spec), move, (-2, -1)))
-    assert worst_error(found, scattering2d(TURNS[name](x), spec), spec) <= tolerance
+    S, pad = scattering2d(x, spec), reference.pad_images
+    for name in NAMES:
+        corner = TURNS[name](np.arange(6).reshape(2, 3))
+        along_y, along_x = (np.diff(corner, axis=axis).ravel()[0] < 0 for axis in (0, 1))
+        move = (-(2**J - 1) * along_y, -(2**J - 1) * along_x)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(reference, "pad_images", lambda *image, move=move: np.roll(pad(*image), move, (-2, -1)))
+            moved = scattering2d(TURNS[name](x), spec)
+        assert worst_error(symmetry.apply(S, name, spec), moved, spec) <= tolerance, name
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8"])

@@ -184,6 +184,7 @@ class Cache:
         rank: int | None = None,
         world_size: int | None = None,
         drop_last: bool = False,
+        remainder: str | None = None,
         rows: npt.ArrayLike | slice | None = None,
         channels: Sequence[int] | slice | None = None,
         views: int | str | None = None,
@@ -195,7 +196,8 @@ class Cache:
         """Batches (S, y) of the readable rows: S (B, n_channels, h, w) of dtype (float32 by default), y int64 (B,),
         both on device. rows: only these, as in coefficients(); for folds and small samples. views: "one" of each image,
         drawn anew each epoch, "all" of them, or the number of one; by default "one" with shuffle, else "all". labels:
-        (len(cache),) integers in place of the cache's. See CacheLoader.
+        (len(cache),) integers in place of the cache's. remainder: "drop", "pad" or "keep" what cannot be dealt evenly
+        to the ranks; by default "drop" with shuffle, else "keep". See CacheLoader.
         """
         from scatcache.load.loader import CacheLoader
 
@@ -207,6 +209,7 @@ class Cache:
             rank=rank,
             world_size=world_size,
             drop_last=drop_last,
+            remainder=remainder,
             rows=None if rows is None else self._find_rows(rows),
             channels=channels,
             views=views,
@@ -230,7 +233,7 @@ class Cache:
         these, as in loader(). Everything but loader() still reads the store, as a pickled copy does.
         Raises ScatcacheError where they do not fit, BackendUnavailable, StoreIncomplete, StoreDamaged.
         """
-        from scatcache.load.loader import find_channels, find_device
+        from scatcache.load.arguments import find_channels, find_device
         from scatcache.load.preload import preload
 
         wanted = self.readable if rows is None else self._find_rows(rows)
@@ -244,20 +247,22 @@ class Cache:
         )
         return cache
 
-    def to_dask(self) -> "dask.array.Array":
-        """(n, n_channels, h, w) in storage order and dtype, one block a shard, every byte checked when computed.
+    def to_dask(self, dtype: npt.DTypeLike | None = None) -> "dask.array.Array":
+        """(n, n_channels, h, w) in storage order, one block a shard, every byte checked when computed.
 
-        Unreadable rows are NaN. Raises StoreIncomplete for an incomplete split.
+        dtype: float32 where None, whatever is stored, for Dask adds and counts in an array's own type and float16 ends
+        at 65504; cache.dtype for what is stored. Unreadable rows are NaN. Raises StoreIncomplete for an incomplete
+        split, ValueError for a dtype that does not hold every stored value.
         """
         from scatcache.load.lazy import build_dask
 
-        return build_dask(self._reader)
+        return build_dask(self._reader, dtype)
 
-    def to_xarray(self) -> "xarray.Dataset":
-        """to_dask() with its coordinates, in storage order. Raises StoreIncomplete for an incomplete split."""
+    def to_xarray(self, dtype: npt.DTypeLike | None = None) -> "xarray.Dataset":
+        """to_dask() with its coordinates, in storage order. Raises as to_dask() does."""
         from scatcache.load.lazy import build_xarray
 
-        return build_xarray(self._reader)
+        return build_xarray(self._reader, dtype)
 
 
 def open_cache(path: str | os.PathLike[str], split: str | None = None, *, allow_partial: bool = False) -> Cache:

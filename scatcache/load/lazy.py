@@ -1,8 +1,9 @@
 """A split as a Dask array and as an xarray Dataset, in storage order, read through the checked reader."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from scatcache.errors import StoreIncomplete
 from scatcache.scattering.paths import channel_table
@@ -14,32 +15,42 @@ if TYPE_CHECKING:
     import xarray
 
 
-def read_shard(reader: SplitReader, shard: int) -> np.ndarray:
-    """(n_rows of the shard, n_channels, h, w), checked."""
-    return reader.read(np.asarray(reader.layout.rows_of(shard)))
+def read_shard(reader: SplitReader, shard: int, dtype: np.dtype[Any]) -> np.ndarray:
+    """(n_rows of the shard, n_channels, h, w) of dtype, checked."""
+    return reader.read(np.asarray(reader.layout.rows_of(shard))).astype(dtype, copy=False)
 
 
-def build_dask(reader: SplitReader) -> "dask.array.Array":
-    """One block a shard. Raises StoreIncomplete for an incomplete split."""
+def find_dtype(dtype: npt.DTypeLike | None, stored: npt.DTypeLike) -> np.dtype[Any]:
+    """The dtype of a lazy array: float32 for None. Raises ValueError for one that does not hold every stored value."""
+    found = np.dtype(np.float32 if dtype is None else dtype)
+    if not np.can_cast(stored, found, "safe"):
+        raise ValueError(f"dtype is {found}: expected one that holds every {np.dtype(stored)}, as is stored")
+    return found
+
+
+def build_dask(reader: SplitReader, dtype: npt.DTypeLike | None = None) -> "dask.array.Array":
+    """One block a shard. Raises StoreIncomplete for an incomplete split, ValueError as find_dtype does."""
     import dask.array
     from dask.delayed import delayed
 
+    wanted = find_dtype(dtype, reader.encoding.dtype)
     if reader.summary is None:
         raise StoreIncomplete(f"split {reader.split} is incomplete: {reader.view.place.finish}")
     delayed_reader = delayed(reader, pure=False)
     blocks = [
         dask.array.from_delayed(
-            delayed(read_shard)(delayed_reader, shard),
+            delayed(read_shard)(delayed_reader, shard, wanted),
             shape=(len(reader.layout.rows_of(shard)), *reader.row_shape),
-            dtype=reader.encoding.dtype,
+            dtype=wanted,
         )
         for shard in range(reader.layout.n_shards)
     ]
     return dask.array.concatenate(blocks)
 
 
-def build_xarray(reader: SplitReader) -> "xarray.Dataset":
-    """The same variables, dimensions and coordinates as xarray.open_zarr gives for the split's group."""
+def build_xarray(reader: SplitReader, dtype: npt.DTypeLike | None = None) -> "xarray.Dataset":
+    """The same variables, dimensions and coordinates as xarray.open_zarr gives for the split's group, coefficients of
+    dtype."""
     import xarray
 
     status = np.full(len(reader.rows), OK, np.uint8)
@@ -47,7 +58,7 @@ def build_xarray(reader: SplitReader) -> "xarray.Dataset":
     rows = {name: ("image", getattr(reader.rows, name)) for name in ("label", "source_index", "view", "file_bytes")}
     channels = {name: ("channel", values) for name, values in channel_table(reader.manifest.spec).items()}
     return xarray.Dataset(
-        {"coefficients": (("image", "channel", "y", "x"), build_dask(reader))},
+        {"coefficients": (("image", "channel", "y", "x"), build_dask(reader, dtype))},
         coords={
             **channels,
             **rows,

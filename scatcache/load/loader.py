@@ -1,6 +1,7 @@
 """Batches for a training loop: rows read ahead in a thread, kept in the stored dtype until the device."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from scatcache.errors import BackendUnavailable
+from scatcache.load.arguments import (
+    find_channels,
+    find_device,
+    find_labels,
+    find_rank,
+    find_remainder,
+    find_views,
+    find_whole,
+)
 from scatcache.load.read_ahead import read_ahead
 from scatcache.load.sampler import count_batches, count_rows, deal_rows, draw_rows, group_rows, seed_step
 
@@ -18,7 +27,9 @@ if TYPE_CHECKING:
 # Torch's grain: it converts so many values in the calling thread, and more of them in threads of its own. On cores that
 # reading or training keeps busy these wait for each other for longer than the conversion takes.
 SERIAL_VALUES = 32768
-STATE_FIELDS = ("seed", "shuffle", "batch_size", "drop_last", "rank", "world_size", "views", "rows")
+STATE_FIELDS = ("seed", "shuffle", "batch_size", "drop_last", "rank", "world_size", "remainder", "views", "rows")
+
+logger = logging.getLogger(__name__)
 
 
 class CacheLoader:
@@ -26,14 +37,18 @@ class CacheLoader:
 
     S: (B, n_channels, h, w) of dtype (torch.float32 by default), channels picked where given; y: int64 (B,); both on
     device. shuffle: a permutation drawn from (seed, epoch); else source order. rank, world_size: this process's part,
-    by default torch.distributed's where it is initialised, else everything. views: "one" delivers one row of each
+    by default torch.distributed's where it is initialised, else everything. remainder: what becomes of the rows that
+    cannot be dealt evenly to the ranks: "drop" (the default with shuffle) and "pad", with rows that are delivered
+    already, give every rank equally many; "keep" (the default without) delivers each row once, to some ranks one batch
+    more, which those that wait for each other in each step must not be given. views: "one" delivers one row of each
     image, drawn from (seed, epoch) among those there are, and what is shuffled, dealt to ranks and counted by len is
     the image, however often rows names it; "all" delivers every row; a number that view alone; None is "one" with
     shuffle and "all" without. labels: (len(cache),) integers to take y from in place of cache.labels. augment: called
     as augment(S, spec=..., generator=...) on the converted batch on the device, the generator seeded from (seed, epoch,
     rank, step). state_dict() and load_state_dict() stop and go on in mid-epoch, batch for batch.
 
-    Raises ValueError for arguments out of range; iterating raises StoreDamaged, StoreIncomplete as reading does.
+    Raises ValueError for arguments out of range. Iterating raises ValueError where the epoch has no batch on any rank
+    (len is 0 then; a rank that alone has none is warned in the log), and StoreDamaged, StoreIncomplete as reading does.
     """
 
     def __init__(
@@ -46,6 +61,7 @@ class CacheLoader:
         rank: int | None = None,
         world_size: int | None = None,
         drop_last: bool = False,
+        remainder: str | None = None,
         rows: np.ndarray | None = None,
         channels: Sequence[int] | slice | None = None,
         views: int | str | None = None,
@@ -54,30 +70,28 @@ class CacheLoader:
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
     ):
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}: expected at least 1")
-        if seed < 0:
-            raise ValueError(f"seed is {seed}: expected at least 0")
-        self.cache, self.batch_size, self.shuffle, self.seed, self.drop_last = (
-            cache,
-            batch_size,
-            bool(shuffle),
-            seed,
-            bool(drop_last),
-        )
+        self.cache, self.shuffle, self.drop_last = cache, bool(shuffle), bool(drop_last)
+        self.batch_size, self.seed = find_whole("batch_size", batch_size, 1), find_whole("seed", seed, 0)
         self.rank, self.world_size = find_rank(rank, world_size)
+        self.remainder = find_remainder(remainder, shuffle=self.shuffle)
         self.augment = augment
         self.device = find_device(device)
         self.dtype = torch.float32 if dtype is None else dtype
         self._channels = find_channels(channels, cache.spec.n_channels)
         self.views = find_views(views, cache.n_views, shuffle=self.shuffle)
         self._labels = cache.labels if labels is None else find_labels(labels, len(cache))
+        self._n_asked = len(cache) if rows is None else len(rows)
         self._rows, self._starts = self._choose_rows(rows)
         if cache.preloaded is not None:
             cache.preloaded.check_rows(self._rows)
             self._channels = cache.preloaded.find_channels(self._channels)
         self._next_epoch, self._next_step = 0, 0
         self._epoch, self._step = 0, 0
+        if not len(self) and self._count_batches(rank=0):
+            logger.warning(
+                "rank %d of %d gets no batch of %d rows: remainder='pad' gives every rank equally many",
+                *(self.rank, self.world_size, self._n_units),
+            )
 
     def _choose_rows(self, rows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
         """What an epoch is dealt from: rows, and where images begin in them if one of each is to be drawn."""
@@ -93,16 +107,40 @@ class CacheLoader:
 
     def __len__(self) -> int:
         """Batches of a whole epoch on this rank."""
-        n_units = len(self._rows if self._starts is None else self._starts)
-        n_rows = count_rows(n_units, shuffle=self.shuffle, rank=self.rank, world_size=self.world_size)
+        return self._count_batches(self.rank)
+
+    @property
+    def _n_units(self) -> int:
+        """What is shuffled and dealt: images where one view of each is drawn, else rows."""
+        return len(self._rows if self._starts is None else self._starts)
+
+    def _count_batches(self, rank: int) -> int:
+        n_rows = count_rows(self._n_units, rank=rank, world_size=self.world_size, remainder=self.remainder)
         return count_batches(n_rows, self.batch_size, drop_last=self.drop_last)
+
+    def _check_not_empty(self) -> None:
+        """Raises ValueError where no rank gets a batch: a training that does nothing would look like one that did."""
+        # No rank gets more than the first.
+        if self._count_batches(rank=0):
+            return
+        n, ranks = self._n_units, f"{self.world_size} rank{'s' if self.world_size > 1 else ''}"
+        if not n:
+            view = f" and view {self.views}" if isinstance(self.views, int) else ""
+            reason = f"of {self._n_asked} rows none is readable{view}: give other rows="
+        elif self.drop_last:
+            n_rows = count_rows(n, rank=0, world_size=self.world_size, remainder=self.remainder)
+            reason = (
+                f"{n} rows for {ranks} are {n_rows} each, and drop_last drops less than batch_size="
+                f"{self.batch_size}: give a smaller batch_size, drop_last=False or more rows"
+            )
+        else:
+            reason = f"{n} rows for {ranks}: give at most {n} ranks, more rows, or remainder='pad'"
+        raise ValueError(f"an epoch would have no batch: {reason}")
 
     def set_epoch(self, epoch: int) -> None:
         """Makes the next iteration this epoch, from its first batch."""
-        if epoch < 0:
-            raise ValueError(f"epoch is {epoch}: expected at least 0")
-        self._next_epoch, self._next_step = epoch, 0
-        self._epoch, self._step = epoch, 0
+        self._next_epoch, self._next_step = find_whole("epoch", epoch, 0), 0
+        self._epoch, self._step = self._next_epoch, 0
 
     def state_dict(self) -> dict[str, Any]:
         """Where the latest iteration is: the batches delivered, and what must be equal to go on from there."""
@@ -130,6 +168,10 @@ class CacheLoader:
         self._epoch, self._step = state["epoch"], state["step"]
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        self._check_not_empty()
+        return self._iterate()
+
+    def _iterate(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         epoch, first = self._next_epoch, self._next_step
         self._next_epoch, self._next_step = epoch + 1, 0
         self._epoch, self._step = epoch, first
@@ -149,7 +191,13 @@ class CacheLoader:
         if self._starts is not None:
             rows = draw_rows(rows, self._starts, seed=self.seed, epoch=epoch)
         return deal_rows(
-            rows, shuffle=self.shuffle, seed=self.seed, epoch=epoch, rank=self.rank, world_size=self.world_size
+            rows,
+            shuffle=self.shuffle,
+            seed=self.seed,
+            epoch=epoch,
+            rank=self.rank,
+            world_size=self.world_size,
+            remainder=self.remainder,
         )
 
     def _read(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -193,62 +241,3 @@ def convert(S: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     for target, part in zip(*parts, strict=True):
         target.copy_(part)
     return converted
-
-
-def find_device(device: str | torch.device) -> torch.device:
-    """Raises BackendUnavailable for CUDA where there is none."""
-    found = torch.device(device)
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise BackendUnavailable(
-            f"device is {device}: torch {torch.__version__} sees no CUDA device: give device='cpu'"
-        )
-    return found
-
-
-def find_rank(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    """(rank, world_size), from torch.distributed where neither is given and it is initialised, else (0, 1)."""
-    if (rank is None) != (world_size is None):
-        raise ValueError(f"rank is {rank} and world_size is {world_size}: give both or neither")
-    if rank is None or world_size is None:
-        distributed = torch.distributed
-        if distributed.is_available() and distributed.is_initialized():
-            return distributed.get_rank(), distributed.get_world_size()
-        return 0, 1
-    if not 0 <= rank < world_size:
-        raise ValueError(f"rank is {rank}: expected 0 to world_size - 1 = {world_size - 1}")
-    return rank, world_size
-
-
-def find_views(views: int | str | None, n_views: int, *, shuffle: bool) -> int | str:
-    """What views stands for: "one", "all" or a number; "all" where there is one view. Raises ValueError for others."""
-    if views is None:
-        views = "one" if shuffle else "all"
-    if isinstance(views, bool) or views not in ("one", "all", *range(n_views)):
-        numbers = "0" if n_views == 1 else f"0 to {n_views - 1}"
-        raise ValueError(f"views is {views!r}: expected 'one', 'all' or the number of a view, here {numbers}")
-    if n_views == 1:
-        return "all"
-    return views if isinstance(views, str) else int(views)
-
-
-def find_labels(labels: npt.ArrayLike, n_rows: int) -> npt.NDArray[np.int64]:
-    """A copy as int64 (n_rows,). Raises ValueError for another shape or anything but integers."""
-    found = np.asarray(labels)
-    if found.shape != (n_rows,) or not np.issubdtype(found.dtype, np.integer):
-        raise ValueError(f"labels are {found.dtype} of shape {found.shape}: expected integers of shape ({n_rows},)")
-    return found.astype(np.int64)
-
-
-def find_channels(channels: Sequence[int] | slice | None, n_channels: int) -> np.ndarray | None:
-    """int64 indices from 0, None for all; a boolean mask picks too. Raises IndexError for anything else."""
-    if channels is None:
-        return None
-    if isinstance(channels, slice):
-        return np.arange(n_channels)[channels]
-    chosen = np.asarray(channels)
-    if chosen.dtype == bool and chosen.shape == (n_channels,):
-        return np.flatnonzero(chosen)
-    whole = chosen.ndim == 1 and np.issubdtype(chosen.dtype, np.integer)
-    if not whole or (chosen < -n_channels).any() or (chosen >= n_channels).any():
-        raise IndexError(f"channels are {channels!r}: expected a list of integers below {n_channels}")
-    return chosen.astype(np.int64) % n_channels

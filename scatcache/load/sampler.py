@@ -5,16 +5,20 @@ import numpy.typing as npt
 
 
 def deal_rows(
-    rows: npt.NDArray[np.int64], *, shuffle: bool, seed: int, epoch: int, rank: int, world_size: int
+    rows: npt.NDArray[np.int64], *, shuffle: bool, seed: int, epoch: int, rank: int, world_size: int, remainder: str
 ) -> npt.NDArray[np.int64]:
-    """The rows of one rank in one epoch, in order; no row goes to two ranks.
+    """The rows of one rank in one epoch: each world_size-th from rank on, permuted before if shuffle.
 
-    Shuffled, each rank gets floor(n / world_size) rows, the remainder being others each epoch, so that all ranks take
-    the same number of steps. In source order every row goes to one rank, rank, rank + world_size, ...
+    remainder: what becomes of the n % world_size rows that are left over, others each epoch if shuffle: "drop" and
+    "pad", with rows that were dealt already, give every rank equally many, so that all take the same number of steps;
+    "keep" gives one more to the first ranks.
     """
     if shuffle:
         rows = np.random.default_rng([seed, epoch]).permutation(rows)
+    if remainder == "drop":
         rows = rows[: len(rows) - len(rows) % world_size]
+    elif remainder == "pad" and len(rows):
+        rows = np.resize(rows, -(-len(rows) // world_size) * world_size)
     return rows[rank::world_size]
 
 
@@ -46,9 +50,10 @@ def count_batches(n_rows: int, batch_size: int, *, drop_last: bool) -> int:
     return n_rows // batch_size if drop_last else -(-n_rows // batch_size)
 
 
-def count_rows(n_rows: int, *, shuffle: bool, rank: int, world_size: int) -> int:
+def count_rows(n_rows: int, *, rank: int, world_size: int, remainder: str) -> int:
     """len(deal_rows(...)) without dealing."""
-    return n_rows // world_size if shuffle else len(range(rank, n_rows, world_size))
+    rounded = {"drop": n_rows - n_rows % world_size, "pad": n_rows + -n_rows % world_size, "keep": n_rows}
+    return len(range(rank, rounded[remainder], world_size))
 
 
 def seed_step(seed: int, epoch: int, rank: int, step: int) -> int:

@@ -6,7 +6,9 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -38,9 +40,10 @@ class Link:
     def __init__(self, url: str):
         self.pid = os.getpid()
         self.has_ranges = True
-        self.files: ObjectFiles | Courier = Courier(url) if _obstore_was_forked else ObjectFiles(url)
+        needs_courier = _obstore_was_forked and urlsplit(url).scheme == "s3"
+        self.files: ObjectFiles | Courier = Courier(url) if needs_courier else ObjectFiles(url)
         self._lock = threading.Lock()
-        self._whole: OrderedDict[str, bytes] = OrderedDict()
+        self._whole: OrderedDict[str, Future[bytes]] = OrderedDict()
 
     def fetch(self, name: str, span: Span) -> tuple[bytes, int]:
         """(those bytes of a file, size of the whole file), cut where the file ends. Raises FileNotFoundError."""
@@ -52,20 +55,34 @@ class Link:
         return data[-span:] if isinstance(span, int) else data[slice(*span)], len(data)
 
     def _fetch_whole(self, name: str) -> bytes:
-        # Held while fetching: the threads of one read mostly want the same file.
+        # The threads of one read mostly want the same file: one fetches it, and what that ends in is for all of them.
         with self._lock:
-            if name not in self._whole:
-                found = self.files.fetch(name, None)
-                assert found is not None
-                self._whole[name] = found[0]
-            # An empty file has no range to answer with.
-            if self.has_ranges and self._whole[name]:
-                self.has_ranges = False
-                logger.warning("%s: the server ignores ranges: each shard is fetched whole", self.files.url)
+            is_first = name not in self._whole
+            whole = self._whole.setdefault(name, Future())
             self._whole.move_to_end(name)
             while len(self._whole) > MAX_WHOLE_FILES:
                 self._whole.popitem(last=False)
-            return self._whole[name]
+        if is_first:
+            self._fill(whole, name)
+        return whole.result()
+
+    def _fill(self, whole: "Future[bytes]", name: str) -> None:
+        try:
+            found = self.files.fetch(name, None)
+        except BaseException as error:
+            with self._lock:
+                if self._whole.get(name) is whole:
+                    del self._whole[name]
+            whole.set_exception(error)
+            raise
+        assert found is not None
+        with self._lock:
+            # An empty file has no range to answer with.
+            is_news = self.has_ranges and bool(found[0])
+            self.has_ranges = self.has_ranges and not is_news
+        if is_news:
+            logger.warning("%s: the server ignores ranges: each shard is fetched whole", self.files.url)
+        whole.set_result(found[0])
 
 
 class RemoteFile:
@@ -127,9 +144,8 @@ class RemotePlace:
 
     def read_with_zarr(self, array: str, rows: Sequence[int]) -> list[np.ndarray] | None:
         link = self.link()
-        if not (link.has_ranges and isinstance(link.files, ObjectFiles)):
+        if not link.has_ranges:
             return None
-        from zarr.storage import ObjectStore
+        from scatcache.store.zarr_files import ZarrFiles
 
-        store = ObjectStore(link.files.store, read_only=True)
-        return link.files.ask(array, lambda: read_with_zarr(store, array, rows))
+        return read_with_zarr(ZarrFiles(link.files.fetch), array, rows)

@@ -17,11 +17,48 @@ def synchronous():
 
 def test_dask_array_is_the_stored_one_in_blocks_of_a_shard(encoded):
     xarray = pytest.importorskip("xarray")
-    array = scatcache.open_cache(encoded).to_dask()
+    cache = scatcache.open_cache(encoded)
+    array = cache.to_dask(cache.dtype)
     stored = xarray.open_zarr(encoded, group="all").coefficients
     assert array.chunks[0] == (SHARD_IMAGES,) * 4 + (2,)
     assert (array.shape, array.dtype) == (stored.shape, stored.dtype)
     np.testing.assert_array_equal(array.compute(), stored.values)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A store of more values a channel than float16 counts, 65504."""
+    images = np.random.default_rng(0).integers(0, 256, (70, 64, 64, 3), dtype=np.uint8)
+    out = tmp_path_factory.mktemp("large") / "large.zarr"
+    scatcache.extract([(image, 0) for image in images], name="large", out=out, J=1, max_order=0, shard_images=40)
+    return scatcache.open_cache(out)
+
+
+@pytest.mark.parametrize("kind", ["dask", "xarray"])
+def test_reductions_of_what_is_stored_in_float16_are_right(large, kind):
+    array = large.to_dask() if kind == "dask" else large.to_xarray().coefficients
+    assert large.dtype == np.float16 and array.dtype == np.float32 and array[:, 0].size > 65504
+    axes = (0, 2, 3) if kind == "dask" else ("image", "y", "x")
+    n_values = array[:, 0].size
+    found = [np.asarray(reduce(axes).compute()) for reduce in (array.mean, array.std, array.sum)]
+    np.testing.assert_allclose(found[0], large.channel_mean, rtol=1e-5)
+    np.testing.assert_allclose(found[1], large.channel_std, rtol=1e-3)
+    np.testing.assert_allclose(found[2], large.channel_mean * n_values, rtol=1e-5)
+    assert np.isclose(float(array.mean().compute()), large.channel_mean.mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [(None, "f4"), ("float16", "f2"), (np.float64, "f8"), ("f4", "f4")])
+def test_lazy_arrays_have_the_dtype_asked_for(sound, dtype, expected):
+    cache = scatcache.open_cache(sound)
+    array, dataset = cache.to_dask(dtype=dtype), cache.to_xarray(dtype=dtype)
+    assert array.dtype == dataset.coefficients.dtype == array[:3].compute().dtype == np.dtype(expected)
+    np.testing.assert_array_equal(array.compute(), cache.to_dask(cache.dtype).compute().astype(expected))
+
+
+@pytest.mark.parametrize("dtype", [np.int16, bool, np.uint8])
+def test_dtype_that_does_not_hold_what_is_stored_is_refused(sound, dtype):
+    with pytest.raises(ValueError, match="expected one that holds every float16, as is stored"):
+        scatcache.open_cache(sound).to_xarray(dtype)
 
 
 @pytest.mark.parametrize("scheduler", ["threads", "processes"])
@@ -34,7 +71,8 @@ def test_xarray_dataset_is_that_of_open_zarr(encoded):
     xarray = pytest.importorskip("xarray")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        ours = scatcache.open_cache(encoded).to_xarray()
+        cache = scatcache.open_cache(encoded)
+        ours = cache.to_xarray(dtype=cache.dtype)
         xarray.testing.assert_identical(ours.compute(), xarray.open_zarr(encoded, group="all").compute())
     assert ours.sizes["image"] == N_IMAGES
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import scatcache
-from scatcache.load.loader import SERIAL_VALUES, convert, find_channels, find_rank
+from scatcache.load.arguments import find_channels, find_rank
+from scatcache.load.loader import SERIAL_VALUES, convert
 from scatcache.load.read_ahead import read_ahead
 from tests.store.stores import flip, make_partial
 
@@ -54,7 +55,7 @@ def test_batches_in_source_order(cache, row_of):
 def test_drop_last_drops_the_short_batch_alone(cache, rows_of):
     loader = cache.loader(10, drop_last=True)
     assert len(loader) == 4 and flatten(rows_of(loader)) == cache.readable[:40].tolist()
-    assert len(cache.loader(47, drop_last=True)) == 1 and list(cache.loader(48, drop_last=True)) == []
+    assert len(cache.loader(47, drop_last=True)) == 1
 
 
 def test_shuffle_gives_every_readable_row_once_an_epoch(cache, rows_of):
@@ -117,6 +118,92 @@ def test_ranks_share_the_rows_without_overlap(cache, rows_of, world_size):
 def test_argument_out_of_range_is_refused(cache, arguments, error):
     with pytest.raises(ValueError, match=error):
         cache.loader(**{"batch_size": 4, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"shuffle": True, "rows": range(3), "world_size": 8, "rank": 0},
+         "3 rows for 8 ranks: give at most 3 ranks, more rows, or remainder='pad'"),
+        ({"shuffle": True, "rows": range(3), "world_size": 8, "rank": 7}, "3 rows for 8 ranks"),
+        ({"remainder": "drop", "rows": range(3), "world_size": 8, "rank": 7}, "3 rows for 8 ranks"),
+        ({"drop_last": True, "batch_size": 48}, "47 rows for 1 rank are 47 each.*batch_size=48: give a smaller"),
+        ({"drop_last": True, "batch_size": 25, "world_size": 2, "rank": 1}, "47 rows for 2 ranks are 24 each"),
+        ({"drop_last": True, "batch_size": 24, "world_size": 2, "rank": 0, "shuffle": True}, "are 23 each"),
+        ({"rows": []}, "of 0 rows none is readable: give other rows="),
+        ({"rows": "unreadable"}, "of 3 rows none is readable: give other rows="),
+        ({"rows": np.zeros(50, bool), "shuffle": True, "world_size": 2, "rank": 0, "remainder": "pad"}, "of 0 rows"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("is_preloaded", [False, True])
+def test_epoch_without_a_batch_on_any_rank_is_refused(cache, arguments, words, is_preloaded):
+    if str(arguments.get("rows")) == "unreadable":
+        arguments = {**arguments, "rows": np.setdiff1d(np.arange(len(cache)), cache.readable)}
+    loader = (cache.preload() if is_preloaded else cache).loader(**{"batch_size": 4, **arguments})
+    assert len(loader) == 0
+    for _ in range(2):
+        with pytest.raises(ValueError, match=f"^an epoch would have no batch: .*{words}"):
+            iter(loader)
+
+
+def test_rank_that_alone_has_no_batch_is_warned_and_has_none(cache, caplog):
+    loaders = [cache.loader(4, rows=range(3), rank=rank, world_size=5) for rank in range(5)]
+    assert [len(list(loader)) for loader in loaders] == [1, 1, 1, 0, 0]
+    assert [record.message for record in caplog.records] == [
+        f"rank {rank} of 5 gets no batch of 3 rows: remainder='pad' gives every rank equally many" for rank in (3, 4)
+    ]
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_remainder_is_dropped_padded_or_kept(cache, rows_of, shuffle):
+    def deal(remainder, n, world_size=4):
+        loaders = [cache.loader(2, shuffle, rows=cache.readable[:n], remainder=remainder, rank=rank,
+                                world_size=world_size) for rank in range(world_size)]  # fmt: skip
+        ranks = [flatten(rows_of(loader)) for loader in loaders]
+        assert [-(-len(rows) // 2) for rows in ranks] == [len(loader) for loader in loaders]
+        return [len(rows) for rows in ranks], flatten(ranks)
+
+    readable = cache.readable.tolist()
+    lengths, rows = deal("drop", 11)
+    assert lengths == [2] * 4 and len(set(rows)) == 8 and set(rows) <= set(readable[:11])
+    lengths, rows = deal("pad", 11)
+    assert lengths == [3] * 4 and set(rows) == set(readable[:11])
+    lengths, rows = deal("keep", 11)
+    assert lengths == [3, 3, 3, 2] and sorted(rows) == readable[:11]
+    assert deal("pad", 1) == ([1] * 4, readable[:1] * 4)
+    with pytest.raises(ValueError, match="remainder is 'even': expected one of drop, pad, keep"):
+        cache.loader(4, remainder="even")
+
+
+@pytest.mark.parametrize("integer", [np.int64, np.int32, np.uint8, torch.tensor])
+def test_state_of_numpy_integers_is_plain(cache, tmp_path, integer):
+    def make(integer):
+        return cache.loader(
+            integer(10), True, seed=integer(3), rank=integer(1), world_size=integer(2), views=integer(0), rows=rows
+        )
+
+    rows = np.arange(40, dtype=np.uint8)
+    loader, plain = make(integer), make(int)
+    loader.set_epoch(integer(2))
+    plain.set_epoch(2)
+    next(iter(loader))
+    next(iter(plain))
+    state = loader.state_dict()
+    assert json.loads(json.dumps(state)) == state == plain.state_dict()
+    torch.save(state, tmp_path / "state.pt")
+    fresh = make(integer)
+    fresh.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert fresh.state_dict() == state
+
+
+@pytest.mark.parametrize("name", ["batch_size", "seed", "rank", "world_size", "views"])
+@pytest.mark.parametrize("value", [True, np.True_, 1.0, "1", np.float64(1), [1]], ids=repr)
+def test_what_is_no_whole_number_is_refused(cache, name, value):
+    arguments = {"batch_size": 4, **({"rank": 0, "world_size": 1} if name in ("rank", "world_size") else {})}
+    with pytest.raises(ValueError, match=f"{name} is "):
+        cache.loader(**{**arguments, name: value})
+    with pytest.raises(ValueError, match="epoch is"):
+        cache.loader(4).set_epoch(value)
 
 
 def test_rank_is_that_of_torch_distributed(monkeypatch):

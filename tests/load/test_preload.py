@@ -76,7 +76,8 @@ def test_rows_preloaded_are_the_default_and_others_refused(cache):
 def test_a_view_that_was_preloaded_is_enough_for_it(cache):
     kept = cache.preload(rows=cache.views == 0)
     assert_same_batches(kept.loader(4, True, views=0), cache.loader(4, True, views=0))
-    assert len(list(kept.loader(4, views=1))) == 0
+    with pytest.raises(ValueError, match="no batch: of 50 rows none is readable and view 1"):
+        iter(kept.loader(4, views=1))
 
 
 def test_channels_preloaded_are_the_default_and_others_refused(cache):
@@ -127,8 +128,10 @@ def test_unfinished_split_gives_what_is_there(store):
     assert_same_batches(cache.preload().loader(4), cache.loader(4))
 
 
-def test_nothing_to_preload_is_no_batch(cache):
-    assert list(cache.preload(rows=[]).loader(4)) == [] == list(cache.preload(rows=[6]).loader(4, True))
+def test_nothing_preloaded_is_no_epoch(cache):
+    for rows in ([], [6]):
+        with pytest.raises(ValueError, match="an epoch would have no batch"):
+            iter(cache.preload(rows=rows).loader(4, True))
 
 
 @pytest.mark.parametrize("n_rows", [0, 1, 2, 3, 1000])

@@ -12,11 +12,11 @@ seeds = st.integers(0, 2**63 - 1)
 epochs = st.integers(0, 10**6)
 
 
-def deal_all(rows, *, world_size, shuffle, seed=0, epoch=0):
-    deals = []
+def deal_all(rows, *, world_size, shuffle, seed=0, epoch=0, remainder=None):
+    deals, part = [], {"world_size": world_size, "remainder": remainder or ("drop" if shuffle else "keep")}
     for rank in range(world_size):
-        dealt = deal_rows(rows, shuffle=shuffle, seed=seed, epoch=epoch, rank=rank, world_size=world_size)
-        assert len(dealt) == count_rows(len(rows), shuffle=shuffle, rank=rank, world_size=world_size)
+        dealt = deal_rows(rows, shuffle=shuffle, seed=seed, epoch=epoch, rank=rank, **part)
+        assert len(dealt) == count_rows(len(rows), rank=rank, **part)
         deals.append(dealt.tolist())
     return deals
 
@@ -34,6 +34,15 @@ def test_ranks_in_order_get_every_row_once_and_in_order(n, world_size):
     deals = deal_all(np.arange(n) * 3, world_size=world_size, shuffle=False)
     assert sorted(row for dealt in deals for row in dealt) == list(range(0, 3 * n, 3))
     assert all(dealt == sorted(dealt) for dealt in deals)
+
+
+@given(sizes, worlds, st.booleans(), seeds)
+def test_padded_ranks_get_equally_many_rows_and_every_row(n, world_size, shuffle, seed):
+    rows = np.arange(n) * 3
+    deals = deal_all(rows, world_size=world_size, shuffle=shuffle, seed=seed, remainder="pad")
+    assert {len(dealt) for dealt in deals} == {-(-n // world_size)}
+    every = [row for dealt in deals for row in dealt]
+    assert set(every) == set(rows.tolist()) and len(every) - n < world_size
 
 
 @given(st.integers(20, 300), seeds, epochs)

@@ -45,7 +45,7 @@ def train_head(photos, options, *, after: int = 1000, training: Training = TRAIN
     return model, [{**record, "elapsed_s": 0} for record in run.epochs]
 
 
-@pytest.mark.parametrize("steps", [1, 4, 5, 6, 12], ids=str)
+@pytest.mark.parametrize("steps", [5, 12], ids=str)
 def test_interrupted_run_ends_in_the_same_weights(photos, options, steps):
     """48 rows in batches of 10 are 5 steps an epoch: within epochs, and at their ends."""
     options = replace(options, checkpoint_minutes=0)
@@ -165,7 +165,7 @@ def test_losses_and_accuracies_are_those_of_the_rows(photos, options):
 
 
 def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(stores, run, tmp_path):
-    arguments = ["--smoke", "--epochs", "40", "--save-model"]
+    arguments = ["--smoke", "--epochs", "20", "--save-model"]
     straight = run("cifar10_wrn", *arguments, results="straight")
     stopped = tmp_path / "stopped"
     command = [sys.executable, "-m", "pipelines.cifar10_wrn", *arguments, "--stores", stores, "--results", stopped]
@@ -176,7 +176,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(stores, run, tmp
         env={"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
         stderr=subprocess.PIPE,
     )
-    assert "epoch 2 of 40" in process.stderr.readline()
+    assert "epoch 2 of 20" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     err = process.communicate(timeout=60)[1]
     assert process.returncode == 130 and err.endswith("interrupted: give the same command again\n")

@@ -5,7 +5,7 @@ import functools
 import http.server
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,78 @@ def find_range(asked: str | None, n_bytes: int) -> tuple[int, int]:
     return int(found[1]), min(n_bytes, int(found[2]) + 1)
 
 
+class FaultyHandler(RangeHandler):
+    """Cuts or stalls bodies as its server's choose(path) says: "cut", "stall" (before the first byte), "hang" (in the
+    middle), "short" (ends early by its own word) or "" for none; framed by "length", "chunks" or the connection's "end"
+    as its server's framing says. has_ranges: else Range is ignored."""
+
+    has_ranges = True
+
+    def do_GET(self) -> None:
+        self.server.requests.append((self.command, self.path, self.headers.get("Range")))
+        path = Path(self.translate_path(self.path))
+        if not path.is_file():
+            self.send_error(404)
+            return
+        data = path.read_bytes()
+        asked = self.headers.get("Range") if self.has_ranges else None
+        start, end = find_range(asked, len(data))
+        if asked and start >= end:
+            self.send_error(416)
+            return
+        fault = self.server.choose(self.path) if end - start > 1 else ""
+        if fault == "stall":
+            self.server.released.wait(10)
+            self.close_connection = True
+            return
+        body = data[start : start + (end - start) // 2] if fault else data[start:end]
+        self.send_response(206 if asked else 200)
+        if asked:
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
+        self._send(body, fault, told=len(body) if fault == "short" else end - start)
+
+    def _send(self, body: bytes, fault: str, *, told: int) -> None:
+        framing, self.close_connection = self.server.framing, fault not in ("", "short") or self.server.framing == "end"
+        if framing == "length":
+            self.send_header("Content-Length", str(told))
+        elif framing == "chunks":
+            self.send_header("Transfer-Encoding", "chunked")
+        else:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if framing == "chunks":
+            half = len(body) // 2
+            for part in filter(None, (body[:half], body[half:])):
+                self.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+            if fault in ("", "short"):
+                self.wfile.write(b"0\r\n\r\n")
+        else:
+            self.wfile.write(body)
+        if fault == "hang":
+            self.wfile.flush()
+            self.server.released.wait(10)
+
+
+class FaultyWholeHandler(FaultyHandler):
+    """The same without ranges."""
+
+    has_ranges = False
+
+
+class RedirectingHandler(QuietHandler):
+    """Sends every GET to the same path at its server's target, and notes its path and headers."""
+
+    server: "CountingServer"
+
+    def do_GET(self) -> None:
+        self.server.requests.append((self.command, self.path, str(self.headers)))
+        self.send_response(self.server.status)
+        self.send_header("Location", f"{self.server.target}{self.path.partition('?')[0]}")
+        self.send_header("Set-Cookie", "session=1")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
 class EchoingHandler(QuietHandler):
     """Refuses every request with a status of its server and repeats in its answer all that was sent, as S3 may do."""
 
@@ -87,12 +159,15 @@ class EchoingHandler(QuietHandler):
 
 
 class CountingServer(http.server.ThreadingHTTPServer):
-    """requests: what RangeHandler and EchoingHandler were asked; status: what the latter answers."""
+    """requests: what its handler was asked; status: what EchoingHandler and RedirectingHandler answer, the latter by
+    the way to target; choose, framing: of FaultyHandler, which stalls until released is set."""
 
     def __init__(self, address: tuple[str, int], handler: Any):
         super().__init__(address, handler)
         self.requests: list[tuple[str, str, str | None]] = []
-        self.status = 403
+        self.status, self.target = 403, ""
+        self.choose: Callable[[str], str] = lambda path: ""
+        self.framing, self.released = "length", threading.Event()
 
     @property
     def url(self) -> str:
@@ -108,6 +183,7 @@ def serve(folder: Path, handler: type[QuietHandler] = RangeHandler) -> Iterator[
     try:
         yield server
     finally:
+        server.released.set()
         server.shutdown()
         server.server_close()
         thread.join()

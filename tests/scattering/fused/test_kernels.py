@@ -1,5 +1,6 @@
 """The fused kernels, thread by thread on the CPU, against reference.py; and what CUDA makes of them."""
 
+import ctypes
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from tests.scattering.fused.simulation import (
     DESCENDING,
     H200_BYTES,
     SHUFFLED,
+    compile_source,
     plan_whole,
     simulate,
 )
@@ -37,6 +39,7 @@ CASES = [
 ]
 TINY = ScatteringSpec(J=2, L=2)
 TINY_SHAPE = (12, 16)
+BARRIER = "threads.sync();"
 
 
 @pytest.fixture(scope="module")
@@ -103,34 +106,36 @@ def plans_of_both_kinds() -> list:
     return [plan_whole(TINY, TINY_SHAPE), tiled]
 
 
-def count_barriers() -> int:
-    return plan_whole(TINY, TINY_SHAPE).source.count("threads.sync();")
+def make_droppable(source: str) -> str:
+    """A source of which the barrier that `dropped_barrier` counts does nothing, none where that is -1."""
+    first, *rest = source.split(BARRIER)
+    barriers = "".join(f"if (dropped_barrier != {i}) {BARRIER}{piece}" for i, piece in enumerate(rest))
+    return f'extern "C" {{ int dropped_barrier = -1; }}\n{first}{barriers}'
 
 
-@pytest.mark.parametrize("part", range(4))
-def test_a_dropped_barrier_shows(part: int, folder: Path) -> None:
-    """Each barrier of the source in turn, a quarter of them in each part."""
-    images = draw_images(TINY_SHAPE)
-    plans = plans_of_both_kinds()
-    correct = [simulate(plan, TINY, images, folder) for plan in plans]
-    for plan, expected in zip(plans, correct, strict=True):  # else everything below would look like a dropped barrier
-        assert np.array_equal(simulate(plan, TINY, images, folder, order=DESCENDING), expected)
-    for barrier in range(part, count_barriers(), 4):
-        shown = False
-        for plan, expected in zip(plans, correct, strict=True):
-            pieces = plan.source.split("threads.sync();")
-            mutated = "threads.sync();".join(pieces[: barrier + 1]) + "".join(
-                f"{'' if i == 0 else 'threads.sync();'}{piece}" for i, piece in enumerate(pieces[barrier + 1 :])
-            )
-            for order in (ASCENDING, DESCENDING):
-                try:
-                    found = simulate(plan, TINY, images, folder, order=order, source=mutated)
-                except AssertionError:
-                    shown = True
-                    continue
-                shown = shown or not np.array_equal(found, expected)
-        line = plans[0].source.split("threads.sync();")[barrier].splitlines()[-2:]
-        assert shown, f"nothing changes without barrier {barrier}, which stands after {line}"
+def test_a_dropped_barrier_shows(folder: Path) -> None:
+    images, plans = draw_images(TINY_SHAPE), plans_of_both_kinds()
+    sources = [make_droppable(plan.source) for plan in plans]
+    droppers = [ctypes.c_int.in_dll(compile_source(source, folder), "dropped_barrier") for source in sources]
+
+    def compute(which: int, barrier: int, order: int) -> NDArray[np.floating]:
+        droppers[which].value = barrier
+        return simulate(plans[which], TINY, images, folder, order=order, source=sources[which])
+
+    correct = [compute(which, -1, ASCENDING) for which in range(len(plans))]
+    for which, expected in enumerate(correct):  # else everything below would look like a dropped barrier
+        assert np.array_equal(compute(which, -1, DESCENDING), expected)
+
+    def shows(which: int, barrier: int, order: int) -> bool:
+        try:
+            return not np.array_equal(compute(which, barrier, order), correct[which])
+        except AssertionError:
+            return True
+
+    for barrier in range(plans[0].source.count(BARRIER)):
+        found = [shows(which, barrier, order) for which in range(len(plans)) for order in (ASCENDING, DESCENDING)]
+        line = plans[0].source.split(BARRIER)[barrier].splitlines()[-2:]
+        assert any(found), f"nothing changes without barrier {barrier}, which stands after {line}"
 
 
 @pytest.mark.parametrize(
