@@ -1,6 +1,7 @@
 """Where shard tasks run: a Dask cluster of threads, of processes, one process per GPU, or one that is already there."""
 
 import contextlib
+import itertools
 import logging
 import os
 import signal
@@ -13,9 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from scatcache.errors import ScatcacheError
 from scatcache.job.reading import TRANSIENT_ERRNOS
+from scatcache.job.sharing import Shared, give, share
+from scatcache.job.watching import AGAIN, Watch, Watched
 
 if TYPE_CHECKING:
-    from distributed import Client, SpecCluster
+    from distributed import Client, Nanny, SpecCluster
+
+logger = logging.getLogger(__name__)
 
 # Tasks in flight per worker: one running, one waiting, so that no worker ever waits for the client.
 TASKS_PER_WORKER = 2
@@ -24,15 +29,35 @@ N_RETRIES = 2
 RETRY_PAUSE_S = 1.0
 # Dask's defaults wait for stragglers that we have already told to stop.
 CLOSE_TIMEOUT_S = 1.0
+CONNECT_TIMEOUT_S = 10.0
+# Dask's own clock for silent workers runs on while a laptop sleeps, and then takes every worker for dead.
+NEVER_S = 1e9
+LOST = f"the connection to the Dask scheduler was lost: start it again, {AGAIN}"
+# By default Dask keeps its last thousand messages, ten thousand events, and a profile of every worker.
+FRUGAL = {
+    "distributed.admin.low-level-log-length": 10,
+    "distributed.admin.log-length": 10,
+    "distributed.diagnostics.computations.max-history": 1,
+    "distributed.diagnostics.erred-tasks.max-history": 1,
+    "distributed.worker.profile.enabled": False,
+}
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """client: connected; n_workers: tasks that run at once; kill: ends our own worker processes at once."""
+    """client: connected; n_workers: tasks that run at once, 0 where that may change; kill: ends our own worker
+    processes at once; watched: how to look after workers in other processes, None where they are threads of this one.
+    """
 
     client: "Client"
     n_workers: int
     kill: Callable[[], None]
+    watched: Watched | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether tasks run in this process."""
+        return self.watched is None
 
 
 @contextlib.contextmanager
@@ -43,7 +68,7 @@ def open_cluster(
 
     scheduler: address of a running cluster, whose workers share our file system and have scatcache installed; gpus:
     one process for each, which sees that GPU alone (CUDA_VISIBLE_DEVICES); processes: processes, not threads of this
-    process. Raises ScatcacheError where the scheduler does not answer or has no worker.
+    process. Raises ScatcacheError where the scheduler does not answer.
     """
     if scheduler is not None:
         opened = _connect(scheduler)
@@ -51,7 +76,7 @@ def open_cluster(
         opened = _start_processes([{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus] or [{}] * n_workers)
     else:
         opened = _start_threads(n_workers)
-    with _silence_dask(), opened as cluster:
+    with _calm_dask(), opened as cluster:
         try:
             yield cluster
         except BaseException:
@@ -70,17 +95,15 @@ def _connect(address: str) -> Iterator[Cluster]:
         protocol, place = parse_address(address)
         get_backend(protocol)
         parse_host_port(place)
-        client = Client(address, timeout=10, set_as_default=False)
+        client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ScatcacheError(
             f"no Dask scheduler answers at {address} ({error}): start one with `dask scheduler`, workers with "
             f"`dask worker {address} --nthreads 1`"
         ) from error
+    start = f"start some with `dask worker {address} --nthreads 1`"
     try:
-        n_workers = sum(client.nthreads().values())
-        if not n_workers:
-            raise ScatcacheError(f"the scheduler at {address} has no worker: start some with `dask worker {address}`")
-        yield Cluster(client, n_workers, lambda: None)
+        yield Cluster(client, 0, lambda: None, Watched(client, f"the scheduler at {address}", start))
     finally:
         client.close(timeout=CLOSE_TIMEOUT_S)
 
@@ -106,11 +129,22 @@ def _start_processes(environments: list[dict[str, str]]) -> Iterator[Cluster]:
         def kill() -> None:
             for nanny in list(cluster.workers.values()):
                 nanny.auto_restart = False
-                if nanny.pid:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(nanny.pid, signal.SIGKILL)
+                _kill_worker(nanny)
 
-        yield Cluster(client, len(environments), kill)
+        def replace(address: str) -> None:
+            for nanny in list(cluster.workers.values()):
+                if nanny.worker_address == address:
+                    _kill_worker(nanny)
+
+        watched = Watched(client, "our own scheduler", "none of the worker processes starts", replace)
+        yield Cluster(client, len(environments), kill, watched)
+
+
+def _kill_worker(nanny: "Nanny") -> None:
+    """Ends its worker process at once, even a stopped one."""
+    if nanny.pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(nanny.pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -127,7 +161,7 @@ def _start(
         try:
             cluster = held.enter_context(
                 SpecCluster(
-                    scheduler={"cls": Scheduler, "options": {**http, "port": 0, **scheduler}},
+                    scheduler={"cls": Scheduler, "options": {**http, "port": 0, "worker_ttl": NEVER_S, **scheduler}},
                     workers={n: {"cls": kind, "options": {**common, **options}} for n, options in enumerate(workers)},
                     name="scatcache",
                 )
@@ -140,61 +174,81 @@ def _start(
         yield cluster, held.enter_context(Client(cluster, timeout=30, set_as_default=False))
 
 
-_silence_lock = threading.Lock()
-_silence = contextlib.ExitStack()
-_n_silent = 0
+_calm_lock = threading.Lock()
+_calm = contextlib.ExitStack()
+_n_calm = 0
 
 
 @contextlib.contextmanager
-def _silence_dask() -> Iterator[None]:
-    """Keeps Dask's log off stderr while any cluster of ours is open; its own way fails where two overlap."""
+def _calm_dask() -> Iterator[None]:
+    """Keeps Dask's log off stderr and its memory short while any cluster of ours is open; Dask's own ways fail where
+    two overlap."""
+    import dask
     from distributed.utils import silence_logging_cmgr
 
-    global _n_silent
-    with _silence_lock:
-        if _n_silent == 0:
-            _silence.enter_context(silence_logging_cmgr(logging.CRITICAL))
-        _n_silent += 1
+    global _n_calm
+    with _calm_lock:
+        if _n_calm == 0:
+            _calm.enter_context(silence_logging_cmgr(logging.CRITICAL))
+            _calm.enter_context(dask.config.set(FRUGAL))
+        _n_calm += 1
     try:
         yield
     finally:
-        with _silence_lock:
-            _n_silent -= 1
-            if _n_silent == 0:
-                _silence.close()
+        with _calm_lock:
+            _n_calm -= 1
+            if _n_calm == 0:
+                _calm.close()
 
 
-def run_tasks(cluster: Cluster, function: Callable[..., Any], shared: Any, tasks: Iterable[Any]) -> Iterator[Any]:
+def run_tasks(
+    cluster: Cluster,
+    function: Callable[..., Any],
+    shared: Any,
+    tasks: Iterable[Any],
+    *,
+    on_wait: Callable[[str], None] = logger.info,
+) -> Iterator[Any]:
     """Yields function(shared, task) for each task as it ends, keeping a bounded window in flight.
 
-    Raises what the function raised, after N_RETRIES further tries for OSErrors that pass; ScatcacheError where a task's
-    worker died again and again.
+    shared: one object in each process, whatever the number of tasks; on_wait: told in a sentence when nothing comes
+    because workers, or a scheduler, are missing. Raises what the function raised, after N_RETRIES further tries for
+    OSErrors that pass; ScatcacheError where a task's worker died again and again, and where nothing can come any more.
     """
     from distributed import as_completed
 
-    window = TASKS_PER_WORKER * cluster.n_workers
-    waiting = iter(tasks)
-    running = as_completed(loop=cluster.client.loop)
+    client, waiting = cluster.client, iter(tasks)
+    watch = None if cluster.watched is None else Watch(cluster.watched, on_wait)
+    running = as_completed(loop=client.loop)
+    keys: set[Any] = set()
+    common = share(shared, here=cluster.is_here)
+    given = client.submit(give, common, pure=False)
 
-    def submit_next() -> bool:
-        for task in waiting:
-            running.add(cluster.client.submit(run_task, function, shared, task, pure=False, retries=N_RETRIES))
-            return True
-        return False
+    def fill() -> None:
+        # Clusters that grow with their work start without a worker, and must be given some.
+        n_workers = cluster.n_workers or max(1, watch.n_threads if watch else 1)
+        for task in itertools.islice(waiting, max(0, TASKS_PER_WORKER * n_workers - len(keys))):
+            _check_connected(client)
+            future = client.submit(run_task, function, given, task, pure=False, retries=N_RETRIES)
+            keys.add(future.key)
+            running.add(future)
 
-    n_running = sum(submit_next() for _ in range(window))
-    while n_running:
-        future = next(running)
+    if watch is not None:
+        watch.look(keys)
+    fill()
+    while keys:
+        future = next(running) if watch is None else watch.next(running, keys, fill)
         outcome = _take_result(future)
+        keys.remove(future.key)
         future.release()
-        n_running += submit_next() - 1
+        fill()
         yield outcome
 
 
-def run_task(function: Callable[..., Any], shared: Any, task: Any) -> Any:
-    """function(shared, task); final errors are returned, not raised, so that Dask retries only the machine's."""
+def run_task(function: Callable[..., Any], shared: Shared, task: Any) -> Any:
+    """function(shared's value, task); final errors are returned, not raised: Dask retries only the machine's."""
     try:
-        return function(shared, task)
+        return function(shared.value, task)
     except ScatcacheError as error:
         return error
     except OSError as error:
@@ -204,16 +258,25 @@ def run_task(function: Callable[..., Any], shared: Any, task: Any) -> Any:
         raise
 
 
+def tell_workers(cluster: Cluster, function: Callable[..., None], *arguments: Any) -> None:
+    """Calls the function in every worker process that answers, and waits for no other."""
+    with contextlib.suppress(OSError, RuntimeError):
+        # Dask has timeouts of half a minute and more, and whoever calls this is leaving.
+        cluster.client.run(function, *arguments, wait=False, on_error="ignore", callback_timeout=CLOSE_TIMEOUT_S)
+
+
+def _check_connected(client: "Client") -> None:
+    if client.status not in ("running", "connecting"):
+        raise ScatcacheError(LOST)
+
+
 def _take_result(future: Any) -> Any:
     from distributed.scheduler import KilledWorker
 
     try:
         outcome = future.result()
     except CancelledError as error:
-        raise ScatcacheError(
-            "the connection to the Dask scheduler was lost: start it again, then give the same command again: it goes "
-            "on from here"
-        ) from error
+        raise ScatcacheError(LOST) from error
     except KilledWorker as error:
         raise ScatcacheError(
             f"the workers that took a shard died {error.allowed_failures + 1} times (out of memory?): give the same "

@@ -12,12 +12,13 @@ from typing import Any
 
 from scatcache.errors import ScatcacheError
 from scatcache.images.sources import OnArchive, Source
-from scatcache.job.events import ArchiveProgress, Event, JobPlanned
+from scatcache.job.events import ArchiveProgress, ClusterWaiting, Event, JobPlanned, StoreReplaced
 from scatcache.job.opening import NamedObject, keeps_background, open_stored_source
 from scatcache.job.options import RunOptions
 from scatcache.job.preparation import Prepared, Settings, check_out, name_splits, name_store, prepare, read_stored
 from scatcache.job.report import ExtractReport
 from scatcache.job.run import JobRun
+from scatcache.job.takeover import take_over
 from scatcache.store.folder import StoreFolder
 from scatcache.store.lock import WriterLock
 from scatcache.store.manifest import Manifest
@@ -160,15 +161,20 @@ def _run(
 ) -> ExtractReport:
     """Prepares, locks, runs and reports."""
     started = time.monotonic()
+    tell = on_event or _log_warnings
     prepared = _prepare(source, folder, asked=asked, stored=stored)
     with WriterLock(folder.job / "lock"), _forget_unborn(folder):
         # Another process may have made or changed the store before we had the lock.
         current = None if asked.overwrite or folder.view.read_root() is None else folder.view.read_manifest()
         if current != stored:
             prepared = _prepare(source, folder, asked=asked, stored=current)
-        if asked.overwrite and folder.view.read_root() is not None:
-            folder.delete()
-        run = JobRun(prepared, asked.options, on_event or _log_warnings)
+        token = take_over(folder)
+        if asked.overwrite:
+            tell(StoreReplaced(str(folder.path), deleted=False))
+            if folder.view.read_root() is not None:
+                folder.delete()
+            tell(StoreReplaced(str(folder.path), deleted=True))
+        run = JobRun(prepared, asked.options, tell, job_id=token)
         run.execute()
         return run.report(time.monotonic() - started)
 
@@ -190,6 +196,8 @@ def _log_warnings(event: Event) -> None:
     if isinstance(event, JobPlanned):
         for warning in event.warnings:
             logger.warning(warning)
+    elif isinstance(event, ClusterWaiting):
+        logger.warning(event.text)
 
 
 # What sources keep in STORE.job: the indices of tars, and tars that were inflated.
@@ -221,7 +229,8 @@ def _forget_unborn(folder: StoreFolder) -> Iterator[None]:
     finally:
         if not folder.path.exists():
             with contextlib.suppress(OSError):
-                (folder.job / "job.json").unlink(missing_ok=True)
+                for name in ("job.json", "run"):
+                    (folder.job / name).unlink(missing_ok=True)
                 (folder.job / "lock").unlink()
             _remove_kept(folder)
 
