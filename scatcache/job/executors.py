@@ -1,38 +1,27 @@
 """Where shard tasks run: a Dask cluster of threads, of processes, one process per GPU, or one that is already there."""
 
+import asyncio
 import contextlib
-import itertools
 import logging
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scatcache.errors import ScatcacheError
-from scatcache.job.reading import TRANSIENT_ERRNOS
-from scatcache.job.sharing import Shared, give, share
-from scatcache.job.watching import AGAIN, Watch, Watched
+from scatcache.job.watching import Watched
 
 if TYPE_CHECKING:
     from distributed import Client, Nanny, SpecCluster
 
-logger = logging.getLogger(__name__)
-
-# Tasks in flight per worker: one running, one waiting, so that no worker ever waits for the client.
-TASKS_PER_WORKER = 2
-# A task whose worker died is rerun by Dask; one that raised OSError is rerun this often.
-N_RETRIES = 2
-RETRY_PAUSE_S = 1.0
 # Dask's defaults wait for stragglers that we have already told to stop.
 CLOSE_TIMEOUT_S = 1.0
 CONNECT_TIMEOUT_S = 10.0
 # Dask's own clock for silent workers runs on while a laptop sleeps, and then takes every worker for dead.
 NEVER_S = 1e9
-LOST = f"the connection to the Dask scheduler was lost: start it again, {AGAIN}"
 # By default Dask keeps its last thousand messages, ten thousand events, and a profile of every worker.
 FRUGAL = {
     "distributed.admin.low-level-log-length": 10,
@@ -95,6 +84,7 @@ def _connect(address: str) -> Iterator[Cluster]:
         protocol, place = parse_address(address)
         get_backend(protocol)
         parse_host_port(place)
+        _ask_whether_it_answers(address)
         client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ScatcacheError(
@@ -106,6 +96,28 @@ def _connect(address: str) -> Iterator[Cluster]:
         yield Cluster(client, 0, lambda: None, Watched(client, f"the scheduler at {address}", start))
     finally:
         client.close(timeout=CLOSE_TIMEOUT_S)
+
+
+def _ask_whether_it_answers(address: str) -> None:
+    """Raises OSError where not: a Client would wait for ever for one that accepts connections and then is silent."""
+    from distributed import rpc
+
+    async def ask() -> None:
+        async with rpc(address) as scheduler:
+            await scheduler.identity()
+
+    async def ask_for_a_while() -> None:
+        try:
+            await asyncio.wait_for(ask(), CONNECT_TIMEOUT_S)
+        except TimeoutError as error:
+            raise TimeoutError(f"no answer within {CONNECT_TIMEOUT_S:.0f} s") from error
+
+    # A notebook's own thread has a loop that runs.
+    pool = ThreadPoolExecutor(1, thread_name_prefix="scatcache-ask")
+    try:
+        pool.submit(asyncio.run, ask_for_a_while()).result()
+    finally:
+        pool.shutdown(wait=False)
 
 
 @contextlib.contextmanager
@@ -199,89 +211,3 @@ def _calm_dask() -> Iterator[None]:
             _n_calm -= 1
             if _n_calm == 0:
                 _calm.close()
-
-
-def run_tasks(
-    cluster: Cluster,
-    function: Callable[..., Any],
-    shared: Any,
-    tasks: Iterable[Any],
-    *,
-    on_wait: Callable[[str], None] = logger.info,
-) -> Iterator[Any]:
-    """Yields function(shared, task) for each task as it ends, keeping a bounded window in flight.
-
-    shared: one object in each process, whatever the number of tasks; on_wait: told in a sentence when nothing comes
-    because workers, or a scheduler, are missing. Raises what the function raised, after N_RETRIES further tries for
-    OSErrors that pass; ScatcacheError where a task's worker died again and again, and where nothing can come any more.
-    """
-    from distributed import as_completed
-
-    client, waiting = cluster.client, iter(tasks)
-    watch = None if cluster.watched is None else Watch(cluster.watched, on_wait)
-    running = as_completed(loop=client.loop)
-    keys: set[Any] = set()
-    common = share(shared, here=cluster.is_here)
-    given = client.submit(give, common, pure=False)
-
-    def fill() -> None:
-        # Clusters that grow with their work start without a worker, and must be given some.
-        n_workers = cluster.n_workers or max(1, watch.n_threads if watch else 1)
-        for task in itertools.islice(waiting, max(0, TASKS_PER_WORKER * n_workers - len(keys))):
-            _check_connected(client)
-            future = client.submit(run_task, function, given, task, pure=False, retries=N_RETRIES)
-            keys.add(future.key)
-            running.add(future)
-
-    if watch is not None:
-        watch.look(keys)
-    fill()
-    while keys:
-        future = next(running) if watch is None else watch.next(running, keys, fill)
-        outcome = _take_result(future)
-        keys.remove(future.key)
-        future.release()
-        fill()
-        yield outcome
-
-
-def run_task(function: Callable[..., Any], shared: Shared, task: Any) -> Any:
-    """function(shared's value, task); final errors are returned, not raised: Dask retries only the machine's."""
-    try:
-        return function(shared.value, task)
-    except ScatcacheError as error:
-        return error
-    except OSError as error:
-        if error.errno not in TRANSIENT_ERRNOS:
-            return error
-        time.sleep(RETRY_PAUSE_S)
-        raise
-
-
-def tell_workers(cluster: Cluster, function: Callable[..., None], *arguments: Any) -> None:
-    """Calls the function in every worker process that answers, and waits for no other."""
-    with contextlib.suppress(OSError, RuntimeError):
-        # Dask has timeouts of half a minute and more, and whoever calls this is leaving.
-        cluster.client.run(function, *arguments, wait=False, on_error="ignore", callback_timeout=CLOSE_TIMEOUT_S)
-
-
-def _check_connected(client: "Client") -> None:
-    if client.status not in ("running", "connecting"):
-        raise ScatcacheError(LOST)
-
-
-def _take_result(future: Any) -> Any:
-    from distributed.scheduler import KilledWorker
-
-    try:
-        outcome = future.result()
-    except CancelledError as error:
-        raise ScatcacheError(LOST) from error
-    except KilledWorker as error:
-        raise ScatcacheError(
-            f"the workers that took a shard died {error.allowed_failures + 1} times (out of memory?): give the same "
-            f"command again with fewer --workers"
-        ) from error
-    if isinstance(outcome, (ScatcacheError, OSError)):
-        raise outcome
-    return outcome

@@ -15,13 +15,14 @@ from typing import Any
 
 from scatcache.errors import ScatcacheError, SourceError, StoreDamaged
 from scatcache.job.events import ClusterWaiting, Event, JobFinished, JobPlanned, ShardFinished
-from scatcache.job.executors import open_cluster, run_tasks, tell_workers
+from scatcache.job.executors import open_cluster
 from scatcache.job.opening import remember
 from scatcache.job.options import RunOptions
 from scatcache.job.planning import ShardPlace, plan_tasks
 from scatcache.job.preparation import Prepared
 from scatcache.job.report import ExtractReport, SplitReport
 from scatcache.job.shard_task import ShardJob, lighten, run_shard, stop_job
+from scatcache.job.tasks import run_tasks, tell_workers
 from scatcache.resources import count_cores, folder_bytes, free_disk_bytes, free_memory_bytes
 from scatcache.scattering.paths import channel_table
 from scatcache.store.encodings import find_encoding

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from scatcache.errors import ScatcacheError
 
 if TYPE_CHECKING:
-    from distributed import Client, Future, as_completed
+    from distributed import Client, as_completed
 
 # What ends a run: a scheduler without a worker, one that does not answer, workers none of which sends a heartbeat (due
 # every 0.5 s, or every few seconds in large clusters), for so long. A worker process of our own is replaced instead.
@@ -22,6 +22,7 @@ ANSWER_S = 5.0
 MIN_PAUSE_S, MAX_PAUSE_S = 0.001, 0.025
 N_NAMES = 5
 AGAIN = "then give the same command again: it goes on from here"
+LOST = f"the connection to the Dask scheduler was lost: start it again, {AGAIN}"
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,9 @@ class Watch:
         self._told: set[str] = set()
         self.n_threads = 0
 
-    def next(self, running: "as_completed", keys: Collection[Any], on_look: Callable[[], None]) -> "Future":
-        """The next of the running futures, whose keys these are, that has ended, in whichever way.
-
-        on_look: called when n_threads may have changed. Raises ScatcacheError where nothing can come any more.
+    def next(self, running: "as_completed", keys: Collection[Any], on_look: Callable[[], None]) -> Any:
+        """What as_completed gives next once it has it. keys: of the running futures; on_look: called when n_threads may
+        have changed. Raises ScatcacheError where nothing can come any more.
         """
         pause_s = MIN_PAUSE_S
         # Whoever takes the shards may have been busy for long, and nobody has looked meanwhile.
@@ -67,6 +67,8 @@ class Watch:
 
     def look(self, keys: Collection[Any]) -> None:
         """Asks the scheduler for its workers, and judges by them. keys: of the tasks that are waited for."""
+        if self._watched.client.status != "running":
+            raise ScatcacheError(LOST)
         found = self._ask("identity")
         now = time.monotonic()
         self._next_look = now + LOOK_EVERY_S

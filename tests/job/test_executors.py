@@ -16,8 +16,9 @@ import pytest
 from distributed import LocalCluster
 
 from scatcache.errors import ScatcacheError, SourceError
-from scatcache.job import executors
-from scatcache.job.executors import N_RETRIES, TASKS_PER_WORKER, open_cluster, run_tasks
+from scatcache.job import executors, tasks, watching
+from scatcache.job.executors import open_cluster
+from scatcache.job.tasks import N_RETRIES, TASKS_PER_WORKER, run_tasks, tell_workers
 from tests.runs import wait_for
 
 
@@ -119,7 +120,7 @@ def test_a_full_disk_is_not_tried_again(tmp_path):
 
 
 def test_failures_of_the_machine_are_tried_again_then_raised(tmp_path, monkeypatch):
-    monkeypatch.setattr(executors, "RETRY_PAUSE_S", 0.0)
+    monkeypatch.setattr(tasks, "RETRY_PAUSE_S", 0.0)
     with pytest.raises(OSError, match="Input/output"), open_cluster(n_workers=1) as cluster:
         list(run_tasks(cluster, fail_on_the_machine, str(tmp_path / "tries"), [1]))
     assert (tmp_path / "tries").read_text() == "." * (1 + N_RETRIES)
