@@ -126,19 +126,19 @@ def test_what_is_done_needs_no_more_space(capsys):
 
 
 @pytest.mark.parametrize("stream", [io.StringIO, Terminal, lambda: None])
-@pytest.mark.parametrize("quiet", [False, True])
-def test_what_a_cluster_lacks_is_told_at_once_and_even_when_quiet(capsys, quiet):
-    with watch_job(quiet=quiet) as on_event:
-        on_event(ClusterWaiting("the scheduler at tcp://there:1 has no worker: start some"))
-    assert capsys.readouterr().err == "the scheduler at tcp://there:1 has no worker: start some\n"
-
-
 def test_quiet_draws_nothing(monkeypatch, stream):
     monkeypatch.setattr(sys, "stderr", stream())
     with watch_job(quiet=True) as on_event:
         for event in (plan(), finish(), JobFinished("store")):
             on_event(event)
     assert sys.stderr is None or sys.stderr.getvalue() == ""
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_what_a_cluster_lacks_is_told_at_once_and_even_when_quiet(capsys, quiet):
+    with watch_job(quiet=quiet) as on_event:
+        on_event(ClusterWaiting("the scheduler at tcp://there:1 has no worker: start some"))
+    assert capsys.readouterr().err == "the scheduler at tcp://there:1 has no worker: start some\n"
 
 
 def test_a_closed_stderr_stops_nothing(monkeypatch):
