@@ -15,11 +15,14 @@ import click
 import scatcache
 from scatcache import interruption
 from scatcache.errors import ScatcacheError, SettingsDiffer, StoreLocked
+from scatcache.job.events import StoreReplaced
+from scatcache.job.watching import PATIENCE_S
 from scatcache.progress import count, show_bytes, show_state, show_views, watch_job
 from scatcache.spec import GRIDS
 from scatcache.terminal import LogHandler, echo, echo_json, escape, show_click_error
 
 LINE, BOUND_SPACE = 80, "\0"  # no path holds a NUL
+GO_ON = "give the same command again, it goes on from here"
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREADABLE, EXIT_VERIFY, EXIT_SETTINGS, EXIT_LOCKED = 1, 2, 3, 4, 5, 6
 
 # What of extract's options changes what plan says.
@@ -81,9 +84,12 @@ device_options = add_options(
 )
 run_options = add_options(
     click.option("--workers", type=click.IntRange(1), help="shards computed at once  [default: usable cores, or GPUs]"),
-    click.option("--processes", is_flag=True, help="worker processes instead of threads"),
+    click.option("--processes", is_flag=True,
+                 help=f"worker processes instead of threads; one silent for {PATIENCE_S:.0f} s is replaced"),
     click.option("--decode-threads", type=click.IntRange(1), help="decoding threads per process"),
-    click.option("--scheduler", metavar="ADDRESS", help="run on the Dask cluster at this address"),
+    click.option("--scheduler", metavar="ADDRESS",
+                 help=f"run on the Dask cluster at this address; ends after {PATIENCE_S:.0f} s without an answer from "
+                      f"it, without a worker, or without a sign of any"),
     click.option("--on-error", type=click.Choice(["skip", "fail"]), default="skip", show_default=True,
                  help="an unreadable image is recorded, or ends the run"),
     click.option("--retry-unreadable", is_flag=True, help="compute the shards again that hold unreadable images"),
@@ -123,8 +129,7 @@ def extract(source: str, split: tuple[str, ...], as_json: bool, quiet: bool, ver
     check_source(source, split, **{name: options[name] for name in ("root", "keep_background", "download")})
     check_out(options["out"])
     check_settings(options["J"], options["encoding"], options["out"], overwrite=options["overwrite"])
-    again = "without --overwrite" if options["overwrite"] else "again"
-    with watch(quiet, verbose, again) as on_event:
+    with watch(quiet, verbose, overwrite=options["overwrite"]) as on_event:
         report = scatcache.extract(source, split=split or None, on_event=on_event, **options)
     return show_report(report, as_json)
 
@@ -391,13 +396,19 @@ def show_shape(shape: tuple[int, ...]) -> str:
 
 
 @contextmanager
-def watch(quiet: bool, verbose: bool, again: str = "again") -> Iterator[Callable[[Any], None]]:
+def watch(quiet: bool, verbose: bool, *, overwrite: bool = False) -> Iterator[Callable[[Any], None]]:
     """Progress on stderr: a bar on a terminal, elsewhere a plain line at most every 10 s."""
-    interruption.advise(f"give the same command {again}, it goes on from here")
+    interruption.advise(f"{'nothing was deleted, ' if overwrite else ''}{GO_ON}")
     if verbose:
         log_to_stderr(logging.DEBUG, "%(asctime)s %(name)s: %(message)s")
         logging.getLogger("scatcache").setLevel(logging.DEBUG)
-    with watch_job(quiet=quiet) as on_event:
+    with watch_job(quiet=quiet) as show:
+
+        def on_event(event: Any) -> None:
+            if isinstance(event, StoreReplaced):
+                advise_replacing(event)
+            show(event)
+
         yield on_event
 
 
@@ -408,6 +419,16 @@ def log_to_stderr(level: int = logging.WARNING, form: str = "%(message)s") -> No
     handler = LogHandler(level)
     handler.setFormatter(logging.Formatter(form))
     logger.addHandler(handler)
+
+
+def advise_replacing(event: StoreReplaced) -> None:
+    """From where the old store is gone, --overwrite would delete what has been computed."""
+    if event.deleted:
+        without = "the same command without --overwrite"
+        interruption.advise(f"give {without}, it goes on from here", instead=without)
+    else:
+        # The manifest goes last, so that the rest can be told for ours.
+        interruption.advise("part of the old store is deleted, give the same command again, it deletes the rest")
 
 
 def main() -> NoReturn:
@@ -446,7 +467,7 @@ def find_exit_code(error: ScatcacheError) -> int:
 def tell(error: Exception) -> None:
     """One line on what failed; after a signal that alone is told."""
     if not interruption.received():
-        interruption.say(f"error: {str(error) or type(error).__name__}")
+        interruption.say(f"error: {interruption.reword(str(error)) or type(error).__name__}")
 
 
 if __name__ == "__main__":

@@ -21,8 +21,12 @@ from scatcache.terminal import echo
 UNWIND_S = 1.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+# How errors say what to type; see advise.
+AGAIN = "the same command again"
+
 _received: list[int] = []
 _advice: list[str] = []
+_instead: list[str] = [AGAIN]
 _leaving = threading.Lock()
 
 
@@ -49,9 +53,15 @@ def received() -> bool:
     return bool(_received)
 
 
-def advise(text: str) -> None:
-    """What to say of the work that a signal cuts off; the latest counts."""
+def advise(text: str, *, instead: str = AGAIN) -> None:
+    """What to say of the work that a signal cuts off; the latest counts. instead: which command goes on from here."""
     _advice.append(text)
+    _instead.append(instead)
+
+
+def reword(text: str) -> str:
+    """An error's text, which says "the same command again" where by now another one goes on."""
+    return text.replace(AGAIN, _instead[-1])
 
 
 def say(text: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from scatcache.job.events import ArchiveProgress, Event, JobPlanned, ShardFinished
+from scatcache.job.events import ArchiveProgress, ClusterWaiting, Event, JobPlanned, ShardFinished
 from scatcache.terminal import echo, escape
 
 LINE_EVERY_S = 10.0
@@ -107,6 +107,8 @@ def describe_archive(event: ArchiveProgress) -> str:
 def _show_warnings(event: Event) -> None:
     for warning in event.warnings if isinstance(event, JobPlanned) else ():
         echo(f"warning: {warning}", err=True)
+    if isinstance(event, ClusterWaiting):
+        echo(event.text, err=True)
 
 
 def _show_plan(planned: JobPlanned) -> Tally:
@@ -128,6 +130,8 @@ def _print_lines() -> Callable[[Event], None]:
             if time.monotonic() - state["shown"] >= LINE_EVERY_S:
                 state["shown"] = time.monotonic()
                 echo(describe_archive(event), err=True)
+        elif isinstance(event, ClusterWaiting):
+            _show_warnings(event)
         elif isinstance(event, JobPlanned):
             state.update(tally=_show_plan(event), shown=time.monotonic())
         elif isinstance(event, ShardFinished):
@@ -166,6 +170,8 @@ def _draw_bar() -> Iterator[Callable[[Event], None]]:
                 total=event.total_bytes,
                 visible=event.bytes != event.total_bytes,
             )
+        elif isinstance(event, ClusterWaiting):
+            progress.console.print(event.text, highlight=False, markup=False, soft_wrap=True)
         elif isinstance(event, JobPlanned):
             state["tally"] = _show_plan(event)
             state["task"] = progress.add_task("starting", total=event.n_images, completed=event.n_images_done)

@@ -160,8 +160,13 @@ def call(*arguments: object) -> Outcome:
 
 
 @contextlib.contextmanager
-def dask_cluster(folder: Path, *, n_workers: int = 2) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """(address, the process that started the workers) of a Dask cluster that someone else runs."""
+def dask_cluster(
+    folder: Path, *, n_workers: int = 2, preload: str | None = None
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """(address, the process that started the workers) of a Dask cluster that someone else runs.
+
+    preload: a program that each worker runs first.
+    """
     file = folder / "scheduler.json"
     dask = [sys.executable, "-m", "dask"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "text": True, "start_new_session": True}
@@ -171,6 +176,9 @@ def dask_cluster(folder: Path, *, n_workers: int = 2) -> Iterator[tuple[str, sub
     try:
         address = wait_for(lambda: file.exists() and json.loads(file.read_text() or "{}").get("address"))
         counts = ["--nworkers", str(n_workers), "--nthreads", "1", "--local-directory", folder / "dask"]
+        if preload is not None:
+            (folder / "preload.py").write_text(preload)
+            counts += ["--preload", folder / "preload.py"]
         workers = subprocess.Popen([*dask, "worker", address, *place, *counts], **quiet)
         with distributed.Client(address, set_as_default=False) as client:
             client.wait_for_workers(n_workers, timeout=60)

@@ -1,3 +1,4 @@
+import errno
 import gzip
 import importlib.metadata
 import json
@@ -15,10 +16,10 @@ import torch
 from PIL import Image
 
 import scatcache
-from scatcache import commands
+from scatcache import commands, interruption
 from scatcache.errors import ScatcacheError, SettingsDiffer, SourceError, StoreLocked
 from scatcache.images.folder import FolderSource
-from scatcache.job import reading
+from scatcache.job import extraction, reading
 from scatcache.job import run as job_run
 from scatcache.store.folder import StoreFolder
 from scatcache.store.lock import WriterLock
@@ -608,6 +609,67 @@ def test_split_adds_and_overwrite_starts_anew(tmp_path):
     assert list(call("resume", out, "--split", "train", "--json").result["splits"]) == ["train"]
     done = call("extract", images, "--J", 2, "--out", out, "--overwrite", "--json")
     assert done.code == 0 and done.result["splits"]["test"]["shards_kept"] == 0
+
+
+@pytest.fixture
+def interrupted_at(monkeypatch):
+    """interrupted_at(kind, name): a Ctrl-C comes while this is called, once; leaving is an ordinary exit."""
+
+    def arm(kind, name, *, late=False):
+        original = getattr(kind, name)
+
+        def interrupt(*arguments, **options):
+            monkeypatch.setattr(kind, name, original)
+            if late:
+                original(*arguments, **options)
+            interruption._received.append(signal.SIGINT)
+            raise interruption.Interrupted
+
+        monkeypatch.setattr(kind, name, interrupt)
+
+    def leave(code):
+        interruption.say(f"interrupted: {interruption._advice[-1]}")
+        sys.exit(code)
+
+    monkeypatch.setattr(interruption, "leave", leave)
+    yield arm
+    interruption._received.clear()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "late", "advice", "again"),
+    [
+        (FolderSource, "list_rows", False, "nothing was deleted, give the same command again", ["--overwrite"]),
+        (extraction, "take_over", True, "nothing was deleted, give the same command again", ["--overwrite"]),
+        (shutil, "rmtree", True, "part of the old store is deleted, give the same command again", ["--overwrite"]),
+        (StoreFolder, "create", False, "give the same command without --overwrite, it goes on", []),
+        (StoreFolder, "add_split", True, "give the same command without --overwrite, it goes on", []),
+        (job_run.JobRun, "_take", True, "give the same command without --overwrite, it goes on", []),
+    ],
+)
+def test_advice_after_an_interrupted_overwrite_heals(tmp_path, images, interrupted_at, kind, name, late, advice, again):
+    out, straight = tmp_path / "a.zarr", tmp_path / "straight.zarr"
+    for path, J in ((out, 2), (straight, 1)):
+        assert call("extract", images, "--J", J, "--L", 4, "--shard-images", 2, "--out", path).code == 0
+    before = list_files(out)
+    interrupted_at(kind, name, late=late)
+    done = extract(images, out, "--overwrite")
+    assert done.code == 130 and f"scatcache: interrupted: {advice}" in done.err
+    assert (list_files(out) == before) == ("nothing was deleted" in advice)
+    interruption._received.clear()
+    assert extract(images, out, *again).code == 0
+    assert find_differences(straight, out) == []
+
+
+def test_an_error_after_an_overwrite_says_which_command_goes_on(tmp_path, images, monkeypatch):
+    def fill_up(*given):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    out = tmp_path / "a.zarr"
+    assert extract(images, out).code == 0
+    monkeypatch.setattr(StoreFolder, "publish_receipt", fill_up)
+    assert_refused(extract(images, out, "--overwrite"), "then give the same command without --overwrite: it goes on")
+    assert_refused(extract(images, out), "then give the same command again: it goes on")
 
 
 def test_an_unknown_split_of_a_folder_is_1(tmp_path, images):

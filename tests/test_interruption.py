@@ -193,6 +193,51 @@ def test_a_scheduler_that_dies_ends_the_run_resumably(tmp_path, images, straight
     assert_goes_on(list_arguments(images, out), straight, out)
 
 
+# Workers that say that they have a shard, do nothing until they are told to go on, and say how it ended. As defaults: a
+# preload is run twice.
+HELD_UP = """
+import pathlib, time
+from scatcache.job import shard_task
+
+folder = pathlib.Path({folder!r})
+
+def hold_up(job, split, find=shard_task._find_transform):
+    (folder / "holds").touch()
+    while not (folder / "go").exists():
+        time.sleep(0.01)
+    return find(job, split)
+
+def note(job, task, compute=shard_task.compute_shard):
+    end = "published"
+    try:
+        return compute(job, task)
+    except BaseException as error:
+        end = str(error)
+        raise
+    finally:
+        (folder / "ended").write_text(end)
+
+shard_task._find_transform, shard_task.compute_shard = hold_up, note
+"""
+
+
+def test_workers_of_a_killed_command_leave_a_newer_store_alone(tmp_path, images):
+    out, straight = tmp_path / "a.zarr", tmp_path / "straight.zarr"
+    newer = ["--J", "1", "--shard-images", "30"]
+    assert call("extract", images, *newer, "--out", straight).code == 0
+    with dask_cluster(tmp_path, n_workers=1, preload=HELD_UP.format(folder=str(tmp_path))) as (address, _):
+        older = ["--J", "2", "--shard-images", "30", "--out", out]
+        process = start("extract", images, *older, "--scheduler", address)
+        wait_for((tmp_path / "holds").exists)
+        kill_group(process)
+        assert call("extract", images, *newer, "--out", out, "--overwrite").code == 0
+        (tmp_path / "go").touch()
+        ended = tmp_path / "ended"
+        wait_for(lambda: ended.exists() and ended.read_text())
+    assert "a newer run has taken the store over" in ended.read_text()
+    assert find_differences(straight, out) == []
+
+
 # Signals
 
 # A command that says that it lists its images, and is at it for long.

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from scatcache import progress
-from scatcache.job.events import ArchiveProgress, JobFinished, JobPlanned, ShardFinished
+from scatcache.job.events import ArchiveProgress, ClusterWaiting, JobFinished, JobPlanned, ShardFinished
 from scatcache.progress import LINE_EVERY_S, Tally, announce, watch_job
 from scatcache.store.receipts import Receipt
 
@@ -132,6 +132,13 @@ def test_quiet_draws_nothing(monkeypatch, stream):
         for event in (plan(), finish(), JobFinished("store")):
             on_event(event)
     assert sys.stderr is None or sys.stderr.getvalue() == ""
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_what_a_cluster_lacks_is_told_at_once_and_even_when_quiet(capsys, quiet):
+    with watch_job(quiet=quiet) as on_event:
+        on_event(ClusterWaiting("the scheduler at tcp://there:1 has no worker: start some"))
+    assert capsys.readouterr().err == "the scheduler at tcp://there:1 has no worker: start some\n"
 
 
 def test_a_closed_stderr_stops_nothing(monkeypatch):

@@ -42,8 +42,23 @@ class JobPlanned:
 
 
 @dataclass(frozen=True)
+class StoreReplaced:
+    """The store that was there goes, because overwrite was asked for. deleted: False before, True when it is gone."""
+
+    store: str
+    deleted: bool
+
+
+@dataclass(frozen=True)
+class ClusterWaiting:
+    """No shard comes for now. text: what is missing, what to do about it, and for how long that is waited for."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class ShardFinished:
-    """One more shard is on disk."""
+    """One more shard is on disk. receipt: without chunk_crc32c, sums, square_sums and versions, which it has there."""
 
     receipt: "Receipt"
 
@@ -56,4 +71,4 @@ class JobFinished:
     warnings: tuple[str, ...] = ()
 
 
-Event = ArchiveProgress | JobPlanned | ShardFinished | JobFinished
+Event = ArchiveProgress | JobPlanned | StoreReplaced | ClusterWaiting | ShardFinished | JobFinished

@@ -1,38 +1,52 @@
 """Where shard tasks run: a Dask cluster of threads, of processes, one process per GPU, or one that is already there."""
 
+import asyncio
 import contextlib
 import logging
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scatcache.errors import ScatcacheError
-from scatcache.retries import TRANSIENT_ERRNOS
+from scatcache.job.watching import Watched
 
 if TYPE_CHECKING:
-    from distributed import Client, SpecCluster
+    from distributed import Client, Nanny, SpecCluster
 
-# Tasks in flight per worker: one running, one waiting, so that no worker ever waits for the client.
-TASKS_PER_WORKER = 2
-# A task whose worker died is rerun by Dask; one that raised OSError is rerun this often.
-N_RETRIES = 2
-RETRY_PAUSE_S = 1.0
 # Dask's defaults wait for stragglers that we have already told to stop.
 CLOSE_TIMEOUT_S = 1.0
+CONNECT_TIMEOUT_S = 10.0
+# Dask's own clock for silent workers runs on while a laptop sleeps, and then takes every worker for dead.
+NEVER_S = 1e9
+# By default Dask keeps its last thousand messages, ten thousand events, and a profile of every worker.
+FRUGAL = {
+    "distributed.admin.low-level-log-length": 10,
+    "distributed.admin.log-length": 10,
+    "distributed.diagnostics.computations.max-history": 1,
+    "distributed.diagnostics.erred-tasks.max-history": 1,
+    "distributed.worker.profile.enabled": False,
+}
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """client: connected; n_workers: tasks that run at once; kill: ends our own worker processes at once."""
+    """client: connected; n_workers: tasks that run at once, 0 where that may change; kill: ends our own worker
+    processes at once; watched: how to look after workers in other processes, None where they are threads of this one.
+    """
 
     client: "Client"
     n_workers: int
     kill: Callable[[], None]
+    watched: Watched | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether tasks run in this process."""
+        return self.watched is None
 
 
 @contextlib.contextmanager
@@ -43,7 +57,7 @@ def open_cluster(
 
     scheduler: address of a running cluster, whose workers share our file system and have scatcache installed; gpus:
     one process for each, which sees that GPU alone (CUDA_VISIBLE_DEVICES); processes: processes, not threads of this
-    process. Raises ScatcacheError where the scheduler does not answer or has no worker.
+    process. Raises ScatcacheError where the scheduler does not answer.
     """
     if scheduler is not None:
         opened = _connect(scheduler)
@@ -51,7 +65,7 @@ def open_cluster(
         opened = _start_processes([{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus] or [{}] * n_workers)
     else:
         opened = _start_threads(n_workers)
-    with _silence_dask(), opened as cluster:
+    with _calm_dask(), opened as cluster:
         try:
             yield cluster
         except BaseException:
@@ -70,19 +84,40 @@ def _connect(address: str) -> Iterator[Cluster]:
         protocol, place = parse_address(address)
         get_backend(protocol)
         parse_host_port(place)
-        client = Client(address, timeout=10, set_as_default=False)
+        _ask_whether_it_answers(address)
+        client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ScatcacheError(
             f"no Dask scheduler answers at {address} ({error}): start one with `dask scheduler`, workers with "
             f"`dask worker {address} --nthreads 1`"
         ) from error
+    start = f"start some with `dask worker {address} --nthreads 1`"
     try:
-        n_workers = sum(client.nthreads().values())
-        if not n_workers:
-            raise ScatcacheError(f"the scheduler at {address} has no worker: start some with `dask worker {address}`")
-        yield Cluster(client, n_workers, lambda: None)
+        yield Cluster(client, 0, lambda: None, Watched(client, f"the scheduler at {address}", start))
     finally:
         client.close(timeout=CLOSE_TIMEOUT_S)
+
+
+def _ask_whether_it_answers(address: str) -> None:
+    """Raises OSError where not: a Client would wait for ever for one that accepts connections and then is silent."""
+    from distributed import rpc
+
+    async def ask() -> None:
+        async with rpc(address) as scheduler:
+            await scheduler.identity()
+
+    async def ask_for_a_while() -> None:
+        try:
+            await asyncio.wait_for(ask(), CONNECT_TIMEOUT_S)
+        except TimeoutError as error:
+            raise TimeoutError(f"no answer within {CONNECT_TIMEOUT_S:.0f} s") from error
+
+    # A notebook's own thread has a loop that runs.
+    pool = ThreadPoolExecutor(1, thread_name_prefix="scatcache-ask")
+    try:
+        pool.submit(asyncio.run, ask_for_a_while()).result()
+    finally:
+        pool.shutdown(wait=False)
 
 
 @contextlib.contextmanager
@@ -106,11 +141,22 @@ def _start_processes(environments: list[dict[str, str]]) -> Iterator[Cluster]:
         def kill() -> None:
             for nanny in list(cluster.workers.values()):
                 nanny.auto_restart = False
-                if nanny.pid:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(nanny.pid, signal.SIGKILL)
+                _kill_worker(nanny)
 
-        yield Cluster(client, len(environments), kill)
+        def replace(address: str) -> None:
+            for nanny in list(cluster.workers.values()):
+                if nanny.worker_address == address:
+                    _kill_worker(nanny)
+
+        watched = Watched(client, "our own scheduler", "none of the worker processes starts", replace)
+        yield Cluster(client, len(environments), kill, watched)
+
+
+def _kill_worker(nanny: "Nanny") -> None:
+    """Ends its worker process at once, even a stopped one."""
+    if nanny.pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(nanny.pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -127,7 +173,7 @@ def _start(
         try:
             cluster = held.enter_context(
                 SpecCluster(
-                    scheduler={"cls": Scheduler, "options": {**http, "port": 0, **scheduler}},
+                    scheduler={"cls": Scheduler, "options": {**http, "port": 0, "worker_ttl": NEVER_S, **scheduler}},
                     workers={n: {"cls": kind, "options": {**common, **options}} for n, options in enumerate(workers)},
                     name="scatcache",
                 )
@@ -140,85 +186,28 @@ def _start(
         yield cluster, held.enter_context(Client(cluster, timeout=30, set_as_default=False))
 
 
-_silence_lock = threading.Lock()
-_silence = contextlib.ExitStack()
-_n_silent = 0
+_calm_lock = threading.Lock()
+_calm = contextlib.ExitStack()
+_n_calm = 0
 
 
 @contextlib.contextmanager
-def _silence_dask() -> Iterator[None]:
-    """Keeps Dask's log off stderr while any cluster of ours is open; its own way fails where two overlap."""
+def _calm_dask() -> Iterator[None]:
+    """Keeps Dask's log off stderr and its memory short while any cluster of ours is open; Dask's own ways fail where
+    two overlap."""
+    import dask
     from distributed.utils import silence_logging_cmgr
 
-    global _n_silent
-    with _silence_lock:
-        if _n_silent == 0:
-            _silence.enter_context(silence_logging_cmgr(logging.CRITICAL))
-        _n_silent += 1
+    global _n_calm
+    with _calm_lock:
+        if _n_calm == 0:
+            _calm.enter_context(silence_logging_cmgr(logging.CRITICAL))
+            _calm.enter_context(dask.config.set(FRUGAL))
+        _n_calm += 1
     try:
         yield
     finally:
-        with _silence_lock:
-            _n_silent -= 1
-            if _n_silent == 0:
-                _silence.close()
-
-
-def run_tasks(cluster: Cluster, function: Callable[..., Any], shared: Any, tasks: Iterable[Any]) -> Iterator[Any]:
-    """Yields function(shared, task) for each task as it ends, keeping a bounded window in flight.
-
-    Raises what the function raised, after N_RETRIES further tries for OSErrors that pass; ScatcacheError where a task's
-    worker died again and again.
-    """
-    from distributed import as_completed
-
-    window = TASKS_PER_WORKER * cluster.n_workers
-    waiting = iter(tasks)
-    running = as_completed(loop=cluster.client.loop)
-
-    def submit_next() -> bool:
-        for task in waiting:
-            running.add(cluster.client.submit(run_task, function, shared, task, pure=False, retries=N_RETRIES))
-            return True
-        return False
-
-    n_running = sum(submit_next() for _ in range(window))
-    while n_running:
-        future = next(running)
-        outcome = _take_result(future)
-        future.release()
-        n_running += submit_next() - 1
-        yield outcome
-
-
-def run_task(function: Callable[..., Any], shared: Any, task: Any) -> Any:
-    """function(shared, task); final errors are returned, not raised, so that Dask retries only the machine's."""
-    try:
-        return function(shared, task)
-    except ScatcacheError as error:
-        return error
-    except OSError as error:
-        if error.errno not in TRANSIENT_ERRNOS:
-            return error
-        time.sleep(RETRY_PAUSE_S)
-        raise
-
-
-def _take_result(future: Any) -> Any:
-    from distributed.scheduler import KilledWorker
-
-    try:
-        outcome = future.result()
-    except CancelledError as error:
-        raise ScatcacheError(
-            "the connection to the Dask scheduler was lost: start it again, then give the same command again: it goes "
-            "on from here"
-        ) from error
-    except KilledWorker as error:
-        raise ScatcacheError(
-            f"the workers that took a shard died {error.allowed_failures + 1} times (out of memory?): give the same "
-            f"command again with fewer --workers"
-        ) from error
-    if isinstance(outcome, (ScatcacheError, OSError)):
-        raise outcome
-    return outcome
+        with _calm_lock:
+            _n_calm -= 1
+            if _n_calm == 0:
+                _calm.close()

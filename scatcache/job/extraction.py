@@ -12,13 +12,14 @@ from typing import Any
 
 from scatcache.errors import ScatcacheError
 from scatcache.images.sources import OnArchive, Source
-from scatcache.job.events import ArchiveProgress, Event, JobFinished, JobPlanned
+from scatcache.job.events import ArchiveProgress, ClusterWaiting, Event, JobFinished, JobPlanned, StoreReplaced
 from scatcache.job.opening import NamedObject, keeps_background, open_stored_source
 from scatcache.job.options import RunOptions
 from scatcache.job.preparation import Prepared, Settings, check_out, name_splits, name_store, prepare, read_stored
 from scatcache.job.report import ExtractReport
 from scatcache.job.run import JobRun
 from scatcache.job.stored import confirm_manifest, find_stored, require_stored
+from scatcache.job.takeover import take_over
 from scatcache.store.files import exists
 from scatcache.store.folder import StoreFolder
 from scatcache.store.lock import WriterLock
@@ -165,17 +166,22 @@ def _run(
 ) -> ExtractReport:
     """Prepares, locks, runs and reports."""
     started = time.monotonic()
+    tell = on_event or _log_warnings
     prepared = _prepare(source, folder, asked=asked, stored=stored)
     with WriterLock(folder.job / "lock"), _forget_unborn(folder):
         # Another process may have made or changed the store before we had the lock.
         current = None if asked.overwrite else find_stored(folder)
         if current != stored:
             prepared = _prepare(source, folder, asked=asked, stored=current)
-        if not asked.overwrite:
+        token = take_over(folder)
+        if asked.overwrite:
+            tell(StoreReplaced(str(folder.path), deleted=False))
+            if folder.is_started():
+                folder.delete()
+            tell(StoreReplaced(str(folder.path), deleted=True))
+        else:
             confirm_manifest(folder, prepared.manifest)
-        elif folder.is_started():
-            folder.delete()
-        run = JobRun(prepared, asked.options, on_event or _log_warnings)
+        run = JobRun(prepared, asked.options, tell, job_id=token)
         run.execute()
         return run.report(time.monotonic() - started)
 
@@ -197,6 +203,8 @@ def _log_warnings(event: Event) -> None:
     if isinstance(event, JobPlanned | JobFinished):
         for warning in event.warnings:
             logger.warning(warning)
+    elif isinstance(event, ClusterWaiting):
+        logger.warning(event.text)
 
 
 # What sources keep in STORE.job: the indices of tars, and tars that were inflated.
@@ -228,7 +236,7 @@ def _forget_unborn(folder: StoreFolder) -> Iterator[None]:
     finally:
         if not exists(folder.path):
             with contextlib.suppress(OSError):
-                for name in ("job.json", "manifest.json"):
+                for name in ("job.json", "manifest.json", "run"):
                     (folder.job / name).unlink(missing_ok=True)
                 (folder.job / "lock").unlink()
             _remove_kept(folder)

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,13 @@ CHANNEL_OVERHEAD_BYTES = 50
 SHARD_OVERHEAD_BYTES = 8192
 # Its arrays' metadata, once beside them and once consolidated in the root.
 SPLIT_OVERHEAD_BYTES = 65536
+
+
+class ShardPlace(NamedTuple):
+    """Which shard: all that a task need say to a worker that has the row tables."""
+
+    split: str
+    shard: int
 
 
 @dataclass(frozen=True)
@@ -126,7 +134,12 @@ def bound_bytes(manifest: Manifest, splits: Iterable[str]) -> int:
 def plan_tasks(layout: SplitLayout, split: str, rows: RowTable) -> Iterator[ShardTask]:
     """One task per shard, in the order of the shards."""
     for shard in range(layout.n_shards):
-        span = layout.rows_of(shard)
-        columns = (rows.key, rows.view, rows.file_bytes)
-        keys, views, file_bytes = (tuple(values[span.start : span.stop].tolist()) for values in columns)
-        yield ShardTask(split, shard, span.start, keys, views, file_bytes, rows.digest(span))
+        yield plan_task(layout, ShardPlace(split, shard), rows)
+
+
+def plan_task(layout: SplitLayout, place: ShardPlace, rows: RowTable) -> ShardTask:
+    """The task of one shard; rows: of its split."""
+    span = layout.rows_of(place.shard)
+    columns = (rows.key, rows.view, rows.file_bytes)
+    keys, views, file_bytes = (tuple(values[span.start : span.stop].tolist()) for values in columns)
+    return ShardTask(place.split, place.shard, span.start, keys, views, file_bytes, rows.digest(span))

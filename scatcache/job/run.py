@@ -16,15 +16,16 @@ from typing import Any
 
 from scatcache.errors import ScatcacheError, SourceError, StoreDamaged
 from scatcache.images.notes import add_notes, word_notes
-from scatcache.job.events import Event, JobFinished, JobPlanned, ShardFinished
-from scatcache.job.executors import open_cluster, run_tasks
+from scatcache.job.events import ClusterWaiting, Event, JobFinished, JobPlanned, ShardFinished
+from scatcache.job.executors import open_cluster
 from scatcache.job.opening import remember
 from scatcache.job.options import RunOptions
-from scatcache.job.planning import ShardTask, plan_tasks
+from scatcache.job.planning import ShardPlace, plan_tasks
 from scatcache.job.preparation import Prepared
 from scatcache.job.report import ExtractReport, SplitReport
-from scatcache.job.shard_task import ShardJob, compute_shard, stop_job
+from scatcache.job.shard_task import ShardJob, lighten, run_shard, stop_job
 from scatcache.job.stored import keep_copy
+from scatcache.job.tasks import run_tasks, tell_workers
 from scatcache.resources import count_cores, folder_bytes, free_disk_bytes, free_memory_bytes
 from scatcache.retries import with_retries
 from scatcache.scattering.paths import channel_table
@@ -47,7 +48,8 @@ ROWS_HELD = 8
 class JobRun:
     """One run of a prepared job, under the store's lock. receipts: by split and shard, kept ones and new ones, each
     lightened; computed: shards by split; retried: shards that hold unreadable rows and are to be computed again;
-    on_trial: splits whose first rows are not all known yet; refused: split and key of images unreadable in this run."""
+    on_trial: splits whose first rows are not all known yet; refused: split and key of images unreadable in this run;
+    job_id: of take_over."""
 
     prepared: Prepared
     options: RunOptions
@@ -58,6 +60,7 @@ class JobRun:
     on_trial: set[str] = field(default_factory=set)
     refused: set[tuple[str, str]] = field(default_factory=set)
     n_images_computed: int = 0
+    job_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def execute(self) -> None:
         """Everything but the report."""
@@ -73,7 +76,7 @@ class JobRun:
         self.on_trial = set(prepared.splits)
         tasks = self._find_missing()
         n_workers, gpus = self._choose_workers()
-        planned = self._plan(tasks, n_workers)
+        planned = self._plan(n_workers)
         self._check_space(planned)
         self.on_event(planned)
         # First, so that no kill leaves a store that does not remember where its images are.
@@ -105,7 +108,7 @@ class JobRun:
                 f"mends that and keeps every shard"
             )
 
-    def _find_missing(self) -> list[ShardTask]:
+    def _find_missing(self) -> list[ShardPlace]:
         """The shards to compute; fills receipts with those that are done."""
         prepared = self.prepared
         missing = []
@@ -118,7 +121,7 @@ class JobRun:
                     self.retried.append((split, task.shard))
                     done = None
                 if done is None:
-                    missing.append(task)
+                    missing.append(ShardPlace(split, task.shard))
                 else:
                     known[task.shard] = lighten(done)
         return missing
@@ -147,7 +150,7 @@ class JobRun:
             shapes[split] = manifest.spec.output_shape(*image_shape)
         return shapes
 
-    def _plan(self, tasks: list[ShardTask], n_workers: int) -> JobPlanned:
+    def _plan(self, n_workers: int) -> JobPlanned:
         prepared, manifest = self.prepared, self.prepared.manifest
         kept = [receipt for receipts in self.receipts.values() for receipt in receipts.values()]
         return JobPlanned(
@@ -191,13 +194,13 @@ class JobRun:
             folder.withdraw_receipt(split, shard)
         folder.consolidate(manifest, channel_names=tuple(channels))
 
-    def _compute(self, tasks: list[ShardTask], n_workers: int, gpus: tuple[str, ...]) -> None:
+    def _compute(self, places: list[ShardPlace], n_workers: int, gpus: tuple[str, ...]) -> None:
         options, prepared = self.options, self.prepared
         # A GPU takes all that the cores decode; a core that transforms decodes for itself.
         per_worker = max(1, count_cores() // n_workers) if prepared.device == "cuda" else 1
         n_here = 1 if options.processes or gpus else n_workers
         job = ShardJob(
-            job_id=uuid.uuid4().hex,
+            job_id=self.job_id,
             store=str(prepared.folder.path),
             manifest=prepared.manifest,
             source=prepared.source,
@@ -206,19 +209,26 @@ class JobRun:
             decode_threads=options.decode_threads or per_worker * n_here,
             on_error=options.on_error,
         )
+        whole = replace(job, rows=prepared.rows)
         cluster = open_cluster(n_workers=n_workers, processes=options.processes, gpus=gpus, scheduler=options.scheduler)
         with _keep_torch_threads(), _rows_out_of_collections(), cluster as opened:
+            # Elsewhere nobody has the rows, and a few shards' of them at a time are less than all in every process.
+            job, tasks = (whole, places) if opened.is_here else (job, map(whole.plan, places))
             try:
-                for receipt in run_tasks(opened, compute_shard, job, tasks):
+                for receipt in run_tasks(opened, run_shard, job, tasks, on_wait=self._tell_waiting):
                     self._take(receipt)
             except BaseException:
                 if options.scheduler is not None:
                     # Its workers outlive us and our lock: they must not go on writing.
-                    opened.client.run(stop_job, job.job_id, wait=False)
+                    tell_workers(opened, stop_job, job.job_id)
                 raise
             finally:
                 # Before the cluster closes, which waits for the tasks that still run.
                 stop_job(job.job_id)
+
+    def _tell_waiting(self, text: str) -> None:
+        self._log(event="waiting", text=text)
+        self.on_event(ClusterWaiting(text))
 
     def _read_receipts(self, split: str) -> Iterator[Receipt]:
         """A split's receipts in the order of its shards, from the disk: all of them at once may be gigabytes."""
@@ -229,7 +239,7 @@ class JobRun:
             yield found[0]
 
     def _take(self, receipt: Receipt) -> None:
-        self.receipts[receipt.split][receipt.shard] = lighten(receipt)
+        self.receipts[receipt.split][receipt.shard] = receipt
         self.computed[receipt.split] += 1
         self.n_images_computed += receipt.n_rows
         self.refused.update((receipt.split, entry.key) for entry in receipt.unreadable)
@@ -304,11 +314,6 @@ class JobRun:
         rows, ok = sum(receipt.n_rows for receipt in receipts), sum(receipt.n_ok for receipt in receipts)
         computed = self.computed[split]
         return SplitReport(rows, ok, rows - ok, len(receipts), computed, len(receipts) - computed)
-
-
-def lighten(receipt: Receipt) -> Receipt:
-    """A receipt without what grows with channels and rows; nobody asks for it before the split is finished."""
-    return replace(receipt, chunk_crc32c=(), sums=(), square_sums=())
 
 
 def find_gpus() -> tuple[str, ...]:

@@ -1,12 +1,13 @@
 """One shard: read, decode, transform, encode and write its rows, overlapped; the same code in every executor."""
 
+import functools
 import importlib.metadata
 import platform
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,15 @@ import numpy as np
 from scatcache.errors import ScatcacheError, UnreadableImage
 from scatcache.images.decode import decode_noted
 from scatcache.images.sources import Source
-from scatcache.job.planning import ShardTask
+from scatcache.job.planning import ShardPlace, ShardTask, plan_task
 from scatcache.job.reading import ShardReads
+from scatcache.job.takeover import check_ours
 from scatcache.scattering.channel_sums import find_adder
 from scatcache.store.encodings import Encoding, find_encoding
 from scatcache.store.folder import StoreFolder
 from scatcache.store.manifest import Manifest
 from scatcache.store.receipts import Receipt, Unreadable
+from scatcache.store.rows import RowTable
 from scatcache.store.shard_file import ShardWriter
 from scatcache.version import __version__
 from scatcache.views import ViewedImage
@@ -42,9 +45,9 @@ class JobStopped(BaseException):
 
 @dataclass(frozen=True)
 class ShardJob:
-    """What every shard of a job shares. job_id: fresh per run; store: absolute path, the same on every worker;
-    device: "cpu" or "cuda"; backend: a name of open_transform; decode_threads: per process; on_error: "skip" or
-    "fail"."""
+    """What every shard of a job shares. job_id: the run's token, see take_over; store: absolute path, the same on every
+    worker; device: "cpu" or "cuda"; backend: a name of open_transform; decode_threads: per process; on_error: "skip" or
+    "fail"; rows: the splits' row tables in the process that has them anyway, never sent to another."""
 
     job_id: str
     store: str
@@ -54,6 +57,11 @@ class ShardJob:
     backend: str
     decode_threads: int
     on_error: str
+    rows: Mapping[str, RowTable] = field(default_factory=dict)
+
+    def plan(self, place: ShardPlace) -> ShardTask:
+        """All that is known of one shard before its pixels."""
+        return plan_task(self.manifest.splits[place.split], place, self.rows[place.split])
 
 
 def stop_job(job_id: str) -> None:
@@ -61,13 +69,25 @@ def stop_job(job_id: str) -> None:
     _stopped.add(job_id)
 
 
+def run_shard(job: ShardJob, shard: ShardPlace | ShardTask) -> Receipt:
+    """compute_shard as a task of a run. shard: its place alone where the job has the rows; the receipt is lightened."""
+    return lighten(compute_shard(job, shard if isinstance(shard, ShardTask) else job.plan(shard)))
+
+
+def lighten(receipt: Receipt) -> Receipt:
+    """A receipt without what grows with channels and rows, and what all have in common; who needs it reads the disk."""
+    return replace(receipt, chunk_crc32c=(), sums=(), square_sums=(), versions={})
+
+
 def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
     """Computes, publishes and returns one shard's receipt; returns the present one where the shard is done.
 
-    Raises UnreadableImage where on_error is "fail", ScatcacheError where the source cannot be read, OSError where the
-    store cannot be written.
+    Raises UnreadableImage where on_error is "fail", ScatcacheError where the source cannot be read or another run has
+    taken the store over, OSError where the store cannot be written.
     """
     folder = StoreFolder(job.store)
+    check = functools.partial(check_ours, folder, job.manifest, job.job_id)
+    check()
     done = folder.find_done(job.manifest, task.split, task.shard, rows_digest=task.rows_digest)
     if done is not None:
         return done
@@ -94,7 +114,7 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
         done = folder.find_done(job.manifest, task.split, task.shard, rows_digest=task.rows_digest)
         if done is not None:
             return done
-        digests = writer.commit()
+        digests = writer.commit(check)
     unreadable = tuple(
         Unreadable(task.start + position, task.keys[position], reason)
         for position, reason in enumerate(sink.reasons)
@@ -118,6 +138,7 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
         versions={**find_versions(), **transform.versions},
         notes=images.notes,
     )
+    check()
     folder.publish_receipt(job.manifest, receipt)
     return receipt
 

@@ -1,6 +1,7 @@
 """Rows of one split as NumPy, read from the shard files directly and checked against the receipts; no torch."""
 
 import os
+import resource
 import threading
 import weakref
 from collections import OrderedDict
@@ -19,8 +20,11 @@ from scatcache.store.receipts import Receipt, Summary, Unreadable, fits, summary
 from scatcache.store.shard_file import ABSENT, index_bytes, read_index
 from scatcache.store.view import StoreView, open_view, shard_path
 
-# Shards kept open at once; a shard costs one descriptor where it is local, and its index (16 bytes a chunk).
+# Shards that a reader keeps open at once; a shard costs one descriptor where it is local, and its index (16 bytes a
+# chunk).
 MAX_OPEN_SHARDS = 256
+# All readers of the process together take no more of the descriptors that it may have (RLIMIT_NOFILE).
+DESCRIPTORS_SHARE = 0.5
 # Neighbouring chunks are fetched by one read up to this size.
 MAX_READ_BYTES = 8 * 2**20
 N_THREADS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
@@ -67,7 +71,8 @@ class SplitReader:
         self._shards: OrderedDict[int, OpenShard] = OrderedDict()
         self._lock = threading.Lock()
         self._pools: dict[int, ThreadPoolExecutor] = {}
-        _readers.add(self)
+        with _readers_lock:
+            _readers.add(self)
 
     def renew_lock(self) -> None:
         """A lock that another thread held when this process was forked would stay locked for ever."""
@@ -135,6 +140,7 @@ class SplitReader:
             if shard in self._shards:
                 self._shards.move_to_end(shard)
                 return self._shards[shard]
+        _close_surplus(keep=self)
         receipt = self.receipt(shard)
         n_chunks = self.layout.n_chunks
         try:
@@ -146,9 +152,19 @@ class SplitReader:
             raise self._damaged(f"shard {shard} ({shard_name(shard)})", error) from error
         with self._lock:
             self._shards[shard] = opened
-            while len(self._shards) > MAX_OPEN_SHARDS:
-                self._shards.popitem(last=False)
+        self.close_oldest(MAX_OPEN_SHARDS)
         return opened
+
+    @property
+    def n_open(self) -> int:
+        """Shards that are open now."""
+        return len(self._shards)
+
+    def close_oldest(self, n_kept: int) -> None:
+        """Closes all shards but the n_kept that were used last; one that is being read stays open until it is."""
+        with self._lock:
+            while len(self._shards) > n_kept:
+                self._shards.popitem(last=False)
 
     def unreadable(self) -> dict[int, Unreadable]:
         """What the finished shards recorded as unreadable, by row."""
@@ -264,10 +280,33 @@ class SplitReader:
             out[positions] = target[np.asarray(rows)[positions] % self.layout.chunk_images]
 
 
+_readers_lock = threading.Lock()
 _readers: "weakref.WeakSet[SplitReader]" = weakref.WeakSet()
 
 
+def _close_surplus(keep: SplitReader) -> None:
+    """Makes room for one more open shard of this reader: others give theirs up first."""
+    with _readers_lock:
+        others = [reader for reader in _readers if reader is not keep]
+    n_free = find_max_open() - sum(reader.n_open for reader in (*others, keep))
+    for reader in (*others, keep):
+        if n_free > 0:
+            return
+        n_before = reader.n_open
+        reader.close_oldest(max(0, n_before + n_free - 1))
+        n_free += n_before - reader.n_open
+
+
+def find_max_open() -> int:
+    """How many shards the readers of this process may have open together."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    # Each thread holds the one that it reads.
+    return 2**31 if limit == resource.RLIM_INFINITY else max(1, int(limit * DESCRIPTORS_SHARE) - N_THREADS)
+
+
 def _renew_locks() -> None:
+    global _readers_lock
+    _readers_lock = threading.Lock()
     for reader in _readers:
         reader.renew_lock()
 

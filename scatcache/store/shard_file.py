@@ -79,14 +79,18 @@ class ShardWriter:
         self._hash.update(data)
         self._offset += len(data)
 
-    def commit(self) -> ShardDigests:
-        """Writes the index, syncs, renames, syncs the folder; returns what the receipt records."""
+    def commit(self, check: Callable[[], None] = lambda: None) -> ShardDigests:
+        """Writes the index, syncs, renames, syncs the folder; returns what the receipt records.
+
+        check: called when all is synced, just before the renaming; what it raises leaves no file.
+        """
         index = self._index.tobytes()
         index_crc = crc32c(index)
         self._write(index + index_crc.to_bytes(CRC_BYTES, "little"))
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
+        check()
         publish(self._temporary, self.path)
         missing = len(self._index) - len(self._crcs)
         crcs = (*self._crcs, *[None] * missing)

@@ -1,10 +1,14 @@
 import gc
 import json
+import os
+import pickle
+from dataclasses import replace
 
 import pytest
 
 import scatcache
 from scatcache.errors import ScatcacheError, SourceError
+from scatcache.images import cifar10
 from scatcache.images.sources import open_source
 from scatcache.job import run
 from scatcache.job.events import JobFinished, JobPlanned, ShardFinished
@@ -14,6 +18,7 @@ from scatcache.job.preparation import Settings, prepare
 from scatcache.job.run import JobRun, find_gpus
 from scatcache.scattering.backends import resolve_backend
 from scatcache.store.folder import StoreFolder
+from tests.images.test_cifar10 import write_form
 from tests.runs import find_differences, list_receipts, list_temporaries, make_images
 
 SMALL = {"J": 1, "L": 4, "shard_images": 2}
@@ -47,6 +52,36 @@ def test_events_come_in_order_and_say_what_is_done(tmp_path, images):
         *(("test", shard) for shard in range(3)),
     }
     assert events[-1].store == planned.store == str(tmp_path / "a.zarr")
+
+
+def test_a_task_is_a_shard_s_place_and_a_receipt_comes_light(tmp_path, images, monkeypatch):
+    """Dask keeps many messages, the caller perhaps every event."""
+    tasks, events, run_tasks = [], [], run.run_tasks
+    monkeypatch.setattr(
+        run, "run_tasks", lambda *given, **options: run_tasks(*given[:3], tasks.extend(given[3]) or tasks, **options)
+    )
+    scatcache.extract(images, out=tmp_path / "a.zarr", on_event=events.append, J=1, L=4, shard_images=10)
+    assert len(tasks) == 3 and max(len(pickle.dumps(task)) for task in tasks) < 150
+    receipts = [event.receipt for event in events if isinstance(event, ShardFinished)]
+    assert {(receipt.sums, receipt.square_sums, receipt.chunk_crc32c) for receipt in receipts} == {((), (), ())}
+    assert sum(receipt.n_ok for receipt in receipts) == 18
+
+
+def test_descriptors_and_batches_do_not_grow_with_the_shards(tmp_path, monkeypatch):
+    """Each copy of a source would map, or load, its files again."""
+    loaded, counts, load = [], [], cifar10.map_binary_batch
+    write_form(tmp_path, "bin")
+    form = replace(cifar10.FORMS[0], load_batch=lambda path: loaded.append(path.name) or load(path))
+    monkeypatch.setattr(cifar10, "FORMS", (form, *cifar10.FORMS[1:]))
+
+    def count(event):
+        if isinstance(event, ShardFinished):
+            counts.append(len(os.listdir("/proc/self/fd")))
+
+    options = {"J": 1, "max_order": 0, "shard_images": 1, "split": "train", "workers": 2}
+    scatcache.extract("cifar10", root=tmp_path, out=tmp_path / "a.zarr", on_event=count, **options)
+    assert len(counts) == 20 and max(counts[-10:]) <= max(counts[:10]) + 3
+    assert len(loaded) <= 2 * 6
 
 
 def test_the_plan_is_told_before_anything_is_written(tmp_path, images):

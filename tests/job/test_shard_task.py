@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from scatcache.errors import ScatcacheError, SourceError, UnreadableImage
@@ -271,6 +272,18 @@ def test_a_stopped_job_leaves_nothing_and_no_other_job_minds(tmp_path):
         compute_shard(job, tasks[0])
     assert list_temporaries(folder.path) == [] and folder.view.read_receipt("all", 0) is None
     assert compute_shard(other, tasks[0]).n_ok == 4
+
+
+def test_a_shard_is_computed_with_one_thread_of_torch(tmp_path):
+    """How many there are decides the last bits of sums, and the caller's number is the machine's."""
+    job, tasks, _ = make_job(tmp_path)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        compute_shard(job, tasks[0])
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("call", [1, 3])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from scatcache.errors import StoreDamaged
+from scatcache.store import encodings
 from scatcache.store.encodings import CRC_BYTES, ENCODINGS, crc32c, find_encoding
 
 VALUES = np.random.default_rng(0).random((2, 5, 4, 4))
@@ -23,6 +24,19 @@ def test_values_come_back_bit_by_bit(encoding, data):
     out = np.empty_like(values)
     encoding.decode(memoryview(encoded), out, crc=crc)
     assert out.tobytes() == values.tobytes()
+
+
+def test_blosc_s_own_threads_stay_off_whoever_turns_them_on(monkeypatch):
+    """Above about 1 MB they make other bytes from run to run; the setting is the process's, not ours alone."""
+    compress, seen = encodings.blosc.compress, []
+    monkeypatch.setattr(encodings.blosc, "use_threads", True)
+    monkeypatch.setattr(
+        encodings.blosc, "compress", lambda *given: seen.append(encodings.blosc.use_threads) or compress(*given)
+    )
+    for name in ("float16", "float32"):
+        encodings.blosc.use_threads = True
+        find_encoding(name).encode(np.zeros((4, 8), ENCODINGS[name].dtype))
+    assert seen == [False, False]
 
 
 def test_crc32c_is_that_of_rfc_3720():

@@ -25,6 +25,7 @@ from tests.store.stores import (
     copy_store,
     edit,
     flip,
+    made_many_shards,
     made_splits,
     made_store,
     make_partial,
@@ -66,6 +67,21 @@ def test_few_open_shards_change_nothing(encoded, values, monkeypatch):
     for row in (0, 49, 13, 1, 48, 25):
         np.testing.assert_array_equal(reader.read(np.array([row]))[0], values[row])
     assert len(os.listdir("/proc/self/fd")) <= before + 1
+
+
+def test_all_readers_together_keep_to_the_descriptors_that_there_are(tmp_path_factory, monkeypatch):
+    store = made_many_shards(tmp_path_factory.getbasetemp())
+    expected = open_split(store).read(EVERY_ROW)
+    limit, n_shards = 2 * (reader_module.N_THREADS + 6), 6
+    monkeypatch.setattr(reader_module.resource, "getrlimit", lambda kind: (limit, limit))
+    readers = [open_split(store) for _ in range(3)]
+    before = len(os.listdir("/proc/self/fd"))
+    for start in range(0, N_IMAGES, 5):
+        for reader in readers:
+            rows = np.arange(start, start + 5)
+            np.testing.assert_array_equal(reader.read(rows), expected[rows])
+            assert len(os.listdir("/proc/self/fd")) <= before + limit // 2
+    assert sum(reader.n_open for reader in readers) <= n_shards + reader_module.N_THREADS
 
 
 @pytest.mark.parametrize("row", [-1, N_IMAGES, N_IMAGES + 1, 5 * SHARD_IMAGES, 10**12])
