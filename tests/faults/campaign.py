@@ -1,56 +1,50 @@
 """Kills a run at each of its file operations, and makes each of them fail: nothing wrong, nothing lost, all healed.
 
-    python -m tests.faults.campaign [--scenario NAME]... [--sample N] [--seed 0] [--jobs 2] [--reads]
+    python -m tests.faults.campaign [--scenario NAME]... [--sample N] [--seed 0] [--jobs 2] [--reads] [--log FILE]
 
-The operations are found by tracing a run of each scenario under the shim (shim.c), which needs a C compiler. Prints counts;
-exit code 1 where anything failed.
+The operations are found by tracing a run of each scenario under the shim (shim.c), which needs a C compiler. Prints
+counts; exit code 1 where anything failed.
 """
 
 import argparse
-import os
+import errno
 import random
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing import get_context
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.faults.pool import Findings, choose_folder, open_pool, prepare_inputs, show
 from tests.faults.shim import Injection, NoCompiler, Step, build
 
-ENVIRONMENT = {
-    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
-    # It tidies up after the killed, and says so.
-    "PYTHONWARNINGS": "ignore::UserWarning:multiprocessing.resource_tracker",
-}
-N_FAILURES_SHOWN = 40
+N_OF_MAIN = 60
 
 
 @dataclass(frozen=True)
 class Traced:
-    """The steps that every run of a scenario takes, and the number of those that only some runs do."""
+    """What every run of a scenario does: its steps in their order, and whether a worker process takes each; n_varying:
+    steps that only some runs take."""
 
-    steps: tuple[Step, ...]
+    steps: dict[Step, bool]
     n_varying: int
 
 
 _drill = None
 
 
-def prepare(inputs: str, base: str) -> None:
+def prepare(base: Path) -> None:
     """Makes this process one that drills: everything imported, nothing started."""
     global _drill
-    from tests.faults.children import warm
     from tests.faults.drill import Drill
-    from tests.faults.scenarios import SCENARIOS, Inputs
+    from tests.faults.scenarios import SCENARIOS, Inputs, make_inputs
 
-    _drill = Drill(Inputs(Path(inputs)), Path(tempfile.mkdtemp(dir=base)))
-    _drill.work.joinpath("warm").mkdir()
-    warm(lambda: _drill.rehearse(SCENARIOS["fresh"]), _drill.work / "warm")
+    inputs = Inputs(base / "inputs")
+    work = prepare_inputs(
+        base, make=make_inputs, rehearse=lambda work: Drill(inputs, work).rehearse(SCENARIOS["fresh"])
+    )
+    _drill = Drill(inputs, work)
 
 
 def trace(name: str) -> Traced:
@@ -58,8 +52,7 @@ def trace(name: str) -> Traced:
     from tests.faults.scenarios import SCENARIOS
 
     first, second = (_drill.trace(SCENARIOS[name]) for _ in range(2))
-    both = set(first) & set(second)
-    return Traced(tuple(step for step in first if step in both), len(set(first) ^ set(second)))
+    return Traced({step: worker for step, worker in first.items() if step in second}, len(first.keys() ^ second.keys()))
 
 
 def judge(name: str, injection: Injection):
@@ -68,74 +61,68 @@ def judge(name: str, injection: Injection):
     return _drill.judge(SCENARIOS[name], injection)
 
 
-def make(inputs: str) -> None:
-    from tests.faults.scenarios import make_inputs
+def list_injections(name: str, traced: Traced, *, reads: bool, dice: random.Random) -> list[Injection]:
+    """All that may happen at all steps.
 
-    make_inputs(Path(inputs))
-
-
-@contextmanager
-def open_drills(base: Path, n_jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes under the shim that drill. Raises NoCompiler."""
-    library, inputs = build(base), base / "inputs"
-    inputs.mkdir()
-    kept = dict(os.environ)
-    os.environ |= {**ENVIRONMENT, "LD_PRELOAD": str(library)}
-    try:
-        # Each starts what it forks from, so it must be without threads: spawned, not forked from here.
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as maker:
-            maker.submit(make, str(inputs)).result()
-        pool = ProcessPoolExecutor(
-            n_jobs, mp_context=get_context("spawn"), initializer=prepare, initargs=(str(inputs), str(base))
-        )
-        with pool:
-            yield pool
-    finally:
-        os.environ.clear()
-        os.environ |= kept
-
-
-def list_injections(steps: tuple[Step, ...], *, reads: bool) -> list[Injection]:
+    Where workers are processes, N_OF_MAIN of what may happen in the command's own: a run takes seconds, and there it is
+    as in another scenario.
+    """
     from tests.faults.drill import modes_of
+    from tests.faults.scenarios import SCENARIOS
 
-    wanted = [step for step in steps if reads or step.operation not in ("read", "look")]
-    return [Injection(step, mode, error) for step in wanted for mode, error in modes_of(step)]
+    def inject(steps: list[Step]) -> list[Injection]:
+        return [Injection(step, mode, error) for step in steps for mode, error in modes_of(step)]
+
+    wanted = [step for step in traced.steps if reads or step.operation not in ("read", "look")]
+    if not SCENARIOS[name].processes:
+        return inject(wanted)
+    of_main = inject([step for step in wanted if not traced.steps[step]])
+    return inject([step for step in wanted if traced.steps[step]]) + dice.sample(of_main, min(N_OF_MAIN, len(of_main)))
 
 
 @dataclass
 class Counts:
-    """What a campaign found."""
+    """What a campaign did."""
 
-    steps: Counter
-    injected: Counter
-    survived: Counter
-    faults: Counter
-    failures: list[str]
+    findings: Findings
+    n_steps: int = 0
+    injected: Counter[str] = field(default_factory=Counter)
+    survived: Counter[str] = field(default_factory=Counter)
+
+    def take(self, verdict) -> None:
+        kind = verdict.injection.mode
+        if verdict.injection.error:
+            kind = f"{errno.errorcode[verdict.injection.error]} {kind}"
+            self.survived[kind] += verdict.survived
+        self.injected[kind] += 1
+        for fault, text in verdict.faults:
+            self.findings.add(fault, f"{verdict.scenario}: {verdict.injection}: {fault}: {text}")
 
 
-def run_campaign(pool, scenarios, *, sample: int | None, seed: int, reads: bool) -> Counts:
+def run_campaign(pool, scenarios, counts: Counts, *, sample: int | None, seed: int, reads: bool) -> None:
     """Drills all injections, or `sample` of each scenario."""
-    counts = Counts(Counter(), Counter(), Counter(), Counter(), [])
     dice = random.Random(seed)
     planned = []
     for name, traced in zip(scenarios, pool.map(trace_or_fail, scenarios), strict=True):
         if isinstance(traced, str):
-            counts.faults["not traced"] += 1
-            counts.failures.append(f"{name}: not traced: {traced}")
+            counts.findings.add("not traced", f"{name}: not traced: {traced}")
             continue
-        injections = list_injections(traced.steps, reads=reads)
-        steps = Counter(injection.step.operation for injection in {i.step: i for i in injections}.values())
-        print(f"{name}: {sum(steps.values())} steps ({show(steps)}), {traced.n_varying} that vary", flush=True)
-        counts.steps[name] = sum(steps.values())
+        injections = list_injections(name, traced, reads=reads, dice=dice)
+        operations = Counter(step.operation for step in {injection.step for injection in injections})
+        n_steps = sum(operations.values())
+        varying = f", {traced.n_varying} more that vary" if traced.n_varying else ""
+        print(f"{name}: {len(traced.steps)} steps{varying}; fails at {n_steps} ({show(operations)})", flush=True)
+        counts.n_steps += n_steps
         chosen = injections if sample is None else dice.sample(injections, min(sample, len(injections)))
         planned += [(name, injection) for injection in chosen]
     dice.shuffle(planned)
     started = time.monotonic()
-    for done, verdict in enumerate(pool.map(judge, *zip(*planned, strict=True), chunksize=4), 1):
-        take(counts, verdict)
+    names, injections = zip(*planned, strict=True) if planned else ((), ())
+    for done, verdict in enumerate(pool.map(judge, names, injections, chunksize=4), 1):
+        counts.take(verdict)
         if done % 500 == 0:
-            print(f"{done} of {len(planned)} after {time.monotonic() - started:.0f} s, {show(counts.faults)}", flush=True)
-    return counts
+            spent_s = time.monotonic() - started
+            print(f"{done} of {len(planned)} after {spent_s:.0f} s: {show(counts.findings.kinds)}", flush=True)
 
 
 def trace_or_fail(name: str) -> Traced | str:
@@ -143,25 +130,6 @@ def trace_or_fail(name: str) -> Traced | str:
         return trace(name)
     except RuntimeError as error:
         return str(error)
-
-
-def take(counts: Counts, verdict) -> None:
-    injection = verdict.injection
-    kind = injection.mode if not injection.error else f"{os.strerror(injection.error)}, {injection.mode}"
-    counts.injected[kind] += 1
-    counts.survived[kind] += verdict.survived
-    for fault in sorted({kind for kind, _ in verdict.faults}):
-        counts.faults[fault] += 1
-    counts.failures += [f"{verdict.scenario}: {injection}: {kind}: {text}" for kind, text in verdict.faults]
-
-
-def show(counter: Counter) -> str:
-    return ", ".join(f"{n} {name}" for name, n in sorted(counter.items())) or "no failure"
-
-
-def choose_folder() -> str | None:
-    """Memory where there is such a folder: a campaign writes the same few files again and again."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -173,7 +141,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the sample and the order")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--reads", action="store_true", help="opening for reading and reading fail, too")
-    parser.add_argument("--failures", type=Path, help="a file for all failures")
+    parser.add_argument("--log", type=Path, help="a file that failures are added to as they come")
     return parser.parse_args()
 
 
@@ -181,25 +149,22 @@ def main() -> int:
     options = parse_arguments()
     from tests.faults.scenarios import SCENARIOS
 
+    counts = Counts(Findings(options.log))
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="faults-", dir=choose_folder()) as base:
+    with tempfile.TemporaryDirectory(prefix="faults-", dir=choose_folder()) as made:
+        base = Path(made)
         try:
-            with open_drills(Path(base), options.jobs) as pool:
-                names = options.scenario or list(SCENARIOS)
-                counts = run_campaign(
-                    pool, names, sample=options.sample, seed=options.seed, reads=options.reads
-                )
+            library = build(base)
         except NoCompiler as error:
             print(f"faults: {error}", file=sys.stderr)
             return 1
-    print(f"injected {sum(counts.injected.values())} at {sum(counts.steps.values())} steps: {show(counts.injected)}")
-    print(f"went on to the whole store in spite of it: {show(counts.survived)}")
-    for failure in counts.failures[:N_FAILURES_SHOWN]:
-        print(f"FAILED: {failure}")
-    if options.failures:
-        options.failures.write_text("".join(f"{line!r}\n" for line in counts.failures))
-    print(f"{show(counts.faults)}; {time.monotonic() - started:.0f} s")
-    return 1 if counts.failures else 0
+        preload = {"LD_PRELOAD": str(library)}
+        with open_pool(prepare, base, n_jobs=options.jobs, environment=preload) as pool:
+            names = options.scenario or list(SCENARIOS)
+            run_campaign(pool, names, counts, sample=options.sample, seed=options.seed, reads=options.reads)
+    print(f"{sum(counts.injected.values())} faults at {counts.n_steps} steps: {show(counts.injected)}")
+    print(f"of these the run went on to the whole store after {show(counts.survived)}")
+    return counts.findings.tell(time.monotonic() - started)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -54,8 +55,11 @@ class Drill:
         call(*scenario.arguments(self.inputs, self.place))
         self._look_and_heal(scenario)
 
-    def trace(self, scenario: Scenario) -> list[Step]:
-        """The steps of an undisturbed run. Raises RuntimeError where it does not end in the straight store."""
+    def trace(self, scenario: Scenario) -> dict[Step, bool]:
+        """The steps of an undisturbed run, in their order, and whether a worker process took them.
+
+        Raises RuntimeError where the run does not end in the straight store.
+        """
         self._set_out(scenario)
         trace = self.work / "trace"
         trace.unlink(missing_ok=True)
@@ -64,7 +68,7 @@ class Drill:
             raise RuntimeError(f"{scenario.name} does not run undisturbed: {ended.text} {ended.value}")
         if differing := find_differences(self.inputs.store(scenario.straight), self.store):
             raise RuntimeError(f"{scenario.name} ends in another store undisturbed: {differing[:3]}")
-        return read_steps(trace)
+        return {step: process != ended.value["process"] for step, process in read_steps(trace)}
 
     def judge(self, scenario: Scenario, injection: Injection) -> Verdict:
         """Runs the scenario with one fault, and all that follows."""
@@ -95,7 +99,8 @@ class Drill:
         def command() -> dict[str, Any]:
             shorten_pauses()
             arm(self.place, control, trace)
-            return dataclasses.asdict(call(*scenario.arguments(self.inputs, self.place)))
+            done = call(*scenario.arguments(self.inputs, self.place))
+            return {**dataclasses.asdict(done), "process": os.getpid()}
 
         return fork(command, self.work)
 
@@ -176,7 +181,9 @@ def find_finished(store: Path, straight: Path) -> dict[str, tuple[int, int]]:
         files = list(list_shard_files(receipt))
         names = [str(path.relative_to(store)) for path in files]
         if all(same_bytes(path, straight / name) for path, name in zip(files, names, strict=True)):
-            found |= {name: (path.stat().st_ino, path.stat().st_mtime_ns) for path, name in zip(files, names, strict=True)}
+            found |= {
+                name: (path.stat().st_ino, path.stat().st_mtime_ns) for path, name in zip(files, names, strict=True)
+            }
     return found
 
 

@@ -12,13 +12,14 @@ import numpy as np
 from tests.runs import call, make_images
 
 SETTINGS = ("--L", "2", "--shard-images", "2", "--workers", "1", "--json")
+# With a run of worker processes, of which each start takes seconds.
+FEW_SHARDS = ("--shard-images", "4")
 STALE = "0123456789abcdef0123456789abcdef"
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """folder: made once, read only. images: 8 in train and 4 in val; straight: their undisturbed store; train: that of
-    train alone; other: that of both by another J; archive: a CIFAR-10 of 18 images; unpacked: its store."""
+    """folder: made once, read only. images: 8 in train and 4 in val; archive: a CIFAR-10 of 12 images."""
 
     folder: Path
 
@@ -31,6 +32,8 @@ class Inputs:
         return self.folder / "data" / "cifar-10-binary.tar.gz"
 
     def store(self, name: str) -> Path:
+        """An undisturbed store: "straight", of the images; "train", of that split alone; "other", by another J;
+        "few-shards"; "unpacked", of the archive. Its STORE.job is beside it, and nothing else."""
         return self.folder / f"{name}-store" / "a.zarr"
 
 
@@ -68,15 +71,16 @@ def make_inputs(folder: Path) -> Inputs:
     _make_store(inputs.store("straight"), [*extract, "--J", "2"])
     _make_store(inputs.store("train"), [*extract, "--J", "2", "--split", "train"])
     _make_store(inputs.store("other"), [*extract, "--J", "1"])
+    _make_store(inputs.store("few-shards"), [*extract, "--J", "2"], *FEW_SHARDS)
     data = folder / "unpacked"
     shutil.copytree(inputs.archive.parent, data)
     _make_store(inputs.store("unpacked"), ["extract", "cifar10", "--root", str(data), "--J", "2"])
     return inputs
 
 
-def _make_store(store: Path, arguments: list[str]) -> None:
+def _make_store(store: Path, arguments: list[str], *more: str) -> None:
     store.parent.mkdir()
-    done = call(*arguments, "--out", store, *SETTINGS)
+    done = call(*arguments, "--out", store, *SETTINGS, *more)
     assert done.code == 0, done.err
 
 
@@ -164,6 +168,6 @@ SCENARIOS = {
         Scenario("overwritten", set_out_overwritten, more=("--overwrite",), again=(), before=("other",)),
         Scenario("split-added", set_out_split_added, more=("--split", "val"), before=("train",)),
         Scenario("unpacked", set_out_unpacked, source="cifar10", straight="unpacked"),
-        Scenario("processes", set_out_fresh, more=("--processes",), processes=True),
+        Scenario("processes", set_out_fresh, more=("--processes", *FEW_SHARDS), straight="few-shards", processes=True),
     )
 }

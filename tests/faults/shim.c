@@ -99,7 +99,7 @@ static int spell_open(int file, char *out) {
 
 static int is_hex(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); }
 
-/* The part below the watched folder, runs of 32 hexadecimal digits and mkstemp's names as "*"; 0 for other paths. */
+/* The part below the watched folder, runs of 32 hexadecimal digits as "*"; 0 for other paths. */
 static int normalise(const char *path, char *out) {
     if (strncmp(path, watched, watched_length)) return 0;
     const char *from = path + watched_length;
@@ -159,7 +159,7 @@ static enum verdict take(const char *operation, const char *path, const char *ot
     uint64_t n = count_step(operation, normal);
     if (trace >= 0) {
         char line[1200];
-        int length = snprintf(line, sizeof line, "%s\t%s\t%lu\n", operation, normal, (unsigned long)n);
+        int length = snprintf(line, sizeof line, "%s\t%s\t%lu\t%d\n", operation, normal, (unsigned long)n, getpid());
         syscall(SYS_write, trace, line, length);
     }
     errno = kept;

@@ -44,7 +44,7 @@ class Injection:
     error: int = 0
 
     def __str__(self) -> str:
-        name = {0: ""}.get(self.error) or f" {os.strerror(self.error)}" if self.error else ""
+        name = f" ({os.strerror(self.error)})" if self.error else ""
         return f"{self.mode}{name} at {self.step}"
 
 
@@ -95,7 +95,7 @@ def loaded() -> ctypes.CDLL:
     return ctypes.CDLL(None)
 
 
-def read_steps(trace: Path) -> list[Step]:
-    """The steps of a traced run, in their order."""
-    lines = trace.read_text(errors="surrogateescape").splitlines()
-    return [Step(operation, path, int(n)) for operation, path, n in (line.split("\t") for line in lines)]
+def read_steps(trace: Path) -> list[tuple[Step, int]]:
+    """The steps of a traced run, in their order, each with the process that took it."""
+    lines = (line.split("\t") for line in trace.read_text(errors="surrogateescape").splitlines())
+    return [(Step(operation, path, int(n)), int(process)) for operation, path, n, process in lines]
