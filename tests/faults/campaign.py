@@ -10,13 +10,12 @@ import argparse
 import errno
 import random
 import sys
-import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults.pool import Findings, choose_folder, open_pool, prepare_inputs, show
+from tests.faults.pool import Findings, open_folder, open_pool, prepare_inputs, show
 from tests.faults.shim import Injection, NoCompiler, Step, build
 
 N_OF_MAIN = 60
@@ -151,8 +150,7 @@ def main() -> int:
 
     counts = Counts(Findings(options.log))
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="faults-", dir=choose_folder()) as made:
-        base = Path(made)
+    with open_folder() as base:
         try:
             library = build(base)
         except NoCompiler as error:

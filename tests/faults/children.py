@@ -1,6 +1,7 @@
 """Running the command in a forked child of a warmed process, which spares it the start of Python and torch."""
 
 import contextlib
+import ctypes
 import importlib
 import json
 import logging
@@ -19,6 +20,7 @@ LIMIT_S = 60.0
 # Imported before the first child is: what takes longest.
 HEAVY = ("torch", "distributed", "zarr", "xarray", "scatcache.commands", "tests.runs")
 CRASHED = 70
+PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,16 @@ def fork(function: Callable[[], Any], folder: Path, *, limit_s: float = LIMIT_S)
     )
 
 
+def follow_parent() -> None:
+    """This process is killed when the one that started it ends, however that comes (prctl(2))."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _become_child(function: Callable[[], Any], output: Path, answer: Path) -> None:
     code = CRASHED
     try:
         os.setpgid(0, 0)
+        follow_parent()
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         written = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(written, 1)

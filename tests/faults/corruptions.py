@@ -11,7 +11,6 @@ import json
 import random
 import shutil
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.faults.children import fork
-from tests.faults.pool import Findings, choose_folder, open_pool, prepare_inputs, show
+from tests.faults.pool import Findings, open_folder, open_pool, prepare_inputs, show
 
 ENCODINGS = ("float16", "float16raw", "float32")
 SETTINGS = ("--L", "2", "--shard-images", "3", "--workers", "1", "-q")
@@ -254,8 +253,8 @@ def main() -> int:
     parser.add_argument("--log", type=Path, help="a file that failures are added to as they come")
     options = parser.parse_args()
     findings, started = Findings(options.log), time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="corruptions-", dir=choose_folder()) as base:
-        files = run_corruptions(Path(base), findings, n=options.n, seed=options.seed, jobs=options.jobs)
+    with open_folder() as base:
+        files = run_corruptions(base, findings, n=options.n, seed=options.seed, jobs=options.jobs)
     print(f"{sum(files.values())} corruptions of files that are {show(files)}")
     return findings.tell(time.monotonic() - started)
 

@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+import signal
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -11,7 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from tests.faults.children import warm
+from tests.faults.children import follow_parent, warm
 
 ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
@@ -44,6 +46,7 @@ def prepare_inputs(base: Path, *, make: Callable[[Path], Any], rehearse: Callabl
 
     The first process to come here makes the inputs, the folder base/inputs, before; the others wait for it.
     """
+    follow_parent()
     inputs, work = base / "inputs", Path(tempfile.mkdtemp(dir=base))
 
     def make_and_rehearse() -> None:
@@ -58,9 +61,16 @@ def prepare_inputs(base: Path, *, make: Callable[[Path], Any], rehearse: Callabl
     return work
 
 
-def choose_folder() -> str | None:
-    """Memory where there is such a folder: a campaign writes the same few files again and again."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder for a campaign, gone afterwards, after SIGTERM too.
+
+    In memory where that is a folder: a campaign writes the same few files again and again.
+    """
+    signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="faults-", dir=memory, ignore_cleanup_errors=True) as made:
+        yield Path(made)
 
 
 class Findings:
