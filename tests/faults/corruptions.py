@@ -1,6 +1,6 @@
 """Damages the files of stores, one at a time: it is told by every reading or by verify, and the same command heals it.
 
-    python -m tests.faults.corruptions [--n 5000] [--seed 0] [--jobs 2] [--log FILE]
+    python -m tests.faults.corruptions [--n 5000] [--seed 0] [--kind KIND] [--jobs 2] [--log FILE]
 
 Every file of a store of each encoding is damaged in turn, in ways that are drawn from the seed. Prints counts; exit
 code 1 where a damage went unnoticed, was told by another error than ours, or was not healed.
@@ -197,19 +197,24 @@ def is_same(path: Path, other: Path) -> bool:
     return path.is_file() and not path.is_symlink() and path.read_bytes() == other.read_bytes()
 
 
-def draw(inputs: Path, n: int, seed: int) -> Iterator[Corruption]:
-    """n corruptions, spread evenly over all files of all stores and all kinds of damage."""
-    from tests.faults.damage import DAMAGES, list_files
+def draw(inputs: Path, n: int, seed: int, kind: str | None = None) -> Iterator[Corruption]:
+    """n corruptions: by turns of every file of all stores, and of a file of each kind, of which some have few.
+
+    kind: of files, to damage no others.
+    """
+    from tests.faults.damage import DAMAGES, kind_of, list_files
 
     dice = random.Random(seed)
     files = [(encoding, name) for encoding in ENCODINGS for name in list_files(inputs / f"{encoding}.zarr")]
+    kinds = sorted({kind_of(name) for _, name in files} if kind is None else {kind})
+    files = [file for file in files if kind_of(file[1]) in kinds]
+    by_kind = {kind: [file for file in files if kind_of(file[1]) == kind] for kind in kinds}
+    every: list[tuple[str, str]] = []
     damages: list[str] = []
     for number in range(n):
-        if number % len(files) == 0:
-            dice.shuffle(files)
-        if not damages:
-            damages = dice.sample(list(DAMAGES), len(DAMAGES))
-        encoding, name = files[number % len(files)]
+        every = every or dice.sample(files, len(files))
+        damages = damages or dice.sample(list(DAMAGES), len(DAMAGES))
+        encoding, name = every.pop() if number % 2 else dice.choice(by_kind[kinds[number // 2 % len(kinds)]])
         yield Corruption(number, seed, encoding, name, damages.pop())
 
 
@@ -231,14 +236,15 @@ def judge(corruption: Corruption):
     return _bench.judge(corruption)
 
 
-def run_corruptions(base: Path, findings: Findings, *, n: int, seed: int, jobs: int) -> Counter[str]:
+def run_corruptions(base: Path, findings: Findings, options: argparse.Namespace) -> Counter[str]:
     """Corruptions by kind of file; faults go to findings."""
     from tests.faults.damage import kind_of
 
     files: Counter[str] = Counter()
-    with open_pool(prepare, base, n_jobs=jobs) as pool:
+    with open_pool(prepare, base, n_jobs=options.jobs) as pool:
         pool.submit(ready).result()
-        for corruption, found in pool.map(judge, draw(base / "inputs", n, seed), chunksize=4):
+        drawn = draw(base / "inputs", options.n, options.seed, options.kind)
+        for corruption, found in pool.map(judge, drawn, chunksize=4):
             files[kind_of(corruption.name)] += 1
             for kind, text in dict(reversed(found)).items():
                 findings.add(kind, f"{corruption}: {kind}: {text}")
@@ -249,12 +255,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kind", help="damage files of this kind alone: root, metadata, array, shard, receipt, ...")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--log", type=Path, help="a file that failures are added to as they come")
     options = parser.parse_args()
     findings, started = Findings(options.log), time.monotonic()
     with open_folder() as base:
-        files = run_corruptions(base, findings, n=options.n, seed=options.seed, jobs=options.jobs)
+        files = run_corruptions(base, findings, options)
     print(f"{sum(files.values())} corruptions of files that are {show(files)}")
     return findings.tell(time.monotonic() - started)
 

@@ -75,7 +75,7 @@ class Drill:
         self._set_out(scenario)
         verdict = Verdict(scenario.name, injection)
         straight = self.inputs.store(scenario.straight)
-        finished = find_finished(self.store, straight)
+        finished, hollow = find_finished(self.store, straight), find_hollow(self.store, straight)
         control = Control(self.work / "control", injection)
         ended = self._run(scenario, control)
         verdict.faults += judge_end(ended, control, injection)
@@ -83,6 +83,8 @@ class Drill:
             verdict.faults += self._judge_words(scenario, ended.value)
             verdict.survived = ended.value["code"] == 0
         verdict.faults += find_lost(finished, find_finished(self.store, straight), "by the run")
+        if new := sorted(find_hollow(self.store, straight) - hollow):
+            verdict.faults.append(("wrong", f"a receipt without the files that it is for: {new[0]}"))
         after = fork(lambda: self._look_and_heal(scenario), self.work)
         if after.value is None:
             verdict.faults.append(("crashed", f"reading or healing: hung {after.hung}, {after.text[-2000:]}"))
@@ -180,12 +182,24 @@ def find_finished(store: Path, straight: Path) -> dict[str, tuple[int, int]]:
     found = {}
     for receipt in list_receipts(store):
         files = list(list_shard_files(receipt))
-        names = [str(path.relative_to(store)) for path in files]
-        if all(same_bytes(path, straight / name) for path, name in zip(files, names, strict=True)):
-            found |= {
-                name: (path.stat().st_ino, path.stat().st_mtime_ns) for path, name in zip(files, names, strict=True)
-            }
+        if all(is_right(path, store, straight) for path in files):
+            stats = {str(path.relative_to(store)): path.stat() for path in files}
+            found |= {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in stats.items()}
     return found
+
+
+def find_hollow(store: Path, straight: Path) -> set[Path]:
+    """The receipts that are right and whose shard's other files are not: a receipt is written last."""
+    receipts = [receipt for receipt in list_receipts(store) if is_right(receipt, store, straight)]
+    return {
+        receipt
+        for receipt in receipts
+        if not all(is_right(path, store, straight) for path in list_shard_files(receipt))
+    }
+
+
+def is_right(path: Path, store: Path, straight: Path) -> bool:
+    return same_bytes(path, straight / path.relative_to(store))
 
 
 def same_bytes(path: Path, other: Path) -> bool:
