@@ -17,13 +17,14 @@ endif
 # An editable install does not build the native cores again by itself.
 NATIVE := $(wildcard scatcache/scattering/native/*.cpp scatcache/scattering/native/*.h)
 
-.PHONY: help venv demo test lint bench bench-extract gpu-check
+.PHONY: help venv demo test lint bench bench-extract gpu-check faults
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo       a first extraction and a first training, on photographs that need no download'
 	@echo 'make test       lint, then every test, two at once; ends with the skipped tests counted by reason'
 	@echo 'make lint       ruff check, ruff format --check, mypy'
+	@echo 'make faults     fail at each file operation of a run, damage every file of a store: most of an hour'
 	@echo "make bench      time the transform beside Kymatio's, up to half an hour on two idle cores"
 	@echo "                (make bench BENCH='--sizes 32,128 --J 2 --threads 1': about a minute)"
 	@echo 'make bench-extract'
@@ -46,6 +47,11 @@ lint: venv
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+# Needs a C compiler.
+faults: venv
+	$(VENV)/bin/python -m tests.faults.campaign --reads $(FAULTS)
+	$(VENV)/bin/python -m tests.faults.corruptions
 
 bench: venv
 	$(VENV)/bin/python -m tests.benchmarks.bench_transform $(BENCH)
