@@ -176,7 +176,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(stores, run, tmp
         env={"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
         stderr=subprocess.PIPE,
     )
-    assert "epoch 2 of 20" in process.stderr.readline()
+    assert "epoch 1 of 20" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     err = process.communicate(timeout=60)[1]
     assert process.returncode == 130 and err.endswith("interrupted: give the same command again\n")

@@ -103,7 +103,7 @@ class Checked:
         """The library of a source; raises CalledProcessError."""
         path = self.folder / f"{name}{EXTENSION_SUFFIXES[0]}"
         command = [self.compiler, *FLAGS, *self.checks, str(source), "-o", str(path)]
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=240)
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=480)
         return path
 
     def run(self, program, *arguments):
