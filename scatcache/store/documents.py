@@ -113,7 +113,7 @@ def find_altered(found: Document, ours: Document) -> list[str]:
     altered += [f"attribute {name}" for name, value in mine["attributes"].items() if attributes.get(name) != value]
     if "consolidated_metadata" in ours:
         if _wrapper(found) != _wrapper(ours):
-            altered.append("consolidated metadata")
+            return [*altered, "consolidated metadata"]
         members = list_members(found)
         for name, member in list_members(ours).items():
             if name not in members or find_altered(members[name], member):

@@ -122,6 +122,17 @@ def test_a_member_that_is_listed_and_gone_is_dropped_and_told(zarr, sound, store
 
 
 @pytest.mark.parametrize("name", ["zarr.json", "all/zarr.json"])
+def test_emptied_consolidated_metadata_are_a_failure(sound, store, name):
+    document = read_json(store / name)
+    document["consolidated_metadata"]["metadata"] = {}
+    (store / name).write_text(json.dumps(document))
+    (failure,) = scatcache.verify(store).failures
+    assert failure.path == name and "consolidated metadata of" in failure.reason
+    scatcache.resume(store)
+    assert find_differences(sound, store) == []
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "all/zarr.json"])
 def test_damaged_names_of_our_attributes_are_not_taken_for_another_programs(sound, store, name):
     edit(
         store / name,
