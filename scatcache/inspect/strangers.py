@@ -50,12 +50,11 @@ def check_documents(view: StoreView, expected: Expected) -> tuple[list[Failure],
 
 
 def _note_rewritten(view: StoreView, expected: Expected, paths: list[str]) -> Iterator[str]:
-    if not paths:
-        return
-    yield (
-        f"another program rewrote {_name(paths)}: all of ours is in it; `scatcache resume` writes it in our own manner "
-        f"again and keeps what was added"
-    )
+    if paths:
+        yield (
+            f"another program rewrote {_name(paths)}: all of ours is in it; `scatcache resume` writes it in our own "
+            f"manner again and keeps what was added"
+        )
     listed: dict[str, Document] = list_members(read_document(view.place, ""))
     there = list_members(expected.documents[""])
     if gone := sorted(listed.keys() - there.keys()):

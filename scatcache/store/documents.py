@@ -113,7 +113,7 @@ def find_altered(found: Document, ours: Document) -> list[str]:
     altered += [f"attribute {name}" for name, value in mine["attributes"].items() if attributes.get(name) != value]
     if "consolidated_metadata" in ours:
         if _wrapper(found) != _wrapper(ours):
-            altered.append("consolidated metadata")
+            return [*altered, "consolidated metadata"]
         members = list_members(found)
         for name, member in list_members(ours).items():
             if name not in members or find_altered(members[name], member):
@@ -128,11 +128,22 @@ def _wrapper(document: Document) -> Any:
 
 
 def merge(ours: Document, found: Document) -> Document:
-    """Our document with the attributes that the one found has beside ours."""
+    """Our document with the attributes that the one found has beside ours.
+
+    None of a document that is not ours in the rest, nor what holds our own value under a damaged name.
+    """
     theirs = found.get("attributes")
-    if not isinstance(theirs, dict):
+    if not isinstance(theirs, dict) or _without_attributes(found) != _without_attributes(ours):
         return ours
-    return {**ours, "attributes": {**theirs, **ours["attributes"]}}
+    own = list(ours["attributes"].values())
+    return {
+        **ours,
+        "attributes": {name: value for name, value in theirs.items() if value not in own} | ours["attributes"],
+    }
+
+
+def _without_attributes(document: Document) -> Document:
+    return {name: value for name, value in simplify(document).items() if name != "attributes"}
 
 
 def _merge_split(

@@ -1,6 +1,7 @@
 import errno
 import os
 import pickle
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -104,6 +105,7 @@ def test_a_damaged_index_is_made_again(tar, tmp_path, damage):
         {"keys": np.array([b"z", b"y", b"x", b"w"])},
         {"keys": np.array([b"a"])},
         {"keys": np.array([1, 2, 3, 4])},
+        {"keys": np.array([b"a", b"b", b"c", b"\xff"])},
         {"offsets": np.array([{}, 0, 0, 0], object)},
     ],
 )
@@ -116,6 +118,44 @@ def test_a_forged_index_is_made_again(tar, tmp_path, change):
     calls = []
     assert index(tar, tmp_path / "job", calls).read("b/2.jpg") == b"two"
     assert calls == [tar]
+
+
+def claim(saved, header: bytes) -> None:
+    """An index whose keys begin with this NumPy header, the zip's own checksums right."""
+    with zipfile.ZipFile(saved) as arrays:
+        members = {name: arrays.read(name) for name in arrays.namelist()}
+    members["keys.npy"] = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with zipfile.ZipFile(saved, "w") as arrays:
+        for name, content in members.items():
+            arrays.writestr(name, content)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '|S9', 'fortran_order': False, 'shape': (10000000000000000,), }",
+        b"{'descr': '|S9', 'fortran_order': False, 'shape': (-4,), }",
+        b"{'descr': '|O', 'fortran_order': False, 'shape': (0,), }",
+        b"{'descr': '|S0', 'fortran_order': False, 'shape': (4,), }",
+        b"(" * 5000,
+        b"{'descr': ",
+        b"\xff\xfe",
+    ],
+)
+def test_an_index_that_claims_what_it_does_not_hold_is_made_again(tar, tmp_path, header):
+    saved = index(tar, tmp_path / "job").saved
+    claim(saved, header)
+    tar_index._load.cache_clear()
+    calls = []
+    assert index(tar, tmp_path / "job", calls).read("b/2.jpg") == b"two" and calls == [tar]
+
+
+def test_a_fifo_in_place_of_an_index_is_not_waited_for(tar, tmp_path):
+    saved = index(tar, tmp_path / "job").saved
+    saved.unlink()
+    os.mkfifo(saved)
+    tar_index._load.cache_clear()
+    assert index(tar, tmp_path / "job").read("b/2.jpg") == b"two" and saved.is_file()
 
 
 def test_a_saved_index_pickles_small_and_is_missed_when_it_is_gone(tar, tmp_path):

@@ -14,7 +14,7 @@ import pytest
 import scatcache
 from scatcache.store.files import temporary_beside
 from tests.runs import call, find_differences
-from tests.store.stores import read_everything
+from tests.store.stores import edit, read_everything
 
 COEFFICIENTS = "all/coefficients"
 SUMMARY = f"{COEFFICIENTS}/receipts/summary.json"
@@ -119,6 +119,35 @@ def test_a_member_that_is_listed_and_gone_is_dropped_and_told(zarr, sound, store
     assert verified.code == 0 and "lists what is not there: mine, mine/deep, mine/deep/x" in verified.err
     scatcache.resume(store)
     assert "mine" not in read_json(store / "zarr.json")["consolidated_metadata"]["metadata"]
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "all/zarr.json"])
+def test_emptied_consolidated_metadata_are_a_failure(sound, store, name):
+    document = read_json(store / name)
+    document["consolidated_metadata"]["metadata"] = {}
+    (store / name).write_text(json.dumps(document))
+    (failure,) = scatcache.verify(store).failures
+    assert failure.path == name and "consolidated metadata of" in failure.reason
+    scatcache.resume(store)
+    assert find_differences(sound, store) == []
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "all/zarr.json"])
+def test_damaged_names_of_our_attributes_are_not_taken_for_another_programs(sound, store, name):
+    edit(
+        store / name,
+        lambda data: data.replace(b'"scatcache"', b'"scatcathe"').replace(b'"coordinates"', b'"coordinatez"'),
+    )
+    assert not scatcache.verify(store).ok
+    scatcache.resume(store)
+    assert find_differences(sound, store) == []
+
+
+def test_another_document_in_place_of_ours_leaves_no_attributes(sound, store):
+    shutil.copy(store / "all/zarr.json", store / "all/status/zarr.json")
+    assert not scatcache.verify(store).ok
+    scatcache.resume(store)
+    assert find_differences(sound, store) == []
 
 
 @pytest.mark.parametrize(
