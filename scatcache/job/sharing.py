@@ -1,13 +1,16 @@
-"""What all tasks of a run have in common: sent to each worker process once, and there one object."""
+"""What all tasks of a run have in common: one object in each process, however many tasks bring it."""
 
 import pickle
 import threading
 import uuid
 import weakref
+from collections import deque
 from typing import Any
 
 _known: "weakref.WeakValueDictionary[str, Shared]" = weakref.WeakValueDictionary()
 _lock = threading.RLock()
+# What came from elsewhere stays between two tasks; a cluster that is somebody else's may serve two runs at once.
+_kept: "deque[Shared]" = deque(maxlen=2)
 
 
 class Shared:
@@ -19,10 +22,10 @@ class Shared:
     """
 
     def __init__(self, token: str, data: bytes, value: Any = None):
-        self._token, self._data, self._value = token, data, value
+        self.token, self._data, self._value = token, data, value
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _find, (self._token, self._data)
+        return _find, (self.token, self._data)
 
     @property
     def value(self) -> Any:
@@ -41,9 +44,11 @@ def share(value: Any, *, here: bool) -> Shared:
     return shared
 
 
-def give(shared: Shared) -> Shared:
-    """What it is given: as a task of its own it is made again where the only worker that held it died."""
-    return shared
+def forget(token: str) -> None:
+    """Lets go of what came from a run that is over."""
+    with _lock:
+        for shared in [shared for shared in _kept if shared.token == token]:
+            _kept.remove(shared)
 
 
 def _find(token: str, data: bytes) -> Shared:
@@ -51,4 +56,5 @@ def _find(token: str, data: bytes) -> Shared:
         known = _known.get(token)
         if known is None:
             known = _known[token] = Shared(token, data)
+            _kept.append(known)
         return known

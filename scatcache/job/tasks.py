@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from scatcache.errors import ScatcacheError
 from scatcache.job.executors import CLOSE_TIMEOUT_S, Cluster
-from scatcache.job.sharing import Shared, give, share
+from scatcache.job.sharing import Shared, forget, share
 from scatcache.job.watching import LOST, Watch
 from scatcache.retries import TRANSIENT_ERRNOS
 
@@ -47,15 +47,15 @@ def run_tasks(
     # With results: waiting for one that a frozen worker holds would keep all others waiting too.
     running = as_completed(loop=client.loop, with_results=True)
     keys: set[Any] = set()
+    # With each task, not as a task of its own that all depend on: Dask would give all to the worker that has it.
     common = share(shared, here=cluster.is_here)
-    given = client.submit(give, common, pure=False)
 
     def fill() -> None:
         # Clusters that grow with their work start without a worker, and must be given some.
         n_workers = cluster.n_workers or max(1, watch.n_threads if watch else 1)
         for task in itertools.islice(waiting, max(0, TASKS_PER_WORKER * n_workers - len(keys))):
             _check_connected(client)
-            future = client.submit(run_task, function, given, task, pure=False, retries=N_RETRIES)
+            future = client.submit(run_task, function, common, task, pure=False, retries=N_RETRIES)
             keys.add(future.key)
             running.add(future)
 
@@ -68,6 +68,8 @@ def run_tasks(
         future.release()
         fill()
         yield outcome
+    if not cluster.is_here:
+        tell_workers(cluster, forget, common.token)
 
 
 def run_task(function: Callable[..., Any], shared: Shared, task: Any) -> Any:

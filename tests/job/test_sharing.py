@@ -1,7 +1,7 @@
 import gc
 import pickle
 
-from scatcache.job.sharing import share
+from scatcache.job.sharing import forget, share
 
 
 class Source:
@@ -39,10 +39,15 @@ def test_elsewhere_it_is_unpickled_once_and_on_first_use():
     assert Source.n_unpickled == 1
 
 
-def test_nothing_is_kept_once_nobody_has_it():
-    message = pickle.dumps(share(Source(), here=False))
+def test_it_stays_between_two_tasks_and_goes_with_the_run():
+    shared = share(Source(), here=False)
+    message, token = pickle.dumps(shared), shared.token
+    del shared
     Source.n_unpickled = 0
-    for n_times in (1, 2):
+    for _ in range(2):
         assert pickle.loads(message).value is not None
         gc.collect()
-        assert Source.n_unpickled == n_times
+    assert Source.n_unpickled == 1
+    forget(token)
+    gc.collect()
+    assert pickle.loads(message).value is not None and Source.n_unpickled == 2
