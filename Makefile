@@ -24,7 +24,7 @@ help:
 	@echo 'make demo       a first extraction and a first training, on photographs that need no download'
 	@echo 'make test       lint, then every test, two at once; ends with the skipped tests counted by reason'
 	@echo 'make lint       ruff check, ruff format --check, mypy'
-	@echo 'make faults     fail at each file operation of a run, damage every file of a store: most of an hour'
+	@echo 'make faults     kill and fail a run at each of its file operations, damage every file of a store; most of an hour'
 	@echo "make bench      time the transform beside Kymatio's, up to half an hour on two idle cores"
 	@echo "                (make bench BENCH='--sizes 32,128 --J 2 --threads 1': about a minute)"
 	@echo 'make bench-extract'
@@ -48,10 +48,10 @@ lint: venv
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-# Needs a C compiler.
+# Both run, whatever comes of the first, which needs a C compiler. FAULTS: options of the first, such as --reads.
 faults: venv
-	$(VENV)/bin/python -m tests.faults.campaign --reads $(FAULTS)
-	$(VENV)/bin/python -m tests.faults.corruptions
+	@failed=0; $(VENV)/bin/python -m tests.faults.campaign $(FAULTS) || failed=1; \
+	$(VENV)/bin/python -m tests.faults.corruptions || failed=1; exit $$failed
 
 bench: venv
 	$(VENV)/bin/python -m tests.benchmarks.bench_transform $(BENCH)
