@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from scatcache import retries
 from scatcache.errors import ScatcacheError, UnreadableImage
 from scatcache.images.folder import FolderSource
 from scatcache.images.sources import open_source
-from scatcache.job import reading, shard_task
+from scatcache.job import shard_task
 from scatcache.job.planning import plan_tasks
 from scatcache.job.preparation import Settings, prepare
 from scatcache.job.reading import read_with_retries
@@ -33,7 +34,7 @@ from tests.runs import list_temporaries, make_images
 def pauses(monkeypatch):
     """The pauses between tries, noted instead of slept."""
     slept = []
-    monkeypatch.setattr(reading.time, "sleep", slept.append)
+    monkeypatch.setattr(retries.time, "sleep", slept.append)
     return slept
 
 

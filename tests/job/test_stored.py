@@ -112,7 +112,7 @@ def test_settings_that_are_not_the_receipts_are_refused(images, store, damage):
     shutil.rmtree(f"{store}.job")
     damage(store / "zarr.json")
     before = identify_finished(store)
-    with pytest.raises(SettingsDiffer, match="not those of its receipts: give every setting"):
+    with pytest.raises((SettingsDiffer, NotAStore), match=r"not those of its receipts: give every setting|newer"):
         scatcache.extract(images, out=store, **TYPED | {"seed": 5})
     with pytest.raises((StoreDamaged, NotAStore), match=r"extract|newer"):
         scatcache.resume(store)
