@@ -171,7 +171,7 @@ def _draw_bar() -> Iterator[Callable[[Event], None]]:
                 visible=event.bytes != event.total_bytes,
             )
         elif isinstance(event, ClusterWaiting):
-            progress.console.print(event.text, highlight=False, markup=False, soft_wrap=True)
+            progress.console.print(escape(event.text), highlight=False, markup=False, soft_wrap=True)
         elif isinstance(event, JobPlanned):
             state["tally"] = _show_plan(event)
             state["task"] = progress.add_task("starting", total=event.n_images, completed=event.n_images_done)

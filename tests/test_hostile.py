@@ -16,7 +16,7 @@ from PIL import Image
 
 import scatcache
 from scatcache.images.keys import has_image_name, unescape_name
-from tests.benchmarks.peak_memory import measure_pss
+from tests.benchmarks.peak_memory import Peaks
 from tests.images.test_decode import REFUSED_BY_PILLOW, decode_by_hand, resize_whole
 from tests.runs import command, run
 
@@ -26,15 +26,15 @@ SIZE = 64
 def run_measured(*arguments: object) -> tuple[int, dict, str, int]:
     """(exit code, JSON, stderr, peak PSS in bytes) of a command."""
     child = subprocess.Popen(command(*arguments, "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    peak = 0
+    peaks = Peaks()
     while child.poll() is None:
         try:
-            peak = max(peak, measure_pss(psutil.Process(child.pid)))
+            peaks.look(psutil.Process(child.pid))
         except psutil.Error:
             break
         time.sleep(0.05)
     out, err = child.communicate(timeout=120)
-    return child.returncode, json.loads(out or "{}"), err, peak
+    return child.returncode, json.loads(out or "{}"), err, peaks.pss
 
 
 def list_tree(folder: Path) -> set[bytes]:

@@ -13,7 +13,7 @@ from scatcache.images.keys import show_path
 from scatcache.images.sources import FOLDER_NAME, Listing, Source
 from scatcache.job.comparison import compare
 from scatcache.job.planning import bound_bytes, choose_folds, lay_out, order_rows
-from scatcache.job.stored import find_stored
+from scatcache.job.stored import find_stored, refuse_newer
 from scatcache.retries import with_retries
 from scatcache.scattering.filters import filter_bank_hash
 from scatcache.spec import ScatteringSpec, check_grid
@@ -113,6 +113,7 @@ def read_stored(folder: StoreFolder, J: int | None, *, overwrite: bool = False) 
     """
     stored = None if overwrite else find_stored(folder)
     if stored is None and J is None and not overwrite and folder.is_started():
+        refuse_newer(folder)
         raise StoreDamaged(
             f"{folder.path}: its zarr.json is lost or damaged: give every setting of the first run again, --J too"
         )

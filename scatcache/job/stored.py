@@ -4,6 +4,7 @@ The receipts decide. Each states the digest of the manifest that it was made und
 a command's settings or from the copy in STORE.job, is known for the right one.
 """
 
+import contextlib
 from pathlib import Path
 
 from scatcache.errors import NotAStore, SettingsDiffer, StoreDamaged
@@ -48,13 +49,21 @@ def require_stored(folder: StoreFolder) -> Manifest:
 
 
 def confirm_manifest(folder: StoreFolder, manifest: Manifest) -> None:
-    """Raises SettingsDiffer where zarr.json does not state this manifest and no receipt was made under it either."""
+    """Raises SettingsDiffer where zarr.json does not state this manifest and no receipt was made under it either;
+    NotAStore where it then states a newer format."""
     if folder.states(manifest) or confirms(folder.path, manifest.digest) is not False:
         return
+    refuse_newer(folder)
     raise SettingsDiffer(
         f"{folder.path}: its zarr.json is lost or damaged, and the settings given, or the images, are not those of its "
         f"receipts: give every setting of the first run again, choose another --out, or --overwrite to start anew"
     )
+
+
+def refuse_newer(folder: StoreFolder) -> None:
+    """Raises NotAStore where zarr.json states a newer format, of which no receipt tells that it is damage."""
+    with contextlib.suppress(StoreDamaged):
+        folder.view.read_manifest()
 
 
 def keep_copy(folder: StoreFolder, manifest: Manifest) -> None:

@@ -11,12 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
+from scatcache import retries
 from scatcache.errors import ScatcacheError, SourceError, UnreadableImage
 from scatcache.images import decode as decode_module
 from scatcache.images.folder import FolderSource
 from scatcache.images.notes import add_notes
 from scatcache.images.sources import open_source
-from scatcache.job import reading, shard_task
+from scatcache.job import shard_task
 from scatcache.job.planning import plan_tasks
 from scatcache.job.preparation import Settings, prepare
 from scatcache.job.reading import read_with_retries
@@ -39,7 +40,7 @@ from tests.runs import list_temporaries, make_images
 def pauses(monkeypatch):
     """The pauses between tries, noted instead of slept."""
     slept = []
-    monkeypatch.setattr(reading.time, "sleep", slept.append)
+    monkeypatch.setattr(retries.time, "sleep", slept.append)
     return slept
 
 
