@@ -197,7 +197,8 @@ def test_metadata_that_vanish_during_a_run_are_no_complete_store(images, sound, 
         if isinstance(event, ShardFinished):
             (out / name).unlink(missing_ok=True)
 
-    with pytest.raises(ScatcacheError, match=f"{name} (was removed or changed during|is missing or damaged since this) (the )?run"):
+    # A worker that is about to publish may notice before the run's own last look does.
+    with pytest.raises(ScatcacheError, match=f"{name} (was removed or changed during|is missing or damaged since)"):
         scatcache.extract(images, out=out, workers=1, on_event=remove, **TYPED)
     assert scatcache.extract(images, out=out, **TYPED).state == "complete"
     assert find_differences(sound, out) == []
