@@ -233,7 +233,8 @@ def test_a_tiff_tag_that_lies_beyond_the_end_does_not_matter():
 def test_a_tiff_of_each_kind_is_as_pillow_has_it(compression, big):
     options = {"big_tiff": True} if big else {}
     for mode in ("RGB", "L", "P", "CMYK", "1", "YCbCr"):
-        if compression == "jpeg" and mode in ("P", "1"):
+        # Pillow 11.3 does not read its own raw YCbCr.
+        if (compression, mode) in (("jpeg", "P"), ("jpeg", "1"), ("raw", "YCbCr")):
             continue
         file = io.BytesIO()
         Image.fromarray(NOISE).convert(mode).save(file, "TIFF", compression=compression, dpi=(72, 72), **options)
