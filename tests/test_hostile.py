@@ -115,7 +115,8 @@ def hostile(tmp_path) -> Path:
         "good/right\u202eto left.png": good,
         "bad/pixels.png": make_png(2**31 - 1, 2**31 - 1),
         "bad/more pixels.png": make_png(60_000, 60_000),
-        "bad/text.png": make_png(40, 40, (b"zTXt", b"key\0\0" + long_text)),
+        # No text costs a picture.
+        "good/text.png": make_png(40, 40, (b"zTXt", b"key\0\0" + long_text)),
         "bad/empty.jpg": b"",
         "bad/pickle.jpg": b"cos\nsystem\n(S'touch ran'\ntR.",
     }
@@ -139,7 +140,7 @@ def test_hostile_files_are_recorded_and_their_neighbours_stored(hostile, tmp_pat
     assert code == 3 and peak < 1.0e9 and time.monotonic() - started < 60
     assert sorted(os.listdir(tmp_path)) == ["hostile", "x.zarr", "x.zarr.job"]
     reasons = {entry["key"]: entry["reason"] for entry in report["unreadable"]}
-    names = ("pixels.png", "more pixels.png", "text.png", "empty.jpg", "pickle.jpg", "terabyte.jpg")
+    names = ("pixels.png", "more pixels.png", "empty.jpg", "pickle.jpg", "terabyte.jpg")
     assert {key for key in reasons if "loop" not in key} == {f"bad/{name}" for name in names}
     assert "more than" in reasons["bad/terabyte.jpg"] and "pixels" in reasons["bad/pixels.png"]
     cache = scatcache.open_cache(out)

@@ -27,6 +27,9 @@ SETTINGS = ("--L", "2", "--shard-images", "3", "--workers", "1", "-q")
 LIMIT_S = 10.0
 # Rounds of verify, deletion of what it names, and the same command.
 N_ROUNDS = 3
+# Damage that makes a record's checksum fit, and what a summary alone says.
+FORGERIES = ("edit_json",)
+SUMMED = ("other channel_mean", "other channel_std", "other readable")
 EXIT_UNREADABLE, EXIT_VERIFY = 3, 4
 
 
@@ -117,6 +120,9 @@ class Bench:
         if code != EXIT_VERIFY and not (code == 0 and means_the_same and corruption.name in text):
             kind = "silent" if code == 0 and not told else "verify misses"
             faults.append((kind, f"verify: exit {code}: {text}"))
+        if corruption.damage in FORGERIES and code == EXIT_VERIFY:
+            # A record rewritten with a fitting checksum is believed by readers where no other record speaks against it.
+            faults = [fault for fault in faults if fault[1].partition(": ")[2] not in SUMMED]
         if "Traceback" in text:
             faults.append(("raised", f"verify: {text}"))
         for round_number in range(N_ROUNDS):
