@@ -77,7 +77,6 @@ def assert_goes_on(arguments, straight, killed):
 # The command over slow disks, so that no machine is too fast for the kill.
 SLOW_READING = """
 import time
-from scatcache.images.cifar10 import Cifar10Source
 from scatcache.images.folder import FolderSource
 
 def slow_down(kind, pause_s):
@@ -85,7 +84,6 @@ def slow_down(kind, pause_s):
     kind.read = lambda source, split, key: (time.sleep(pause_s), read(source, split, key))[1]
 
 slow_down(FolderSource, 0.03)
-slow_down(Cifar10Source, 0.006)
 from scatcache.commands import main
 main()
 """
@@ -110,31 +108,6 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, images, straight):
     kill_twice(arguments, killed)
     assert 2 <= len(list_receipts(killed)) < len(list_receipts(straight))
     assert_goes_on(arguments, straight, killed)
-
-
-def test_a_killed_run_on_cifar10_goes_on_to_the_same_bytes(tmp_path, cifar10_root):
-    straight, killed = tmp_path / "straight.zarr", tmp_path / "killed.zarr"
-    arguments = ["extract", "cifar10", "--split", "test", "--root", cifar10_root, "--J", "2"]
-    arguments += ["--limit", "320", "--shard-images", "10"]
-    kill_twice([*arguments, "--out", killed], killed)
-    assert call(*arguments, "--out", straight).code == 0
-    assert 2 <= len(list_receipts(killed)) < len(list_receipts(straight))
-    assert_goes_on([*arguments, "--out", killed], straight, killed)
-
-
-@pytest.mark.parametrize("moment", ["job folder", "split", "first shard"])
-def test_a_run_killed_before_its_first_receipt_goes_on(tmp_path, images, straight, moment):
-    killed = tmp_path / "killed.zarr"
-    signs = {
-        "job folder": (tmp_path / "killed.zarr.job").exists,
-        "split": (killed / "all" / "zarr.json").exists,
-        "first shard": lambda: list_temporaries(killed / "all" / "coefficients"),
-    }
-    process = start(*list_arguments(images, killed))
-    wait_for(signs[moment], pause_s=0)
-    kill_group(process)
-    assert len(list_receipts(killed)) < 3
-    assert_goes_on(list_arguments(images, killed), straight, killed)
 
 
 def test_workers_follow_a_killed_main_process(tmp_path, images, straight):
@@ -301,8 +274,6 @@ def assert_left(process, signum, *, since):
         ("computing", signal.SIGTERM, "main", []),
         ("computing", signal.SIGINT, "group", ["--processes"]),
         ("computing", signal.SIGTERM, "main", ["--processes"]),
-        ("computing", signal.SIGINT, "main", ["--processes"]),
-        ("computing", signal.SIGTERM, "group", ["--processes"]),
     ],
 )
 def test_a_signal_ends_the_command_at_once_and_quietly(tmp_path, images, moment, signum, target, more):

@@ -65,6 +65,7 @@ def test_the_store_does_not_depend_on_workers_and_threads(tmp_path, dataset, opt
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("dataset", ["generated", "cifar10"], indirect=True)
 def test_the_store_does_not_depend_on_processes(tmp_path, dataset):
     scatcache.extract(out=tmp_path / "threads.zarr", **dataset)
     scatcache.extract(out=tmp_path / "processes.zarr", processes=True, workers=2, **dataset)
@@ -79,6 +80,7 @@ def scheduler(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("dataset", ["generated", "cifar10"], indirect=True)
 def test_the_store_does_not_depend_on_a_scheduler(tmp_path, dataset, scheduler):
     scatcache.extract(out=tmp_path / "threads.zarr", **dataset)
     scatcache.extract(out=tmp_path / "cluster.zarr", scheduler=scheduler, **dataset)
