@@ -23,6 +23,7 @@ from scatcache.terminal import LogHandler, echo, echo_json, escape, show_click_e
 
 LINE, BOUND_SPACE = 80, "\0"  # no path holds a NUL
 GO_ON = "give the same command again, it goes on from here"
+NOTHING_DELETED = "nothing was deleted, the same command again deletes the store and starts anew"
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREADABLE, EXIT_VERIFY, EXIT_SETTINGS, EXIT_LOCKED = 1, 2, 3, 4, 5, 6
 
 # What of extract's options changes what plan says.
@@ -232,11 +233,25 @@ def verify(store: str, recompute: float, root: Path | None, as_json: bool) -> in
         again = f", {count(report.recomputed, 'row')} recomputed" if report.recomputed else ""
         verdict = "ok" if report.ok else count(len(report.failures), "failure")
         echo(f"{count(report.checked, 'shard')} checked{again}: {verdict}")
-        if any(failure.shard is not None and "--retry-unreadable" not in failure.reason for failure in report.failures):
-            mend = f"delete the file named and give `scatcache resume {store}`"
-            mend = "copy the file named anew" if "://" in store else mend
-            echo(f"to mend a shard, {mend}", err=True)
+        for line in advise_mending(report, store):
+            echo(line, err=True)
     return 0 if report.ok else EXIT_VERIFY
+
+
+def advise_mending(report: Any, store: str) -> Iterator[str]:
+    """What to do about failures that do not say so themselves."""
+    untold = [failure for failure in report.failures if "scatcache resume" not in failure.reason]
+    if report.recomputed:
+        # Rows are computed again of a sound store alone.
+        if untold:
+            yield "the stored bytes are whole: delete nothing; the images, or what computes them, have changed since"
+        return
+    if any(failure.shard is not None for failure in untold):
+        mend = f"delete the file named, if it is there, and give `scatcache resume {store}`"
+        yield f"to mend a shard, {'copy the file named anew' if '://' in store else mend}"
+    if any(failure.shard is None for failure in untold):
+        mend = "copy the store anew" if "://" in store else f"give `scatcache resume {store}`"
+        yield f"to mend or finish the rest, {mend}; what is still named then, delete first"
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})  # so that -1 is an INDEX
@@ -398,7 +413,7 @@ def show_shape(shape: tuple[int, ...]) -> str:
 @contextmanager
 def watch(quiet: bool, verbose: bool, *, overwrite: bool = False) -> Iterator[Callable[[Any], None]]:
     """Progress on stderr: a bar on a terminal, elsewhere a plain line at most every 10 s."""
-    interruption.advise(f"{'nothing was deleted, ' if overwrite else ''}{GO_ON}")
+    interruption.advise(NOTHING_DELETED if overwrite else GO_ON)
     if verbose:
         log_to_stderr(logging.DEBUG, "%(asctime)s %(name)s: %(message)s")
         logging.getLogger("scatcache").setLevel(logging.DEBUG)

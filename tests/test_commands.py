@@ -643,8 +643,8 @@ def interrupted_at(monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "name", "late", "advice", "again"),
     [
-        (FolderSource, "list_rows", False, "nothing was deleted, give the same command again", ["--overwrite"]),
-        (extraction, "take_over", True, "nothing was deleted, give the same command again", ["--overwrite"]),
+        (FolderSource, "list_rows", False, "nothing was deleted, the same command again", ["--overwrite"]),
+        (extraction, "take_over", True, "nothing was deleted, the same command again", ["--overwrite"]),
         (shutil, "rmtree", True, "part of the old store is deleted, give the same command again", ["--overwrite"]),
         (StoreFolder, "create", False, "give the same command without --overwrite, it goes on", []),
         (StoreFolder, "add_split", True, "give the same command without --overwrite, it goes on", []),

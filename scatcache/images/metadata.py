@@ -198,7 +198,10 @@ _WEBP_METADATA_BITS = 0x20 | 0x08 | 0x04
 
 def _separate_webp(file: BinaryIO) -> Separated:
     file.seek(4)
-    size = min(_size_of_riff(file), _size(file))
+    size = _size_of_riff(file)
+    if size > _size(file):
+        # Cut: that libwebp must see.
+        return Separated(file)
     pieces: list[range | bytes] = []
     position, found = 12, {b"EXIF": b"", b"XMP ": b""}
     while position < size:
@@ -245,18 +248,12 @@ def _separate_tiff(file: BinaryIO, directory: Directory) -> Separated:
     orientation = find_orientation(directory, directory.text(_TIFF_XMP, most=MOST_BYTES))
     several = bool(_IMAGEJ_STACK.match(directory.text(_TIFF_TEXT, most=4096)))
     several = several or any(map(_is_page, islice(following_directories(directory), MOST_DIRECTORIES)))
-    size, form = _size(file), directory.form
-    start = size + size % 2
-    if start >= 2 ** (8 * form.offset_bytes - 1):
+    size, shorter = _size(file), write_directory(directory, _TIFF_PIXELS)
+    end = directory.start + len(shorter)
+    if end > size:
         return Separated(file, orientation, several)
-    # A directory of our own behind the rest: every other byte stays where it was.
-    field = 8 if form.big else 4
-    pieces: list[range | bytes] = [
-        range(field),
-        form.write(start, form.offset_bytes),
-        range(field + form.offset_bytes, size),
-    ]
-    pieces += [bytes(start - size), write_directory(directory, _TIFF_PIXELS)]
+    # Over the old directory, which is longer: all other bytes stay where they are, and the file ends where it ended.
+    pieces: list[range | bytes] = [range(directory.start), shorter, range(end, size)]
     return Separated(join_pieces(file, pieces), orientation, several)
 
 

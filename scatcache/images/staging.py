@@ -60,14 +60,25 @@ def _remove_if_left(folder: Path) -> None:
     try:
         descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
-        # Killed before it had a lock, or about to get one, which then starts again.
-        folder.rmdir()
+        _remove_unlocked(folder)
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(folder)
     finally:
         os.close(descriptor)
+
+
+def _remove_unlocked(folder: Path) -> None:
+    """Removes a stage without a lock: its maker was killed, or is about to get one, and then starts again.
+
+    The lock is made first: a stage that holds anything else and no lock is what a removal that failed left.
+    """
+    try:
+        folder.rmdir()
+    except OSError:
+        if not os.path.lexists(folder / _LOCK):
+            shutil.rmtree(folder)
 
 
 def choose_place(beside: Path, work_dir: Path | None) -> Path:

@@ -13,7 +13,7 @@ from scatcache.store.documents import (
     list_members,
     read_document,
 )
-from scatcache.store.files import is_temporary
+from scatcache.store.files import is_own_temporary, is_temporary
 from scatcache.store.manifest import Manifest
 from scatcache.store.rows import ROW_ARRAYS
 from scatcache.store.view import StoreView, receipt_path, shard_path, status_path, summary_path
@@ -79,7 +79,8 @@ def check_files(
     for name in sorted(sizes or ()):
         split = name.partition("/")[0]
         parts = name.split("/")
-        if any(map(is_temporary, parts)):
+        # Beside the splits users may keep files of their own.
+        if is_own_temporary(split) or (split in splits and any(map(is_temporary, parts))):
             reason = "left by a run that was killed: `scatcache resume` removes it, or delete it"
             failures.append(Failure(split if split in splits else None, None, name, reason))
         elif _is_expected(manifest, splits, name) or _is_member(expected, name):

@@ -42,7 +42,7 @@ def compare(folder: StoreFolder, stored: Manifest, wanted: Manifest, listings: d
     raise SettingsDiffer(
         f"{folder.path} was extracted otherwise:\n  "
         + "\n  ".join(lines + listing_lines)
-        + "\nchoose another --out, or --overwrite to start anew",
+        + "\nchoose another --out, or --overwrite to start anew, with `scatcache extract`",
         tuple(field for field, _, _ in differing),
     )
 

@@ -91,7 +91,8 @@ def extract(
     options = RunOptions(device, backend, workers, processes, decode_threads, scheduler, on_error, retry_unreadable)
     named = NamedObject(source, name, version, None if root is None else Path(root))
     folder = check_out(out if out is not None else name_store(named.store_name, J))
-    with explain_failures(folder), _forget_index(folder):
+    kept = list_kept(folder)
+    with explain_failures(folder), _forget_index(folder, kept):
         stored = read_stored(folder, J, overwrite=overwrite)
         opened = named.open(
             folder.job,
@@ -99,7 +100,7 @@ def extract(
             fetch=download,
             on_archive=_tell_archive(on_event),
         )
-        asked = Asked(settings, name_splits(split), options, overwrite)
+        asked = Asked(settings, name_splits(split), options, overwrite, kept)
         return _run(opened, folder, asked=asked, stored=stored, on_event=on_event)
 
 
@@ -135,7 +136,8 @@ def resume(
             on_archive=_tell_archive(on_event),
         )
         splits = name_splits(split) or tuple(folder.view.splits(manifest)) or None
-        return _run(source, folder, asked=Asked(Settings(), splits, options), stored=manifest, on_event=on_event)
+        asked = Asked(Settings(), splits, options, kept=list_kept(folder))
+        return _run(source, folder, asked=asked, stored=manifest, on_event=on_event)
 
 
 def _tell_archive(on_event: Callable[[Event], None] | None) -> OnArchive:
@@ -148,12 +150,14 @@ def _tell_archive(on_event: Callable[[Event], None] | None) -> OnArchive:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a run was asked to do. splits: None takes the source's default ones; overwrite: the store goes first."""
+    """What a run was asked to do. splits: None takes the source's default ones; overwrite: the store goes first;
+    kept: of list_kept."""
 
     settings: Settings
     splits: tuple[str, ...] | None
     options: RunOptions
     overwrite: bool = False
+    kept: frozenset[str] = frozenset()
 
 
 def _run(
@@ -168,7 +172,7 @@ def _run(
     started = time.monotonic()
     tell = on_event or _log_warnings
     prepared = _prepare(source, folder, asked=asked, stored=stored)
-    with WriterLock(folder.job / "lock"), _forget_unborn(folder):
+    with WriterLock(folder.job / "lock"), _forget_unborn(folder, asked.kept):
         # Another process may have made or changed the store before we had the lock.
         current = None if asked.overwrite else find_stored(folder)
         if current != stored:
@@ -208,38 +212,43 @@ def _log_warnings(event: Event) -> None:
 
 
 # What sources keep in STORE.job: the indices of tars, and tars that were inflated.
-_KEPT = ("*.index.npz", "*.tar")
+_MADE = ("*.index.npz", "*.tar")
+
+
+def list_kept(folder: StoreFolder) -> frozenset[str]:
+    """What lies in STORE.job before a run, and is not the run's to remove."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return frozenset(os.listdir(folder.job))
+    return frozenset()
 
 
 @contextlib.contextmanager
-def _forget_index(folder: StoreFolder) -> Iterator[None]:
+def _forget_index(folder: StoreFolder, kept: frozenset[str]) -> Iterator[None]:
     """A source that is refused before there is a lock leaves no STORE.job behind either."""
     try:
         yield
     finally:
         if exists(folder.job) and not exists(folder.path) and not exists(folder.job / "lock"):
-            _remove_kept(folder)
-
-
-def _remove_kept(folder: StoreFolder) -> None:
-    with contextlib.suppress(OSError):
-        for path in (path for pattern in _KEPT for path in folder.job.glob(pattern)):
-            path.unlink(missing_ok=True)
-        folder.job.rmdir()
+            _remove_made(folder, kept, _MADE)
 
 
 @contextlib.contextmanager
-def _forget_unborn(folder: StoreFolder) -> Iterator[None]:
+def _forget_unborn(folder: StoreFolder, kept: frozenset[str]) -> Iterator[None]:
     """A run that is refused before the store exists leaves nothing behind, STORE.job included."""
     try:
         yield
     finally:
         if not exists(folder.path):
-            with contextlib.suppress(OSError):
-                for name in ("job.json", "manifest.json", "run"):
-                    (folder.job / name).unlink(missing_ok=True)
-                (folder.job / "lock").unlink()
-            _remove_kept(folder)
+            _remove_made(folder, kept, ("job.json", "manifest.json", "run", "lock", *_MADE))
+
+
+def _remove_made(folder: StoreFolder, kept: frozenset[str], patterns: Sequence[str]) -> None:
+    """Removes what this run made in STORE.job, and the folder once nothing else is in it."""
+    with contextlib.suppress(OSError):
+        for path in (path for pattern in patterns for path in folder.job.glob(pattern)):
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
+        folder.job.rmdir()
 
 
 @contextlib.contextmanager

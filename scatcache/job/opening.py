@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from scatcache.errors import SourceError
+from scatcache.images.keys import show_path
 from scatcache.images.sources import (
     FOLDER_NAME,
     OnArchive,
@@ -16,7 +17,7 @@ from scatcache.images.sources import (
     open_source,
     tell_nobody,
 )
-from scatcache.store.files import make_folder, parse_json, read_regular, to_json, write_atomically
+from scatcache.store.files import exists, make_folder, parse_json, read_regular, to_json, write_atomically
 from scatcache.store.folder import StoreFolder
 from scatcache.store.manifest import Manifest
 from scatcache.store.places import is_url
@@ -155,4 +156,6 @@ def open_stored_source(
         )
     if root is None:
         raise SourceError("the store does not remember where its images are: name their folder with --root")
+    if not exists(root):
+        raise SourceError(f"the images were in {show_path(root)}, which is gone: name their folder with --root")
     return open_source(os.path.join(root, ""))

@@ -25,6 +25,7 @@ from scatcache.job.preparation import Prepared
 from scatcache.job.report import ExtractReport, SplitReport
 from scatcache.job.shard_task import ShardJob, lighten, run_shard, stop_job
 from scatcache.job.stored import keep_copy
+from scatcache.job.takeover import check_ours
 from scatcache.job.tasks import run_tasks, tell_workers
 from scatcache.resources import count_cores, folder_bytes, free_disk_bytes, free_memory_bytes
 from scatcache.retries import with_retries
@@ -88,6 +89,8 @@ class JobRun:
             self._check_trial(split)
         if tasks:
             self._compute(tasks, n_workers, gpus)
+        # A newer run may have taken the store over, where somebody deleted STORE.job and with it the lock.
+        check_ours(folder, manifest, self.job_id)
         for split in prepared.splits:
             folder.publish_summary(summarize(self._read_receipts(split)))
         folder.clean(manifest)

@@ -107,9 +107,10 @@ def _simplify_codecs(value: Any) -> Any:
 def find_altered(found: Document, ours: Document) -> list[str]:
     """What of ours a document lacks or states otherwise, in words; what others added does not count."""
     theirs, mine = simplify(found), simplify(ours)
-    attributes = theirs["attributes"] if isinstance(theirs["attributes"], dict) else {}
+    is_sound = isinstance(theirs["attributes"], dict)
+    attributes = theirs["attributes"] if is_sound else {}
     altered = [name for name in sorted(theirs.keys() | mine.keys()) if theirs.get(name) != mine.get(name)]
-    altered = [name for name in altered if name != "attributes"]
+    altered = [name for name in altered if name != "attributes" or not is_sound]
     altered += [f"attribute {name}" for name, value in mine["attributes"].items() if attributes.get(name) != value]
     if "consolidated_metadata" in ours:
         if _wrapper(found) != _wrapper(ours):

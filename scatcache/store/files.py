@@ -8,6 +8,7 @@ import re
 import shutil
 import stat
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -179,12 +180,15 @@ def remove_file(path: Path) -> None:
 
 
 @retried
-def remove_temporaries(*folders: Path) -> None:
-    """Removes what killed writers left in these folders; a missing folder is empty, a vanished file is gone."""
+def remove_temporaries(*folders: Path, is_left: Callable[[str], bool] = is_temporary) -> None:
+    """Removes what killed writers left in these folders; a missing folder is empty, a vanished file is gone.
+
+    is_left: by its name; where users may keep files of their own, is_own_temporary.
+    """
     for folder in folders:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
             for entry in entries:
-                if not is_temporary(entry.name):
+                if not is_left(entry.name):
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     _remove_folder(entry.path)

@@ -16,6 +16,7 @@ from scatcache.store.files import (
     exists,
     fsync_folder,
     is_folder,
+    is_own_temporary,
     make_folder,
     publish,
     read_regular,
@@ -26,7 +27,7 @@ from scatcache.store.files import (
     write_synced,
 )
 from scatcache.store.layout import receipt_name, shard_name, status_name
-from scatcache.store.manifest import Manifest
+from scatcache.store.manifest import Manifest, is_split_name
 from scatcache.store.metadata import COORDINATES, channel_chunk, describe_root, describe_split
 from scatcache.store.places import LocalPlace, is_url, show_place
 from scatcache.store.receipts import Receipt, Summary, encode_receipt_status, encode_record, fits
@@ -182,7 +183,8 @@ class StoreFolder:
 
     def clean(self, manifest: Manifest) -> None:
         """Removes what killed writers left, in splits that nobody asked for too; call it holding the lock."""
-        folders = [self.path, self.job]
+        remove_temporaries(self.path, self.job, is_left=is_own_temporary)
+        folders = []
         for split in manifest.splits:
             folders += [self.path / split, self.coefficients(split), self.receipts(split)]
             folders += [self.path / split / name for name in COORDINATES.split()]
@@ -202,16 +204,23 @@ class StoreFolder:
         is_sound, splits = isinstance(root, dict) and type(root.get("format")) is int, set(self.view.own_splits())
         if not (is_sound or splits):
             raise ScatcacheError(f"{self.path} carries no scatcache manifest: not deleted")
+        # A group of the user's own that holds splits of ours keeps its metadata.
+        is_foreign = root is None and bool(read_document(self.view.place, ""))
         if is_sound:
             assert root is not None
             stated = root.get("splits")
-            splits |= {name for name in stated if is_folder(self.path / name)} if isinstance(stated, dict) else set()
-        else:
+            splits |= set(filter(self._has_split, stated)) if isinstance(stated, dict) else set()
+        elif not is_foreign:
             remove_file(self.path / "zarr.json")
         for split in sorted(splits):
             with_retries(partial(self._discard, self.path / split))
-        remove_temporaries(self.path)
-        remove_file(self.path / "zarr.json")
+        remove_temporaries(self.path, is_left=is_own_temporary)
+        if not is_foreign:
+            remove_file(self.path / "zarr.json")
+
+    def _has_split(self, name: str) -> bool:
+        """Whether a name that nobody vouches for is that of a folder in the store, and not of one elsewhere."""
+        return is_split_name(name) and is_folder(self.path / name)
 
     def _discard(self, split: Path) -> None:
         if split.is_symlink():

@@ -20,6 +20,7 @@ MAX_FORMAT = 9999
 # uint8 pixels are divided by this before the transform; S(255 x) = 255 S(x), so a slip would be silent.
 PIXEL_SCALE = 255.0
 DECODER = "pillow-rgb-2"
+EARLIER_DECODERS = ("pillow-rgb-1",)
 MAX_SEED = 2**63 - 1
 # 64 GiB of float16 in one row: what claims more is damaged.
 MAX_ROW_VALUES = 2**35
@@ -105,8 +106,7 @@ class Manifest:
         if self.seed > MAX_SEED:
             raise ValueError(f"seed is {self.seed}, expected at most {MAX_SEED}")
         for name in self.splits:
-            # A split is a folder of the store.
-            if not name or "/" in name or "\0" in name or name in (".", ".."):
+            if not is_split_name(name):
                 raise ValueError(f"{name!r} is no name of a split")
 
     def check_split(self, layout: SplitLayout) -> None:
@@ -136,6 +136,11 @@ class Manifest:
         return "sha256:" + hashlib.sha256(to_json(self.to_dict())).hexdigest()
 
 
+def is_split_name(name: str) -> bool:
+    """Whether a name is that of a folder in the store: a split is one."""
+    return bool(name) and "/" not in name and "\0" not in name and name not in (".", "..")
+
+
 def check_format(fields: Any) -> None:
     """Raises NotAStore unless this version reads the format that fields state."""
     found = fields.get("format") if isinstance(fields, dict) else None
@@ -146,6 +151,11 @@ def check_format(fields: Any) -> None:
     if type(found) is not int or found != FORMAT:
         shown = ascii(found)[:60] if not isinstance(found, int) or found.bit_length() < 64 else "beyond reason"
         raise StoreDamaged(f"the manifest in zarr.json states format {shown}, expected {FORMAT}: restore it")
+    if fields.get("decoder") in EARLIER_DECODERS:
+        raise NotAStore(
+            f"the store was made by an earlier scatcache, which read images otherwise (decoder {fields['decoder']}, "
+            f"now {DECODER}): extract to another --out, or anew with --overwrite"
+        )
 
 
 def differing_fields(stored: Any, wanted: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

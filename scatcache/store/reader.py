@@ -330,7 +330,7 @@ def open_split(path: str | os.PathLike[str], split: str | None = None, *, allow_
     listed = ", ".join(present) or "none"
     if split is None:
         if len(present) != 1:
-            raise StoreIncomplete(f"{path} holds the splits {listed}: name one with split=")
+            raise StoreIncomplete(f"{path} holds the splits {listed}: name one with split= (--split)")
         split = present[0]
     if split not in present:
         advice = f"extract it with --split {split}" if split in manifest.splits else "the source has no such split"

@@ -279,3 +279,33 @@ def test_an_imagej_stack_with_one_directory_is_several_pages():
 def test_a_file_without_metadata_is_read_where_it_lies():
     file = io.BytesIO(PLAIN["JPEG"])
     assert separate(file).file is file
+
+
+# Cut files
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "tiff_lzw"}, {"big_tiff": True}], ids=str)
+@pytest.mark.parametrize("mode", ["RGB", "L", "1"])
+def test_a_cut_tiff_is_refused_or_whole(options, mode):
+    file = io.BytesIO()
+    Image.fromarray(NOISE).convert(mode).save(file, "TIFF", **options)
+    assert_cut_is_refused_or_whole(file.getvalue())
+
+
+def test_a_cut_webp_that_lies_on_its_side_is_refused():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    Image.fromarray(NOISE).save(file, "WEBP", exif=exif)
+    assert_cut_is_refused_or_whole(file.getvalue())
+
+
+def assert_cut_is_refused_or_whole(data):
+    """Whatever is cut off: what lies behind the pixels may be missing, never a pixel or a turn."""
+    whole, n_refused = decode(data), 0
+    for n_bytes in range(1, min(len(data), 160)):
+        try:
+            np.testing.assert_array_equal(decode(data[:-n_bytes]), whole)
+        except UnreadableImage:
+            n_refused += 1
+    assert n_refused > 50

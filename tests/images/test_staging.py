@@ -80,3 +80,14 @@ def test_the_next_run_sweeps_where_its_source_lies(tmp_path):
     left.mkdir(parents=True)
     scatcache.extract("photos", J=1, max_order=0, limit=2, out=tmp_path / "a.zarr")
     assert not left.exists() and staging.sweep(left) is None
+
+
+def test_a_stage_that_lost_its_lock_and_nothing_else_is_swept(tmp_path):
+    with stage(tmp_path, "made") as folder:
+        (folder / "content").write_text("half")
+        # As where removing the rest of it failed.
+        (folder / "lock").unlink()
+        left = folder.rename(tmp_path / "aside")
+    left.rename(folder)
+    sweep(tmp_path)
+    assert list_all(tmp_path) == []

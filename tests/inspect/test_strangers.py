@@ -150,6 +150,13 @@ def test_another_document_in_place_of_ours_leaves_no_attributes(sound, store):
     assert find_differences(sound, store) == []
 
 
+def test_attributes_that_are_none_are_a_failure(sound, store):
+    edit(store / "all/order/zarr.json", lambda data: data.replace(b'"attributes": {}', b'"attributes": 7'))
+    assert not scatcache.verify(store).ok
+    scatcache.resume(store)
+    assert find_differences(sound, store) == []
+
+
 @pytest.mark.parametrize(
     "name",
     [

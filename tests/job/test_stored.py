@@ -272,3 +272,71 @@ def test_a_folder_in_place_of_a_file_is_named_with_advice(images, store):
     (store / "train/label/c.0").mkdir()
     with pytest.raises(ScatcacheError, match=r"label/c\.0: a folder lies where a file of the store belongs"):
         scatcache.extract(images, out=store, **TYPED)
+
+
+def test_overwriting_touches_no_folder_outside_whatever_zarr_json_says(images, store, tmp_path):
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "thesis.tex").write_text("mine")
+    document = json.loads((store / "zarr.json").read_bytes())
+    splits = document["attributes"]["scatcache"]["splits"]
+    splits |= {"../victim": splits["train"], str(victim): splits["train"], "": splits["train"]}
+    (store / "zarr.json").write_text(json.dumps(document))
+    assert scatcache.extract(images, out=store, overwrite=True, **TYPED).state == "complete"
+    assert (victim / "thesis.tex").read_text() == "mine" and {path.name for path in tmp_path.iterdir()} >= {"victim"}
+
+
+def test_overwriting_splits_in_a_group_of_the_users_own_keeps_what_is_theirs(images, sound, tmp_path):
+    mine = tmp_path / "mine.zarr"
+    shutil.copytree(sound / "train", mine / "train")
+    (mine / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group", "attributes": {"important": 1}}')
+    (mine / ".cache.tmp").write_text("mine")
+    scatcache.extract(images, out=mine, overwrite=True, **TYPED)
+    attributes = json.loads((mine / "zarr.json").read_bytes())["attributes"]
+    assert attributes["important"] == 1 and (mine / ".cache.tmp").read_text() == "mine"
+    assert scatcache.verify(mine).ok
+
+
+def test_a_refused_run_removes_nothing_that_lay_where_its_job_folder_would_be(images, tmp_path):
+    job = tmp_path / "slurm.job"
+    job.mkdir()
+    for name in ("data.tar", "my.index.npz", "job.json", "lock"):
+        (job / name).write_text("mine")
+    with pytest.raises(ScatcacheError):
+        scatcache.extract(images, out=tmp_path / "slurm", split="no such split", **TYPED)
+    assert {path.name: path.read_text() for path in job.iterdir()} == dict.fromkeys(
+        ("data.tar", "my.index.npz", "job.json", "lock"), "mine"
+    )
+
+
+def test_a_store_of_an_earlier_version_is_told(images, store):
+    state(decoder="pillow-rgb-1")(store / "zarr.json")
+    for path in [*store.rglob("0*.json"), *store.rglob("summary.json")]:
+        path.unlink()
+    shutil.rmtree(f"{store}.job", ignore_errors=True)
+    for read in (scatcache.open_cache, scatcache.info):
+        with pytest.raises(NotAStore, match=r"earlier scatcache.*--overwrite"):
+            read(store)
+
+
+def test_a_run_whose_lock_was_deleted_publishes_nothing_over_a_newer_one(images, tmp_path):
+    out = tmp_path / "a.zarr"
+
+    def take_over(event):
+        if isinstance(event, ShardFinished) and not (tmp_path / "newer").exists():
+            shutil.rmtree(f"{out}.job")
+            (tmp_path / "newer").touch()
+            scatcache.extract(images, out=out, overwrite=True, **{**TYPED, "seed": 4})
+
+    with pytest.raises(ScatcacheError, match=r"newer run|was replaced"):
+        scatcache.extract(images, out=out, workers=1, on_event=take_over, **TYPED)
+    assert scatcache.verify(out).ok and scatcache.open_cache(out, split="train").manifest.seed == 4
+
+
+def test_images_that_were_moved_away_are_told(images, store, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(images, moved)
+    scatcache.resume(store, root=moved)
+    shutil.rmtree(moved)
+    with pytest.raises(ScatcacheError, match=r"the images were in .*moved.*name their folder with --root"):
+        scatcache.resume(store)

@@ -6,6 +6,7 @@ import pytest
 
 from scatcache.errors import NotAStore, ScatcacheError, StoreDamaged
 from scatcache.scattering.paths import channel_table
+from scatcache.store.files import temporary_beside
 from scatcache.store.folder import StoreFolder
 from tests.store.stores import edit, flip, swap
 
@@ -162,11 +163,13 @@ def test_added_split_is_mended_and_else_left_alone(folder, lost):
 
 def test_leftovers_of_killed_writers_are_cleaned(folder):
     manifest = folder.view.read_manifest()
+    # What users keep beside the splits does not look like ours.
+    (folder.path / ".cache.tmp").write_bytes(b"mine")
     sound = set(folder.path.rglob("*"))
     for place in (".", "all/coefficients", "all/coefficients/receipts", "all/status"):
-        (folder.path / place / ".c.0.abc.tmp").write_bytes(b"torn")
-    (folder.path / ".all.abc.tmp").mkdir()
-    (folder.job / ".job.json.abc.tmp").write_bytes(b"torn")
+        temporary_beside(folder.path / place / "c.0").write_bytes(b"torn")
+    temporary_beside(folder.path / "all").mkdir()
+    temporary_beside(folder.job / "job.json").write_bytes(b"torn")
     folder.clean(manifest)
     assert not list(folder.job.glob(".*.tmp"))
     assert set(folder.path.rglob("*")) == sound
