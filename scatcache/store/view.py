@@ -62,7 +62,8 @@ class StoreView:
         fields = self.read_root()
         if fields is None and (splits := self.own_splits()):
             raise StoreDamaged(
-                f"{self.name}: its zarr.json is missing, or not scatcache's, although it holds the split {splits[0]}: {MEND_ROOT}"
+                f"{self.name}: its zarr.json is missing, or not scatcache's, although it holds the split {splits[0]}: "
+                f"{MEND_ROOT}"
             )
         if fields is None:
             found = self.place.look()
