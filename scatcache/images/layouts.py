@@ -15,8 +15,8 @@ from scatcache.images.walk import find_folders_alone, look_into, may_be_class
 # Of a folder that is numbered as img2dataset and the like number their shards.
 _NUMBERED = re.compile(r"(?:shard|part|chunk|batch|bucket|tar)?[ _.-]*\d+", re.IGNORECASE)
 _PADDED = re.compile(r"0\d{3,}")
-# Class folders, as of written digits or of faces, may hold a .txt beside each image. A shard has five digits or more, or
-# a word; one of fewer is known by what lies in it.
+# Class folders, as of written digits or of faces, may hold a .txt beside each image. A shard has five digits or more,
+# or a word; one of fewer is known by what lies in it.
 _FEW_DIGITS = re.compile(r"\d{1,4}")
 SIDECARS = (".json", ".txt")
 # Of many folders as many are looked into.
