@@ -62,7 +62,7 @@ class FolderSource:
         labels = {name: label for label, name in enumerate(self.classes)}
         rows: list[Row] = []
         n_ignored, n_by_machines = 0, Counter[str]()
-        for file in walk(self._locate(split), classes=labels):
+        for file in walk(self._locate(split), classes=() if split == UNLABELED else labels):
             if file.key.partition("/")[0] in self.left_out:
                 continue
             if file.is_image:

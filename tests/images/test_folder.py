@@ -473,6 +473,12 @@ def test_thumbs_may_be_a_class_where_it_is_not_spelt_as_machines_do(tmp_path, ab
     assert source.list_rows(split).n_by_machines == {"thumbs": 1}
 
 
+def test_images_of_unlabeled_have_no_class_called_thumbs(tmp_path):
+    touch(tmp_path, "train/a/1.png", "train/thumbs/1.png", "unlabeled/1.png", "unlabeled/thumbs/1.png")
+    source = open_folder(tmp_path)
+    assert list_keys(source, "unlabeled") == ["1.png"] and list_keys(source, "train") == ["a/1.png", "thumbs/1.png"]
+
+
 @pytest.mark.parametrize("names", [("1.png",), ("train/1.png", "test/1.png"), ("a/1.png", "b/1.png")])
 def test_thumbs_is_left_out_beside_images_and_splits_and_as_machines_spell_it_beside_classes(tmp_path, names):
     name = "Thumbs" if "a/1.png" in names else "thumbs"
