@@ -4,7 +4,7 @@ All names come escaped, as labels have them.
 """
 
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from scatcache.errors import SourceError
 
@@ -72,6 +72,18 @@ def check_splits(
             raise SourceError(f"{found} and shares none with it: {_advise(split, known, (hints or {}).get(split))}")
         warnings.append(found)
     return tuple(warnings)
+
+
+def tell_unknown_labels(split: str, labels: Collection[int], undecoded: Sequence[int]) -> tuple[str, ...]:
+    """A warning of items that lost their label with their image, where other items of the split have one."""
+    if not undecoded or max(labels) < 0:
+        return ()
+    items = f"item {undecoded[0]}" if len(undecoded) == 1 else f"{len(undecoded):,} items (the first is {undecoded[0]})"
+    return (
+        f"{split}: the label of {items} is unknown, -1 in the store, because only an item that decodes says it; "
+        f"retry_unreadable cannot mend that: make the items decode and extract anew, or give the dataset `targets`, "
+        f"the labels of all items",
+    )
 
 
 def _advise(split: str, known: Collection[str], hint: str | None) -> str:

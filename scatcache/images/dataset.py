@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from scatcache.errors import SourceError, UnreadableImage
-from scatcache.images.class_names import check_splits, find_alike
+from scatcache.images.class_names import check_splits, find_alike, tell_unknown_labels
 from scatcache.images.decode import decode
 from scatcache.images.folder import NO_LABEL, WHOLE
 from scatcache.images.keys import escape_name
@@ -158,9 +158,12 @@ def open_dataset(dataset: Any, *, name: str, version: str | None = None) -> Data
         raise SourceError(
             f"{name}: {' and '.join(alike)} are one name to some file systems: call the splits differently"
         )
-    labels = {split: _find_labels(entry, name) for split, entry in datasets.items()}
+    read = {split: _find_labels(entry, name) for split, entry in datasets.items()}
+    labels = {split: found for split, (found, _) in read.items()}
     classes = _find_classes(datasets, name, max(map(max, labels.values())))
     warnings = _check_labels(labels, classes, name)
+    for split, (found, undecoded) in read.items():
+        warnings += tell_unknown_labels(f"{name}: split {split}", found, undecoded)
     return DatasetSource(name, dict(datasets), labels, classes, version, warnings=warnings)
 
 
@@ -223,23 +226,23 @@ def _split_item(item: Any) -> tuple[Any, Any]:
     return item, None
 
 
-def _find_labels(dataset: Any, name: str) -> list[int]:
+def _find_labels(dataset: Any, name: str) -> tuple[list[int], list[int]]:
+    """The label of every item; and the items that do not decode, and whose label is not given elsewhere."""
     labels = next((getattr(dataset, entry) for entry in LABEL_ATTRIBUTES if hasattr(dataset, entry)), None)
     if getattr(dataset, "target_transform", None) is not None or not hasattr(labels, "__len__"):
         labels = None
     if labels is None and (column := _find_label_column(dataset)) is not None:
         labels = dataset[column]
+    undecoded: list[int] = []
     if labels is None or len(labels) != len(dataset):
-        labels = [_read_label(dataset, index) for index in range(len(dataset))]
-    return [_check_label(label, index, name) for index, label in enumerate(labels)]
-
-
-def _read_label(dataset: Any, index: int) -> Any:
-    """The label of an item, None where the item does not decode."""
-    try:
-        return _split_item(_get_item(dataset, index))[1]
-    except UnreadableImage:
-        return None
+        labels = []
+        for index in range(len(dataset)):
+            try:
+                labels.append(_split_item(_get_item(dataset, index))[1])
+            except UnreadableImage:
+                labels.append(None)
+                undecoded.append(index)
+    return [_check_label(label, index, name) for index, label in enumerate(labels)], undecoded
 
 
 def _find_label_column(dataset: Any) -> str | None:

@@ -62,7 +62,7 @@ class FolderSource:
         labels = {name: label for label, name in enumerate(self.classes)}
         rows: list[Row] = []
         n_ignored, n_by_machines = 0, Counter[str]()
-        for file in walk(self._locate(split)):
+        for file in walk(self._locate(split), classes=() if split == UNLABELED else labels):
             if file.key.partition("/")[0] in self.left_out:
                 continue
             if file.is_image:
@@ -166,10 +166,10 @@ def find_classes(folder: Path, *, labelled: bool = True) -> list[str]:
 
     Raises SourceError where there is no image, a class without images, or an image beside the classes.
     """
-    images, folders = look_into(folder)
+    images, folders = look_into(folder, of_classes=labelled)
     if not labelled and (images or any(file.is_image for file in walk(folder))):
         return []
-    empty = [name for name in folders if not any(file.is_image for file in walk(folder, name))]
+    empty = [name for name in folders if not any(file.is_image for file in walk(folder, name, classes=folders))]
     classes = [name for name in folders if name not in empty]
     if not images and not classes:
         raise SourceError(f"{show_path(folder)} holds no image: expected class folders of images, or image files")

@@ -10,13 +10,14 @@ from scatcache.errors import SourceError
 from scatcache.images.class_names import show_names
 from scatcache.images.keys import escape_name, show_path
 from scatcache.images.split_names import SPLIT_NAMES, find_split_names, suggest_renames
-from scatcache.images.walk import look_into
+from scatcache.images.walk import find_folders_alone, look_into, may_be_class
 
 # Of a folder that is numbered as img2dataset and the like number their shards.
 _NUMBERED = re.compile(r"(?:shard|part|chunk|batch|bucket|tar)?[ _.-]*\d+", re.IGNORECASE)
 _PADDED = re.compile(r"0\d{3,}")
-# Class folders, as of written digits, may hold a .txt beside each image; a shard has more digits, or a word.
-_FEW_DIGITS = re.compile(r"\d{1,2}")
+# Class folders, as of written digits or of faces, may hold a .txt beside each image. A shard has five digits or more,
+# or a word; one of fewer is known by what lies in it.
+_FEW_DIGITS = re.compile(r"\d{1,4}")
 SIDECARS = (".json", ".txt")
 # Of many folders as many are looked into.
 N_LOOKED_INTO = 3
@@ -90,37 +91,61 @@ def check_class_folders(root: Path, by_split: dict[str, list[str]], folders: dic
     by_split: names of the class folders; folders: where each split lies. Raises SourceError where the one class is a
     folder around the classes, where all classes hold splits, and where they are shards.
     """
-    lone = [(folders[split], classes[0]) for split, classes in by_split.items() if classes]
-    if all(len(classes) < 2 for classes in by_split.values()) and lone:
-        _refuse_wrapped(root, lone[0])
+    _refuse_wrapped(root, by_split, folders)
     warnings: list[str] = []
     for split, classes in by_split.items():
         if classes:
-            warnings += [*_check_numbers(folders[split], classes), *_look_below(folders[split], classes)]
+            folder = folders[split]
+            warnings += [*_check_numbers(folder, classes), *_look_below(folder, classes), *_tell_kept(folder, classes)]
     return tuple(warnings)
 
 
-def _refuse_wrapped(root: Path, wrapper: tuple[Path, str]) -> None:
-    """Raises SourceError for a single class that holds folders alone."""
-    above, name = wrapper
-    inner = above / name
-    images, folders = look_into(inner)
-    if images or not folders:
-        return
-    found = f"{show_path(above)} holds the folder {escape_name(name)} alone, and that holds no image but folders"
-    if above != root:
-        raise SourceError(
-            f"{found}: every image would have the label {escape_name(name)}: move the folders in it up into "
-            f"{show_path(above)}"
-        )
-    # Down to where there is something to choose from, or images.
-    while not images and len(folders) == 1 and folders[0] not in SPLIT_NAMES and look_into(inner / folders[0])[1]:
-        inner = inner / folders[0]
-        images, folders = look_into(inner)
-    raise SourceError(
-        f"{found} ({show_names([escape_name(folder) for folder in folders])}): every image would have the label "
-        f"{escape_name(name)}: give {show_folder(inner)} instead"
+def _tell_kept(folder: Path, classes: list[str]) -> tuple[str, ...]:
+    """A warning of classes that may be folders of thumbnails."""
+    return tuple(
+        f"{show_path(folder)}: folder {escape_name(name)} is read as a class, though machines call folders of "
+        f"thumbnails so: if it is one, move it away"
+        for name in filter(may_be_class, classes)
     )
+
+
+def _refuse_wrapped(root: Path, by_split: dict[str, list[str]], folders: dict[str, Path]) -> None:
+    """Raises SourceError for a split's single class that holds folders alone, where those may be the classes: where no
+    other split has classes of its own, or has some of them, or is to have the classes of this one."""
+    labelled = [split for split, classes in by_split.items() if classes]
+    inside = {
+        split: find_folders_alone(folders[split] / by_split[split][0])
+        for split in labelled
+        if len(by_split[split]) == 1
+    }
+    wrapped = {split: inner for split, inner in inside.items() if inner}
+    plain = {name for split in labelled if split not in wrapped for name in by_split[split]}
+    for split in wrapped:
+        name = by_split[split][0]
+        inner, below = _descend(folders[split] / name)
+        if not plain or (name not in plain and (split == labelled[0] or plain & {*below})):
+            _refuse_wrapper(root, folders[split], name, inner, below)
+
+
+def _descend(inner: Path) -> tuple[Path, list[str]]:
+    """Of a folder of folders alone, the one in it where there is something to choose from; and the folders there."""
+    below = find_folders_alone(inner)
+    while len(below) == 1 and below[0] not in SPLIT_NAMES and find_folders_alone(inner / below[0]):
+        inner = inner / below[0]
+        below = find_folders_alone(inner)
+    return inner, below
+
+
+def _refuse_wrapper(root: Path, above: Path, name: str, inner: Path, below: list[str]) -> None:
+    found = (
+        f"{show_path(above)} holds the folder {escape_name(name)} alone, and that holds no image but folders "
+        f"({show_names([escape_name(folder) for folder in below])}): every image would have the label "
+        f"{escape_name(name)}"
+    )
+    if above == root:
+        raise SourceError(f"{found}: give {show_folder(inner)} instead")
+    held = "it" if inner == above / name else show_folder(inner)
+    raise SourceError(f"{found}: move the folders in {held} up into {show_path(above)}")
 
 
 def show_folder(folder: Path) -> str:
@@ -129,34 +154,45 @@ def show_folder(folder: Path) -> str:
 
 
 def _look_below(folder: Path, classes: list[str]) -> tuple[str, ...]:
-    """What to warn of where all of several classes hold the same folders and no image of their own.
+    """What to warn of where classes hold no image of their own, but splits, or all of them the same folders.
 
-    Raises SourceError where what all of them hold looks like splits.
+    Raises SourceError where what all of several classes hold looks like splits, and where the splits that one holds
+    hold the same folders: the classes.
     """
-    same: set[str] | None = None
-    all_splits, all_same = len(classes) > 1, len(classes) > 1
-    for name in classes:
-        if not (all_splits or all_same):
-            break
-        images, below = look_into(folder / name)
-        if images or not below:
-            return ()
-        all_splits &= len(find_split_names(below)) == len(below)
-        all_same &= len(below) > 1 and same in (None, {*below})
-        same = {*below}
-    shown, inner = show_names([escape_name(name) for name in classes]), show_names(sorted(map(escape_name, same or ())))
-    if all_splits:
+    held = {name: below for name in classes if (below := find_folders_alone(folder / name))}
+    of_splits = [name for name, below in held.items() if len(find_split_names(below)) == len(below)]
+    all_hold = len(held) == len(classes) > 1
+    shown, inner = show_names([escape_name(name) for name in classes]), ""
+    if all_hold:
+        inner = show_names([escape_name(name) for name in held[classes[-1]]])
+    if all_hold and len(of_splits) == len(classes):
+        first, split = escape_name(classes[0]), escape_name(held[classes[-1]][0])
         raise SourceError(
             f"{show_path(folder)}: each of its folders ({shown}) holds folders that look like splits ({inner}), which "
             f"would be mixed: give one of them, as {show_folder(folder / classes[0])}, or, where they are the classes, "
-            f"put them into split folders ({escape_name(sorted(same or ())[0])}/{escape_name(classes[0])}/...)"
+            f"put them into split folders ({split}/{first}/...)"
         )
-    if all_same:
+    if all_hold and all(len(below) > 1 and below == held[classes[0]] for below in held.values()):
         return (
             f"{show_path(folder)}: its folders ({shown}) are read as the classes, though each holds the same folders "
             f"({inner}): if those are the classes, give one of the former, as {show_folder(folder / classes[0])}",
         )
-    return ()
+    return tuple(_tell_splits_below(folder, name, held[name]) for name in of_splits if len(held[name]) > 1)
+
+
+def _tell_splits_below(folder: Path, name: str, splits: list[str]) -> str:
+    """A warning of a class that holds what looks like splits. Raises SourceError where these hold the same folders."""
+    found = (
+        f"{show_path(folder)}: folder {escape_name(name)} holds no image but folders that look like splits "
+        f"({show_names([escape_name(split) for split in splits])})"
+    )
+    give = f"give {show_folder(folder / name)}"
+    if _share_folders(folder / name, splits):
+        raise SourceError(
+            f"{found}, and they hold the same folders: it would be read as one class, its splits mixed: {give} "
+            f"instead, or move it away"
+        )
+    return f"{found}: it is read as one class, its splits mixed: if they are splits, {give} instead"
 
 
 def _check_numbers(folder: Path, classes: list[str]) -> tuple[str, ...]:
@@ -171,10 +207,13 @@ def _check_numbers(folder: Path, classes: list[str]) -> tuple[str, ...]:
         return ()
     found = f"numbered folders ({show_names([escape_name(name) for name in classes])})"
     found += f" with a {' or '.join(SIDECARS)} beside each image" if have_sidecars else " of numbered images"
-    if have_sidecars and not all(map(_FEW_DIGITS.fullmatch, classes)):
+    surely = not all(map(_FEW_DIGITS.fullmatch, classes)) or _are_shards(folder, classes)
+    if have_sidecars and surely:
+        first = escape_name(classes[0])
         raise SourceError(
             f"{show_path(folder)} holds {found}, as img2dataset writes its shards: their numbers are no labels: sort "
-            f"the images into class folders by what those files say, or put the folders into one called unlabeled"
+            f"the images into class folders by what those files say, or put the folders into one called unlabeled; if "
+            f"the numbers are the classes, rename the folders, as {first} to id_{first}"
         )
     return (f"{show_path(folder)} holds {found}, which are read as classes: if they are shards, as img2dataset writes "
             f"them, their labels say nothing",)  # fmt: skip
@@ -186,6 +225,19 @@ def _has_sidecars(folder: Path) -> bool:
     images, _ = look_into(folder)
     n_told = sum(any(os.path.splitext(image)[0] + ending in names for ending in SIDECARS) for image in images)
     return bool(images) and 2 * n_told >= len(images)
+
+
+def _are_shards(folder: Path, classes: list[str]) -> bool:
+    """Whether folders of three or four digits hold what img2dataset writes: images whose numbers begin with that of
+    their folder, or images with both sidecars."""
+    names = [name for name in classes if len(name) > 2]
+    for name in names[:N_LOOKED_INTO]:
+        inside = {*os.listdir(folder / name)}
+        stems = [os.path.splitext(image)[0] for image in look_into(folder / name)[0]]
+        numbered = all(stem.isdecimal() and stem != name and stem.startswith(name) for stem in stems)
+        if stems and (numbered or all(stem + ending in inside for stem in stems for ending in SIDECARS)):
+            return True
+    return False
 
 
 def _are_numbered_through(folder: Path, classes: list[str]) -> bool:

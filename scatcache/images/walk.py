@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,8 @@ _MACHINES = re.compile(
     r"|system volume information|\.trash|\.trash-.*|\.trashes|thumbs",
     re.IGNORECASE,
 )
+# Spelt as Windows spells it, a folder of thumbnails; spelt otherwise, maybe a class, such as of a hand's gestures.
+_THUMBNAILS = "Thumbs"
 
 
 class File(NamedTuple):
@@ -46,18 +48,46 @@ def is_made_by_machine(folder: str) -> bool:
     return _MACHINES.fullmatch(folder) is not None
 
 
+def may_be_class(folder: str) -> bool:
+    """Whether a folder that is called as machines call theirs is a class where it lies among classes."""
+    return folder != _THUMBNAILS and folder.casefold() == _THUMBNAILS.casefold()
+
+
 def find_machine_folder(key: str) -> str:
     """The first folder of a path in an archive that a machine made, "" for none."""
     return next(filter(is_made_by_machine, key.split("/")[:-1]), "")
 
 
-def look_into(folder: Path) -> tuple[list[str], list[str]]:
-    """Names of the images and of the folders directly in a folder, sorted, without dot files and machines' folders."""
+def look_into(folder: Path, *, of_classes: bool = False) -> tuple[list[str], list[str]]:
+    """Names of the images and of the folders directly in a folder, sorted, without dot files and machines' folders.
+
+    of_classes: the folders are classes where no image lies beside them, those that may_be_class too.
+    """
     with os.scandir(folder) as entries:
         visible = [entry for entry in entries if not entry.name.startswith(".")]
-    folders = sorted(entry.name for entry in visible if _is_folder(entry) and not is_made_by_machine(entry.name))
     images = sorted(entry.name for entry in visible if has_image_name(entry.name) and _has_type(entry, stat.S_ISREG))
+    keeps = of_classes and not images
+    folders = sorted(
+        entry.name
+        for entry in visible
+        if _is_folder(entry) and (not is_made_by_machine(entry.name) or (keeps and may_be_class(entry.name)))
+    )
     return images, folders
+
+
+def find_folders_alone(folder: Path) -> list[str]:
+    """Names of the folders directly in a folder that holds no image beside them, sorted; as look_into, and of a folder
+    of many images only the first is looked at."""
+    folders: list[str] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if has_image_name(entry.name) and _has_type(entry, stat.S_ISREG):
+                return []
+            if _is_folder(entry) and not is_made_by_machine(entry.name):
+                folders.append(entry.name)
+    return sorted(folders)
 
 
 def find_machine_folders(folder: Path) -> list[str]:
@@ -66,14 +96,16 @@ def find_machine_folders(folder: Path) -> list[str]:
         return sorted(entry.name for entry in entries if is_made_by_machine(entry.name) and _is_folder(entry))
 
 
-def walk(folder: Path, name: str = "") -> Iterator[File]:
+def walk(folder: Path, name: str = "", *, classes: Collection[str] = ()) -> Iterator[File]:
     """Every file below a folder, or below its subfolder of that name.
+
+    classes: keys of the folders right in it that are classes, and no machine's.
 
     Links to folders are followed, but none back to a folder it lies in. Machines' folders that this user may not look
     into are passed over.
     """
     top = _Place(os.fspath(folder), "", False, "", frozenset())
-    stack = [_enter(top, name) if name else top]
+    stack = [_enter(top, name, classes) if name else top]
     while stack:
         place = stack.pop()
         try:
@@ -87,7 +119,7 @@ def walk(folder: Path, name: str = "") -> Iterator[File]:
         with entries:
             for entry in entries:
                 if _is_folder(entry):
-                    stack.append(_enter(place, entry.name))
+                    stack.append(_enter(place, entry.name, () if place.prefix else classes))
                 else:
                     yield _meet(place, entry)
 
@@ -100,8 +132,8 @@ def _meet(place: _Place, entry: os.DirEntry[str]) -> File:
     return File(key, entry.stat().st_size, True, "")
 
 
-def _enter(place: _Place, name: str) -> _Place:
-    machine = escape_name(name) if is_made_by_machine(name) else ""
+def _enter(place: _Place, name: str, classes: Collection[str]) -> _Place:
+    machine = escape_name(name) if is_made_by_machine(name) and escape_name(name) not in classes else ""
     return _Place(
         path=os.path.join(place.path, name),
         prefix=f"{place.prefix}{escape_name(name)}/",

@@ -17,6 +17,8 @@ from scatcache.store.view import StoreView
 
 # Keys told of each kind of change.
 N_KEYS = 3
+# Of an item of a dataset object, which has no size, that has a label by now.
+_UNKNOWN = "as of an item that does not decode"
 
 
 def compare(folder: StoreFolder, stored: Manifest, wanted: Manifest, listings: dict[str, Listing]) -> None:
@@ -38,11 +40,15 @@ def compare(folder: StoreFolder, stored: Manifest, wanted: Manifest, listings: d
     others = [entry for entry in differing if entry[0].split(".")[0] not in derived]
     if not (listing_lines or others):
         others = differing
+    advice = "choose another --out, or --overwrite to start anew, with `scatcache extract`"
+    if any(_UNKNOWN in line for line in listing_lines):
+        advice += (
+            " (a store keeps the labels that it began with, so retry_unreadable mends no image of an item whose label "
+            "was unknown; a dataset with `targets`, the labels of all items, knows them from the start)"
+        )
     lines = [f"{field}: the store has {_show(then)}, asked for now {_show(now)}" for field, then, now in others]
     raise SettingsDiffer(
-        f"{folder.path} was extracted otherwise:\n  "
-        + "\n  ".join(lines + listing_lines)
-        + "\nchoose another --out, or --overwrite to start anew, with `scatcache extract`",
+        f"{folder.path} was extracted otherwise:\n  " + "\n  ".join(lines + listing_lines) + f"\n{advice}",
         tuple(field for field, _, _ in differing),
     )
 
@@ -128,7 +134,8 @@ def find_changes(
             changes.changed.append(f"{key} ({then} bytes then, {n_bytes} now)")
         names = _name_label(int(rows.label[row]), stored.classes), _name_label(label, classes)
         if names[0] != names[1]:
-            changes.relabelled.append(f"{key} ({names[0]} then, {names[1]} now)")
+            told = f"{names[0]} then" + (f", {_UNKNOWN}" if rows.label[row] < 0 and not n_bytes else "")
+            changes.relabelled.append(f"{key} ({told}, {names[1]} now)")
     changes.removed = sorted(known.keys() - present)
     return changes
 

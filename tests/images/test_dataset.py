@@ -94,6 +94,25 @@ def test_labels_that_items_change_are_those_of_the_items():
     assert dataset.n_read == 8
 
 
+def test_labels_of_items_that_do_not_decode_are_unknown_and_told_unless_they_are_given_elsewhere():
+    class Damaged(Arrays):
+        def __getitem__(self, index):
+            if index in (3, 5):
+                raise OSError("image file is truncated")
+            return super().__getitem__(index)
+
+    source = open_dataset(Damaged(), name="mine")
+    assert [row.label for row in source.list_rows("all").rows] == [2, 0, 1, -1, 2, -1, 1]
+    (warning,) = source.warnings
+    assert warning.startswith("mine: split all: the label of 2 items (the first is 3) is unknown, -1 in the store")
+    assert "retry_unreadable cannot mend that: make the items decode and extract anew, or give the dataset" in warning
+    told = Damaged()
+    told.targets = LABELS
+    assert open_dataset(told, name="mine").warnings == ()
+    images = [PIXELS[0], PIXELS[1]]
+    assert open_dataset(images, name="mine").warnings == ()
+
+
 def test_a_mapping_gives_splits():
     source = open_dataset({"train": Arrays(), "unlabeled": [PIXELS[0], PIXELS[1]]}, name="mine")
     assert source.splits == ("train", "unlabeled") and source.default_splits == ("train",)

@@ -115,6 +115,49 @@ def test_a_folder_around_the_classes_of_each_split_is_refused(tmp_path, names):
         open_folder(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("names", "wrapped", "held"),
+    [
+        (("train/x/a/1.png", "train/x/b/1.png", "val/a/1.png", "val/b/1.png"), "train holds the folder x", "it"),
+        (("train/a/1.png", "train/b/1.png", "val/x/y/a/1.png", "val/x/y/b/1.png"), "val holds the folder x", "x/y/"),
+        (("train/x/a/1.png", "test/x/a/1.png", "val/a/1.png", "val/b/1.png"), "train holds the folder x", "it"),
+        (("train/a/1.png", "val/x/a/1.png"), "val holds the folder x", "it"),
+    ],
+)
+def test_a_folder_around_the_classes_of_one_split_alone_is_refused(tmp_path, names, wrapped, held):
+    with pytest.raises(SourceError, match=rf"{wrapped} alone.*: move the folders in \S*{held} up into \S*/\w+$"):
+        open_folder(touch(tmp_path, *names))
+
+
+@pytest.mark.parametrize("train", ["train/cat/1.png", "train/dog/1.png"])
+def test_the_one_class_of_a_split_may_hold_folders(tmp_path, train):
+    touch(tmp_path, train, "train/cat/dog/1.png", "val/cat/dog/1.png", "val/cat/cow/1.png")
+    assert "cat" in open_folder(tmp_path).classes
+
+
+@pytest.mark.parametrize(
+    ("names", "high"),
+    [
+        (("dataset/train/a/1.png", "dataset/val/a/1.png", "extra/1.png"), "dataset"),
+        (("images/train/a/1.png", "images/Val/a/1.png", "images/Val/b/1.png", "labels/1.png"), "images"),
+        (("c/1.png", "d/train/a/1.png", "d/test/a/1.png", "e/sub/1.png"), "d"),
+        (("train/c/1.png", "train/x/train/a/1.png", "train/x/test/a/1.png", "val/c/1.png"), "train/x"),
+    ],
+)
+def test_a_class_of_splits_of_the_same_folders_is_refused_beside_any_other(tmp_path, names, high):
+    with pytest.raises(SourceError, match=rf"look like splits .*hold the same folders.*: give \S*/{high}/ instead"):
+        open_folder(touch(tmp_path, *names))
+
+
+def test_a_class_of_splits_of_images_is_warned_of_by_name(tmp_path):
+    touch(tmp_path, *(f"{name}/{split}/1.png" for name in "ab" for split in ("train", "val")), "c/1.png", "d/sub/1.png")
+    source = open_folder(tmp_path)
+    assert source.classes == ("a", "b", "c", "d")
+    for name, warning in zip("ab", source.warnings, strict=True):
+        assert f"folder {name} holds no image but folders that look like splits (train, val)" in warning
+        assert warning.endswith(f"if they are splits, give {tmp_path}/{name}/ instead")
+
+
 def test_splits_below_the_classes_are_refused(tmp_path):
     touch(tmp_path, *(f"{one}/{split}/cat/1.jpg" for one in ("setA", "setB") for split in ("train", "Val")))
     with pytest.raises(SourceError, match=r"\(setA, setB\) holds folders that look like splits \(Val, train\).*setA/"):
@@ -125,8 +168,8 @@ def test_folders_below_the_classes_are_read_and_warned_of_where_they_may_be_the_
     """One folder in each, as in Tiny-ImageNet, is none to choose from."""
     tiny = touch(tmp_path / "tiny", "n1/images/1.jpg", "n2/images/1.jpg")
     assert open_folder(tiny).warnings == ()
-    mixed = touch(tmp_path / "mixed", "n1/train/1.jpg", "n1/test/1.jpg", "n2/1.jpg")
-    assert open_folder(mixed).warnings == ()
+    mixed = touch(tmp_path / "mixed", "n1/lab/1.jpg", "n1/test/1.jpg", "n2/1.jpg", "n3/train/1.jpg", "n4/test/1.jpg")
+    assert open_folder(touch(mixed, "n4/train/1.jpg", "n4/2.jpg")).warnings == ()
     (warning,) = open_folder(
         touch(tmp_path / "pacs", "art/cat/1.jpg", "art/dog/1.jpg", "photo/cat/1.jpg", "photo/dog/1.jpg")
     ).warnings
@@ -141,8 +184,29 @@ def test_shards_are_no_classes(tmp_path, ending, folders, above):
         touch(
             tmp_path, *(f"{above}{folder}/{folder}0{n}.{e}" for n in range(2) for e in ("jpg", ending)), "00000.parquet"
         )
-    with pytest.raises(SourceError, match=r"numbered folders .* beside each image, as img2dataset writes its shards"):
+    with pytest.raises(
+        SourceError, match=r"numbered folders .* beside each image, as img2dataset writes its shards"
+    ) as caught:
         open_folder(tmp_path)
+    assert f"rename the folders, as {folders[0]} to id_{folders[0]}" in str(caught.value)
+    for folder in folders:
+        (tmp_path / above / folder).rename(tmp_path / above / f"id_{folder}")
+    assert len(open_folder(tmp_path).classes) == len(folders)
+
+
+@pytest.mark.parametrize("ending", ["txt", "json"])
+def test_short_numbers_are_classes_unless_the_files_in_them_are_as_in_shards(tmp_path, ending):
+    """Landmarks of faces lie beside the images of each person."""
+    faces = touch(
+        tmp_path / "faces", *(f"{n:03d}/{i:03d}.{e}" for n in (1, 2) for i in (0, 1) for e in ("png", ending))
+    )
+    source = open_folder(faces)
+    assert source.classes == ("001", "002") and "if they are shards" in source.warnings[0]
+    shards = touch(tmp_path / "shards", *(f"001/{n}.{e}" for n in ("0010000", "0010001") for e in ("png", ending)))
+    both = touch(tmp_path / "both", *(f"0001/a.{e}" for e in ("png", "txt", "json")))
+    for folder in (shards, both):
+        with pytest.raises(SourceError, match="as img2dataset writes its shards"):
+            open_folder(folder)
 
 
 def test_numbered_classes_are_legal_and_warned_of_where_they_may_be_shards(tmp_path):
@@ -395,6 +459,35 @@ def test_folders_that_machines_make_are_left_out_and_counted(tmp_path):
     assert [row.key for row in listing.rows] == ["a/1.png", "b/1.png", "thumbs up/1.png"] and listing.n_ignored == 1
     once = ("@eaDir", "Thumbs", "#RECYCLE", "$Recycle.Bin", ".Trash-1000", "System Volume Information", "lost+found")
     assert listing.n_by_machines == {**dict.fromkeys(once, 1), "__MACOSX": 2}
+
+
+@pytest.mark.parametrize(("above", "name"), [("", "thumbs"), ("train/", "THUMBS")])
+def test_thumbs_may_be_a_class_where_it_is_not_spelt_as_machines_do(tmp_path, above, name):
+    touch(tmp_path, *(f"{above}{folder}/1.png" for folder in ("fist", "palm", name)), f"{above}fist/thumbs/1.png")
+    source = open_folder(tmp_path)
+    assert {*source.classes} == {"fist", "palm", name}
+    (warning,) = source.warnings
+    assert f"folder {name} is read as a class, though machines call folders of thumbnails so" in warning
+    (split,) = source.splits
+    assert list_keys(source, split) == sorted(f"{folder}/1.png" for folder in ("fist", "palm", name))
+    assert source.list_rows(split).n_by_machines == {"thumbs": 1}
+
+
+def test_images_of_unlabeled_have_no_class_called_thumbs(tmp_path):
+    touch(tmp_path, "train/a/1.png", "train/thumbs/1.png", "unlabeled/1.png", "unlabeled/thumbs/1.png")
+    source = open_folder(tmp_path)
+    assert list_keys(source, "unlabeled") == ["1.png"] and list_keys(source, "train") == ["a/1.png", "thumbs/1.png"]
+
+
+@pytest.mark.parametrize("names", [("1.png",), ("train/1.png", "test/1.png"), ("a/1.png", "b/1.png")])
+def test_thumbs_is_left_out_beside_images_and_splits_and_as_machines_spell_it_beside_classes(tmp_path, names):
+    name = "Thumbs" if "a/1.png" in names else "thumbs"
+    source = open_folder(touch(tmp_path, *names, f"{name}/1.png"))
+    assert name not in source.classes
+    listings = [source.list_rows(split) for split in source.splits]
+    assert sum(len(listing.rows) for listing in listings) == len(names)
+    counted = [warning for warning in source.warnings if warning.endswith(f"1 in {name}")]
+    assert counted or listings[0].n_by_machines == {name: 1}
 
 
 def test_folders_that_machines_make_stand_beside_splits_and_are_counted(tmp_path):

@@ -2,9 +2,11 @@
 
 import shutil
 
+import numpy as np
 import pytest
 
 import scatcache
+from scatcache.errors import SettingsDiffer
 from scatcache.job.events import JobFinished, ShardFinished
 from scatcache.store.folder import StoreFolder
 from tests.runs import find_differences, identify_finished, make_images
@@ -119,3 +121,36 @@ def test_events_tell_of_the_shards_computed_again(store):
     events = []
     scatcache.resume(store, retry_unreadable=True, on_event=events.append)
     assert sum(isinstance(event, ShardFinished) for event in events) == 2
+
+
+class Items:
+    """Images with labels, one of which does not decode until it is mended."""
+
+    def __init__(self):
+        self.is_whole = False
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        if index == 3 and not self.is_whole:
+            raise OSError("image file is truncated")
+        return np.full((8, 8, 3), 40 * index, np.uint8), index % 2
+
+
+def test_of_a_dataset_object_a_label_that_was_unknown_is_told_and_one_that_targets_give_is_mended(tmp_path):
+    plain, told = Items(), Items()
+    told.targets = [index % 2 for index in range(6)]
+    for dataset, name in ((plain, "plain"), (told, "told")):
+        report = scatcache.extract(dataset, name=name, out=tmp_path / name, **SETTINGS)
+        assert [entry["key"] for entry in report.unreadable] == ["00003"]
+        dataset.is_whole = True
+    retried = scatcache.extract(told, name="told", out=tmp_path / "told", retry_unreadable=True, **SETTINGS)
+    assert retried.unreadable == () and retried.splits["all"].shards_computed == 1
+    with pytest.raises(
+        SettingsDiffer, match=r"00003 \(no label then, as of an item that does not decode, 1 now"
+    ) as caught:
+        scatcache.extract(plain, name="plain", out=tmp_path / "plain", retry_unreadable=True, **SETTINGS)
+    assert "--overwrite to start anew (a store keeps the labels that it began with" in str(caught.value)
+    assert "a dataset with `targets`, the labels of all items" in str(caught.value)
+    scatcache.extract(plain, name="plain", out=tmp_path / "plain", overwrite=True, **SETTINGS)
