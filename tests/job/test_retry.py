@@ -151,6 +151,8 @@ def test_of_a_dataset_object_a_label_that_was_unknown_is_told_and_one_that_targe
         SettingsDiffer, match=r"00003 \(no label then, as of an item that does not decode, 1 now"
     ) as caught:
         scatcache.extract(plain, name="plain", out=tmp_path / "plain", retry_unreadable=True, **SETTINGS)
-    assert "--overwrite to start anew, with `scatcache extract` (a store keeps the labels that it began with" in str(caught.value)
+    assert "--overwrite to start anew, with `scatcache extract` (a store keeps the labels that it began with" in str(
+        caught.value
+    )
     assert "a dataset with `targets`, the labels of all items" in str(caught.value)
     scatcache.extract(plain, name="plain", out=tmp_path / "plain", overwrite=True, **SETTINGS)
