@@ -22,18 +22,18 @@ from scatcache.version import __version__
 
 if TYPE_CHECKING:
     from scatcache import symmetry
+    from scatcache.images.catalogue import open_source
     from scatcache.images.decode import decode
-    from scatcache.images.sources import open_source
     from scatcache.inspect.doctor import doctor
     from scatcache.inspect.info import info
+    from scatcache.inspect.named_sources import sources
     from scatcache.inspect.plan import plan
     from scatcache.inspect.show import show
-    from scatcache.inspect.sources import sources
     from scatcache.inspect.verify import verify
     from scatcache.job.extraction import extract, resume
     from scatcache.load.augment import Compose, GridCrop, RandomFlip, RandomQuarterTurn
     from scatcache.load.cache import Cache, open_cache
-    from scatcache.scattering.module import Scattering2D
+    from scatcache.scattering.scattering2d import Scattering2D
 
 _MODULES = {
     "Cache": "scatcache.load.cache",
@@ -41,17 +41,17 @@ _MODULES = {
     "GridCrop": "scatcache.load.augment",
     "RandomFlip": "scatcache.load.augment",
     "RandomQuarterTurn": "scatcache.load.augment",
-    "Scattering2D": "scatcache.scattering.module",
+    "Scattering2D": "scatcache.scattering.scattering2d",
     "decode": "scatcache.images.decode",
     "doctor": "scatcache.inspect.doctor",
     "extract": "scatcache.job.extraction",
     "info": "scatcache.inspect.info",
     "open_cache": "scatcache.load.cache",
-    "open_source": "scatcache.images.sources",
+    "open_source": "scatcache.images.catalogue",
     "plan": "scatcache.inspect.plan",
     "resume": "scatcache.job.extraction",
     "show": "scatcache.inspect.show",
-    "sources": "scatcache.inspect.sources",
+    "sources": "scatcache.inspect.named_sources",
     "verify": "scatcache.inspect.verify",
 }
 

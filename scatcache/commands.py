@@ -313,7 +313,7 @@ def check_source(
     source: str, splits: tuple[str, ...], *, root: Path | None, keep_background: bool | None, download: bool
 ) -> None:
     """What is wrong with SOURCE and its options on the command line alone is a usage error."""
-    from scatcache.images.sources import (
+    from scatcache.images.catalogue import (
         DOWNLOADS,
         SOURCES,
         SPLITS,
@@ -342,7 +342,7 @@ def check_source(
 def check_out(out: str | None) -> None:
     """Stores are written to file systems; elsewhere is a usage error."""
     if out is not None and "://" in out:
-        from scatcache.store.places import show_place
+        from scatcache.store.places.place import show_place
 
         shown = show_place(out)
         raise click.UsageError(f"{shown}: extract writes to a local folder: extract there, then copy it with any tool")
@@ -354,7 +354,7 @@ def check_settings(J: int | None, encoding: str | None, out: str | None, *, over
     if J is None and (overwrite or not known):
         raise click.UsageError("Missing option '--J' (the log2 of the largest scale): try --J 2")
     if encoding is not None:
-        from scatcache.store.encodings import find_encoding
+        from scatcache.store.format.encodings import find_encoding
 
         try:
             find_encoding(encoding)

@@ -18,11 +18,11 @@ from PIL import Image
 import scatcache
 from scatcache import commands, interruption, retries
 from scatcache.errors import ScatcacheError, SettingsDiffer, SourceError, StoreLocked
-from scatcache.images.folder import FolderSource
+from scatcache.images.kinds.folder import FolderSource
 from scatcache.job import extraction
 from scatcache.job import run as job_run
-from scatcache.store.folder import StoreFolder
 from scatcache.store.lock import WriterLock
+from scatcache.store.writer import StoreFolder
 from tests.runs import call, command, find_differences, list_files, list_temporaries, make_images, run, start
 
 EXTRACT_FIELDS = {"store", "state", "splits", "bytes", "elapsed_s", "images_per_s", "backend", "unreadable"}

@@ -77,7 +77,7 @@ def assert_goes_on(arguments, straight, killed):
 # The command over slow disks, so that no machine is too fast for the kill.
 SLOW_READING = """
 import time
-from scatcache.images.folder import FolderSource
+from scatcache.images.kinds.folder import FolderSource
 
 def slow_down(kind, pause_s):
     read = kind.read
@@ -216,7 +216,7 @@ def test_workers_of_a_killed_command_leave_a_newer_store_alone(tmp_path, images)
 # A command that says that it lists its images, and is at it for long.
 SLOW_LISTING = """
 import time
-from scatcache.images.folder import FolderSource
+from scatcache.images.kinds.folder import FolderSource
 
 def list_rows(source, split):
     open({sign!r}, "x").close()

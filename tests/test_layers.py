@@ -128,7 +128,7 @@ def test_imports_point_only_down(path):
     [
         ("scatcache.errors", "from scatcache.spec import ScatteringSpec"),
         ("scatcache.spec", "import scatcache.store"),
-        ("scatcache.images.folder", "def f():\n    from scatcache.store import manifest"),
+        ("scatcache.images.kinds.folder", "def f():\n    from scatcache.store import manifest"),
         ("scatcache.store.reader", "from scatcache.scattering.paths import x"),
         ("scatcache.scattering.fused", "from ..images import decode"),
         ("scatcache.job.planning", "from scatcache.load.cache import open_cache"),

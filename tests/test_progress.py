@@ -6,7 +6,7 @@ import pytest
 from scatcache import progress
 from scatcache.job.events import ArchiveProgress, ClusterWaiting, JobFinished, JobPlanned, ShardFinished
 from scatcache.progress import LINE_EVERY_S, Tally, announce, watch_job
-from scatcache.store.receipts import Receipt
+from scatcache.store.format.receipts import Receipt
 
 
 def plan(**changes):

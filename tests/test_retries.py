@@ -5,8 +5,8 @@ import pytest
 
 from scatcache import retries
 from scatcache.retries import TRANSIENT_ERRNOS, retried, with_retries
-from scatcache.store.files import read_regular, write_atomically
-from scatcache.store.places import LocalPlace
+from scatcache.store.places.files import read_regular, write_atomically
+from scatcache.store.places.place import LocalPlace
 
 
 @pytest.fixture

@@ -157,7 +157,7 @@ def test_log_and_last_words_are_escaped_too(monkeypatch, capsys):
     monkeypatch.setattr(logging.getLogger("scatcache"), "handlers", [])
     commands.log_to_stderr()
     commands.log_to_stderr()
-    logging.getLogger("scatcache.store.remote").warning("%s: the server ignores ranges", f"http://h/{EVIL}\n")
+    logging.getLogger("scatcache.store.places.remote").warning("%s: the server ignores ranges", f"http://h/{EVIL}\n")
     interruption.say(f"error: {BYTES}:\n  {EVIL}")
     assert capsys.readouterr().err.splitlines() == [
         rf"http://h/{escape(EVIL)}\u000a: the server ignores ranges",

@@ -13,12 +13,12 @@ import numpy as np
 import PIL.Image
 
 from scatcache.errors import UnreadableImage
-from scatcache.images.metadata import Separated, separate
-from scatcache.images.notes import CONSTANT, FIRST
-from scatcache.images.orientation import SIDEWAYS, UPRIGHT, find_orientation
-from scatcache.images.own_pillow import NAME, Image, UnidentifiedImageError, check_size
-from scatcache.images.samples import check_samples, cut_grey, is_cut, is_grey_16_bit, note_cut
-from scatcache.images.strict_pillow import adopt_pillow, strict_pillow
+from scatcache.images.decoding.metadata import Separated, separate
+from scatcache.images.decoding.notes import CONSTANT, FIRST
+from scatcache.images.decoding.orientation import SIDEWAYS, UPRIGHT, find_orientation
+from scatcache.images.decoding.own_pillow import NAME, Image, UnidentifiedImageError, check_size
+from scatcache.images.decoding.samples import check_samples, cut_grey, is_cut, is_grey_16_bit, note_cut
+from scatcache.images.decoding.strict_pillow import adopt_pillow, strict_pillow
 
 _EXTENSIONS = (
     "jpg jpeg jpe jfif png apng gif bmp dib webp tif tiff ppm pgm pbm pnm jp2 j2k avif heic heif mpo tga ico icns pcx "

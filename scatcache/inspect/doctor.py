@@ -123,7 +123,7 @@ def _probe(backend: str, what_ran: str, device: str = "cpu") -> dict[str, Any]:
     """Whether a backend gives finite numbers for a random image, and what_ran, or the first line of its error."""
     import torch
 
-    from scatcache.scattering.module import Scattering2D
+    from scatcache.scattering.scattering2d import Scattering2D
 
     try:
         images = torch.rand(3, 32, 32, device=device)

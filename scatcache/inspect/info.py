@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from scatcache.errors import StoreDamaged
-from scatcache.images.notes import word_notes
+from scatcache.images.decoding.notes import word_notes
 from scatcache.inspect.energy import energy_of_orders
 from scatcache.spec import ScatteringSpec
-from scatcache.store.layout import shard_name
-from scatcache.store.manifest import FORMAT
+from scatcache.store.format.layout import shard_name
+from scatcache.store.format.manifest import FORMAT
 from scatcache.store.reader import SplitReader
-from scatcache.store.view import open_view
+from scatcache.store.records import open_view
 
 
 @dataclass(frozen=True)

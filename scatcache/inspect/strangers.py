@@ -13,10 +13,10 @@ from scatcache.store.documents import (
     list_members,
     read_document,
 )
-from scatcache.store.files import is_own_temporary, is_temporary
-from scatcache.store.manifest import Manifest
-from scatcache.store.rows import ROW_ARRAYS
-from scatcache.store.view import StoreView, receipt_path, shard_path, status_path, summary_path
+from scatcache.store.format.manifest import Manifest
+from scatcache.store.format.rows import ROW_ARRAYS
+from scatcache.store.places.files import is_own_temporary, is_temporary
+from scatcache.store.records import StoreView, receipt_path, shard_path, status_path, summary_path
 
 # How many names a note lists.
 N_NAMED = 10

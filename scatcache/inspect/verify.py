@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from scatcache.errors import StoreDamaged, StoreIncomplete, UnreadableImage
+from scatcache.images.catalogue import Source
 from scatcache.images.decode import decode
-from scatcache.images.sources import Source
 from scatcache.inspect.failures import Failure, VerifyReport
 from scatcache.inspect.strangers import check_documents, check_files
 from scatcache.job.opening import open_source_of
@@ -18,13 +18,13 @@ from scatcache.scattering.batched import BatchTransform, open_transform
 from scatcache.scattering.paths import channel_table
 from scatcache.store.documents import expect
 from scatcache.store.evidence import confirms
-from scatcache.store.manifest import Manifest
-from scatcache.store.metadata import channel_chunk
-from scatcache.store.places import LocalPlace, OpenFile, is_url
+from scatcache.store.format.manifest import Manifest
+from scatcache.store.format.metadata import channel_chunk
+from scatcache.store.format.receipts import Receipt, Unreadable, encode_receipt_status, summarize
+from scatcache.store.format.rows import ROW_ARRAYS, with_crc
+from scatcache.store.places.place import LocalPlace, OpenFile, is_url
 from scatcache.store.reader import SplitReader
-from scatcache.store.receipts import Receipt, Unreadable, encode_receipt_status, summarize
-from scatcache.store.rows import ROW_ARRAYS, with_crc
-from scatcache.store.view import MEND_ROOT, StoreView, open_view, receipt_path, shard_path, status_path, summary_path
+from scatcache.store.records import MEND_ROOT, StoreView, open_view, receipt_path, shard_path, status_path, summary_path
 from scatcache.views import ViewedImage
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from scatcache.store.receipts import Receipt
+    from scatcache.store.format.receipts import Receipt
 
 
 @dataclass(frozen=True)

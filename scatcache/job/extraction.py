@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from scatcache.errors import ScatcacheError
-from scatcache.images.sources import OnArchive, Source
+from scatcache.images.catalogue import OnArchive, Source
 from scatcache.job.events import ArchiveProgress, ClusterWaiting, Event, JobFinished, JobPlanned, StoreReplaced
 from scatcache.job.opening import NamedObject, keeps_background, open_stored_source
-from scatcache.job.options import RunOptions
 from scatcache.job.preparation import Prepared, Settings, check_out, name_splits, name_store, prepare, read_stored
 from scatcache.job.report import ExtractReport
 from scatcache.job.run import JobRun
+from scatcache.job.settings import RunOptions
 from scatcache.job.stored import confirm_manifest, find_stored, require_stored
 from scatcache.job.takeover import take_over
-from scatcache.store.files import exists
-from scatcache.store.folder import StoreFolder
+from scatcache.store.format.manifest import Manifest
 from scatcache.store.lock import WriterLock
-from scatcache.store.manifest import Manifest
+from scatcache.store.places.files import exists
+from scatcache.store.writer import StoreFolder
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from scatcache.errors import SourceError
-from scatcache.images.keys import show_path
-from scatcache.images.sources import (
+from scatcache.images.catalogue import (
     FOLDER_NAME,
     OnArchive,
     Source,
@@ -17,10 +16,12 @@ from scatcache.images.sources import (
     open_source,
     tell_nobody,
 )
-from scatcache.store.files import exists, make_folder, parse_json, read_regular, to_json, write_atomically
-from scatcache.store.folder import StoreFolder
-from scatcache.store.manifest import Manifest
-from scatcache.store.places import is_url
+from scatcache.images.keys import show_path
+from scatcache.store.format.json_text import parse_json, to_json
+from scatcache.store.format.manifest import Manifest
+from scatcache.store.places.files import exists, make_folder, read_regular, write_atomically
+from scatcache.store.places.place import is_url
+from scatcache.store.writer import StoreFolder
 from scatcache.typed import check
 
 

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scatcache.images.sources import Listing, Row
+from scatcache.images.catalogue import Listing, Row
 from scatcache.spec import ScatteringSpec
-from scatcache.store.encodings import Encoding, find_encoding
-from scatcache.store.files import to_json
-from scatcache.store.layout import SplitLayout, choose_sizes
-from scatcache.store.manifest import Manifest
-from scatcache.store.rows import RowTable
+from scatcache.store.format.encodings import Encoding, find_encoding
+from scatcache.store.format.json_text import to_json
+from scatcache.store.format.layout import SplitLayout, choose_sizes
+from scatcache.store.format.manifest import Manifest
+from scatcache.store.format.rows import RowTable
 
 # Chunk's Blosc header and crc32c, and its entry in the shard's index.
 CHUNK_OVERHEAD_BYTES = 16 + 4 + 16

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from scatcache.errors import ScatcacheError, SourceError, StoreDamaged
+from scatcache.images.catalogue import FOLDER_NAME, Listing, Source
 from scatcache.images.keys import show_path
-from scatcache.images.sources import FOLDER_NAME, Listing, Source
 from scatcache.job.comparison import compare
 from scatcache.job.planning import bound_bytes, choose_folds, lay_out, order_rows
 from scatcache.job.stored import find_stored, refuse_newer
 from scatcache.retries import with_retries
 from scatcache.scattering.filters import filter_bank_hash
 from scatcache.spec import ScatteringSpec, check_grid
-from scatcache.store.encodings import DEFAULT_ENCODING, find_encoding
-from scatcache.store.files import exists, is_folder, is_own_temporary
-from scatcache.store.folder import StoreFolder
-from scatcache.store.manifest import MAX_SEED, Manifest
-from scatcache.store.rows import RowTable
+from scatcache.store.format.encodings import DEFAULT_ENCODING, find_encoding
+from scatcache.store.format.manifest import MAX_SEED, Manifest
+from scatcache.store.format.rows import RowTable
+from scatcache.store.places.files import exists, is_folder, is_own_temporary
+from scatcache.store.writer import StoreFolder
 from scatcache.views import Views, choose_padding, count_windows
 
 DEFAULT_SEED = 0

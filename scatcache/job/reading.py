@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from scatcache.errors import ScatcacheError, SourceError, UnreadableImage
+from scatcache.images.catalogue import Source
 from scatcache.images.listing import MAX_IMAGE_BYTES, TooLarge
-from scatcache.images.sources import Source
 from scatcache.retries import RETRY_PAUSES_S, TRANSIENT_ERRNOS, with_retries
 
 if TYPE_CHECKING:

@@ -15,14 +15,14 @@ from functools import partial
 from typing import Any
 
 from scatcache.errors import ScatcacheError, SourceError, StoreDamaged
-from scatcache.images.notes import add_notes, word_notes
+from scatcache.images.decoding.notes import add_notes, word_notes
 from scatcache.job.events import ClusterWaiting, Event, JobFinished, JobPlanned, ShardFinished
 from scatcache.job.executors import open_cluster
 from scatcache.job.opening import remember
-from scatcache.job.options import RunOptions
 from scatcache.job.planning import ShardPlace, plan_tasks
 from scatcache.job.preparation import Prepared
 from scatcache.job.report import ExtractReport, SplitReport
+from scatcache.job.settings import RunOptions
 from scatcache.job.shard_task import ShardJob, lighten, run_shard, stop_job
 from scatcache.job.stored import keep_copy
 from scatcache.job.takeover import check_ours
@@ -30,9 +30,9 @@ from scatcache.job.tasks import run_tasks, tell_workers
 from scatcache.resources import count_cores, folder_bytes, free_disk_bytes, free_memory_bytes
 from scatcache.retries import with_retries
 from scatcache.scattering.paths import channel_table
-from scatcache.store.encodings import find_encoding
-from scatcache.store.files import append_line
-from scatcache.store.receipts import Receipt, summarize
+from scatcache.store.format.encodings import find_encoding
+from scatcache.store.format.receipts import Receipt, summarize
+from scatcache.store.places.files import append_line
 
 logger = logging.getLogger(__name__)
 

@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 
 from scatcache.errors import ScatcacheError, UnreadableImage
+from scatcache.images.catalogue import Source
 from scatcache.images.decode import decode_noted
-from scatcache.images.sources import Source
 from scatcache.job.planning import ShardPlace, ShardTask, plan_task
 from scatcache.job.reading import ShardReads
 from scatcache.job.takeover import check_ours
 from scatcache.scattering.channel_sums import find_adder
-from scatcache.store.encodings import Encoding, find_encoding
-from scatcache.store.folder import StoreFolder
-from scatcache.store.manifest import Manifest
-from scatcache.store.receipts import Receipt, Unreadable
-from scatcache.store.rows import RowTable
-from scatcache.store.shard_file import ShardWriter
+from scatcache.store.format.encodings import Encoding, find_encoding
+from scatcache.store.format.manifest import Manifest
+from scatcache.store.format.receipts import Receipt, Unreadable
+from scatcache.store.format.rows import RowTable
+from scatcache.store.format.shard_file import ShardWriter
+from scatcache.store.writer import StoreFolder
 from scatcache.version import __version__
 from scatcache.views import ViewedImage
 

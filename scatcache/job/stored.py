@@ -9,10 +9,11 @@ from pathlib import Path
 
 from scatcache.errors import NotAStore, SettingsDiffer, StoreDamaged
 from scatcache.store.evidence import confirms
-from scatcache.store.files import parse_json, read_regular, to_json, write_atomically
-from scatcache.store.folder import StoreFolder
-from scatcache.store.manifest import Manifest
-from scatcache.store.view import MEND_ROOT
+from scatcache.store.format.json_text import parse_json, to_json
+from scatcache.store.format.manifest import Manifest
+from scatcache.store.places.files import read_regular, write_atomically
+from scatcache.store.records import MEND_ROOT
+from scatcache.store.writer import StoreFolder
 
 
 def find_stored(folder: StoreFolder) -> Manifest | None:

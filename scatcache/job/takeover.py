@@ -3,9 +3,9 @@
 import uuid
 
 from scatcache.errors import ScatcacheError, StoreDamaged
-from scatcache.store.files import write_atomically
-from scatcache.store.folder import StoreFolder
-from scatcache.store.manifest import Manifest
+from scatcache.store.format.manifest import Manifest
+from scatcache.store.places.files import write_atomically
+from scatcache.store.writer import StoreFolder
 
 
 def take_over(folder: StoreFolder) -> str:

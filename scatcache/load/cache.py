@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from scatcache.errors import StoreIncomplete, UnreadableImage
 from scatcache.spec import ScatteringSpec
-from scatcache.store.manifest import Manifest
+from scatcache.store.format.manifest import Manifest
 from scatcache.store.reader import SplitReader, open_split
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from scatcache.errors import StoreIncomplete
 from scatcache.scattering.paths import channel_table
+from scatcache.store.format.rows import OK, UNREADABLE
 from scatcache.store.reader import SplitReader
-from scatcache.store.rows import OK, UNREADABLE
 
 if TYPE_CHECKING:
     import dask.array

@@ -8,11 +8,11 @@ from scatcache.scattering.paths import channel_table, path_table
 
 if TYPE_CHECKING:
     from scatcache.scattering.batched import BatchTransform, open_transform
-    from scatcache.scattering.module import Scattering2D
+    from scatcache.scattering.scattering2d import Scattering2D
 
 __all__ = ["BatchTransform", "Scattering2D", "channel_table", "filter_bank_hash", "open_transform", "path_table"]
 
-_MODULE_OF = {"BatchTransform": "batched", "Scattering2D": "module", "open_transform": "batched"}
+_MODULE_OF = {"BatchTransform": "batched", "Scattering2D": "scattering2d", "open_transform": "batched"}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from scatcache.errors import BackendUnavailable
 from scatcache.scattering.fused import FusedScattering, fused_obstacle
 from scatcache.scattering.native.library import choose_core
-from scatcache.scattering.native.module import NativeScattering
+from scatcache.scattering.native.torch_module import NativeScattering
 from scatcache.scattering.torch_fft import TorchScattering
 from scatcache.spec import ScatteringSpec
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from scatcache.errors import BackendUnavailable
 from scatcache.scattering.fused_plan import ARGUMENTS, FusedPlan, NoFusedPlan, plan_fused
-from scatcache.scattering.native.module import needs_torch
+from scatcache.scattering.native.torch_module import needs_torch
 from scatcache.scattering.paths import path_table
 from scatcache.scattering.torch_fft import TorchScattering
 from scatcache.spec import N_COLOURS, ScatteringSpec

@@ -13,10 +13,11 @@ from typing import Any
 
 from scatcache.errors import StoreDamaged
 from scatcache.retries import retried
-from scatcache.store.files import is_folder, is_temporary, parse_json, to_json
-from scatcache.store.manifest import Manifest
-from scatcache.store.metadata import describe_group, describe_root, describe_split
-from scatcache.store.places import LocalPlace, Place
+from scatcache.store.format.json_text import parse_json, to_json
+from scatcache.store.format.manifest import Manifest
+from scatcache.store.format.metadata import describe_group, describe_root, describe_split
+from scatcache.store.places.files import is_folder, is_temporary
+from scatcache.store.places.place import LocalPlace, Place
 
 ROOT = "zarr.json"
 # Groups within groups of other programs, and what is nested in their attributes.

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from scatcache.errors import StoreDamaged
 from scatcache.retries import retried
-from scatcache.store.files import is_folder, is_temporary, parse_json, read_regular
-from scatcache.store.metadata import COORDINATES
-from scatcache.store.receipts import parse_receipt, parse_summary
+from scatcache.store.format.json_text import parse_json
+from scatcache.store.format.metadata import COORDINATES
+from scatcache.store.format.receipts import parse_receipt, parse_summary
+from scatcache.store.places.files import is_folder, is_temporary, read_regular
 
 SUMMARY = "summary.json"
 

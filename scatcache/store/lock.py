@@ -12,7 +12,7 @@ from typing import Self
 
 from scatcache.errors import ScatcacheError, StoreLocked
 from scatcache.retries import retried
-from scatcache.store.files import make_folder
+from scatcache.store.places.files import make_folder
 
 logger = logging.getLogger(__name__)
 

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from scatcache.errors import StoreDamaged, StoreIncomplete
-from scatcache.store.encodings import find_encoding
-from scatcache.store.layout import receipt_name, shard_name
-from scatcache.store.manifest import Manifest
-from scatcache.store.places import OpenFile
-from scatcache.store.receipts import Receipt, Summary, Unreadable, fits, summary_fits
-from scatcache.store.shard_file import ABSENT, index_bytes, read_index
-from scatcache.store.view import StoreView, open_view, shard_path
+from scatcache.store.format.encodings import find_encoding
+from scatcache.store.format.layout import receipt_name, shard_name
+from scatcache.store.format.manifest import Manifest
+from scatcache.store.format.receipts import Receipt, Summary, Unreadable, fits, summary_fits
+from scatcache.store.format.shard_file import ABSENT, index_bytes, read_index
+from scatcache.store.places.place import OpenFile
+from scatcache.store.records import StoreView, open_view, shard_path
 
 # Shards that a reader keeps open at once; a shard costs one descriptor where it is local, and its index (16 bytes a
 # chunk).

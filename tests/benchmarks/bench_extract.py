@@ -26,13 +26,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from scatcache.images.catalogue import open_source
 from scatcache.images.decode import decode
-from scatcache.images.sources import open_source
 from scatcache.resources import count_cores
 from scatcache.scattering.batched import open_transform
 from scatcache.scattering.channel_sums import find_adder
 from scatcache.spec import ScatteringSpec
-from scatcache.store.encodings import find_encoding
+from scatcache.store.format.encodings import find_encoding
 from tests.benchmarks.machine import describe_machine
 
 ALONE_S = 12.0

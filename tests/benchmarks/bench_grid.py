@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from scatcache import symmetry
-from scatcache.images.sources import open_source
+from scatcache.images.catalogue import open_source
 from scatcache.scattering import open_transform
 from scatcache.spec import GRIDS, ScatteringSpec
 from tests.benchmarks.machine import describe_machine

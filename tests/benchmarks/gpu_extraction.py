@@ -13,7 +13,7 @@ from scatcache.images.decode import decode
 from scatcache.resources import count_cores
 from scatcache.scattering.batched import open_transform
 from scatcache.spec import ScatteringSpec
-from scatcache.store.encodings import find_encoding
+from scatcache.store.format.encodings import find_encoding
 
 SIZE, N_IMAGES, N_DISTINCT = 224, 2048, 64
 

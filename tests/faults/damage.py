@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scatcache.store.encodings import crc32c
-from scatcache.store.files import to_json
+from scatcache.store.format.encodings import crc32c
+from scatcache.store.format.json_text import to_json
 
 VALUES = (None, True, -1, 0, 3, 2**70, 0.5, 1e300, "", "text", [], [1], {}, {"a": 1})
 

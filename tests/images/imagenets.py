@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import savemat
 
-from scatcache.images.devkit import ARCHIVE, FOLDER, GROUND_TRUTH, META
+from scatcache.images.datasets.devkit import ARCHIVE, FOLDER, GROUND_TRUTH, META
 from tests.images.tars import make_tar, system_tar
 
 TRAIN_TAR, VAL_TAR = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"

@@ -15,8 +15,8 @@ from PIL import Image, ImageFile, ImageOps
 
 from scatcache.errors import UnreadableImage
 from scatcache.images import decode as decode_module
+from scatcache.images.datasets.photos import open_photos
 from scatcache.images.decode import decode, read_shape
-from scatcache.images.photos import open_photos
 from tests.images.files import write_tiff
 
 NOISE = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)

@@ -37,7 +37,7 @@ def test_backend_that_runs_is_usable(report):
 
 
 def test_backend_that_fails_is_not_usable_and_says_why(monkeypatch):
-    import scatcache.scattering.module as module
+    import scatcache.scattering.scattering2d as module
 
     def fail(*arguments, **keywords):
         raise RuntimeError("no kernel image\nand more")

@@ -110,7 +110,7 @@ def test_energy_is_that_of_the_stored_coefficients(encoded):
 
 def test_energy_is_at_most_that_of_the_pixels(tmp_path):
     scatcache.extract("photos", out=tmp_path / "s.zarr", J=2, limit=5)
-    from scatcache.images.photos import open_photos
+    from scatcache.images.datasets.photos import open_photos
 
     keys = scatcache.open_cache(tmp_path / "s.zarr").keys
     pixels = np.mean([np.square(open_photos().read("all", key) / 255).mean() for key in keys])

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 import scatcache
-from scatcache.store.encodings import crc32c
-from scatcache.store.folder import StoreFolder
+from scatcache.store.format.encodings import crc32c
+from scatcache.store.format.rows import encode_rows
 from scatcache.store.reader import open_split
-from scatcache.store.rows import encode_rows
+from scatcache.store.writer import StoreFolder
 from tests.store.stores import (
     N_IMAGES,
     READ_ERRORS,

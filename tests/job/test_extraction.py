@@ -15,12 +15,12 @@ import torch
 import scatcache
 from scatcache import retries
 from scatcache.errors import NotAStore, ScatcacheError, SettingsDiffer, SourceError, StoreLocked, UnreadableImage
-from scatcache.images.folder import FolderSource
+from scatcache.images.kinds.folder import FolderSource
 from scatcache.job.events import ShardFinished
 from scatcache.job.preparation import name_store
 from scatcache.scattering.backends import resolve_backend
-from scatcache.store.folder import StoreFolder
 from scatcache.store.lock import WriterLock
+from scatcache.store.writer import StoreFolder
 from tests.runs import (
     dask_cluster,
     find_differences,

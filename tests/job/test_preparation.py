@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from scatcache.errors import BackendUnavailable, NotAStore, ScatcacheError, SettingsDiffer, SourceError
-from scatcache.images.sources import open_source
+from scatcache.images.catalogue import open_source
 from scatcache.job import opening
 from scatcache.job.opening import open_stored_source, recall, remember
 from scatcache.job.preparation import Settings, check_out, check_splits, choose_backend, make_spec, name_store, prepare
 from scatcache.scattering.backends import resolve_backend
 from scatcache.spec import ScatteringSpec
-from scatcache.store.folder import StoreFolder
+from scatcache.store.writer import StoreFolder
 from tests.runs import list_files, make_images
 
 

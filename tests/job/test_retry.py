@@ -8,7 +8,7 @@ import pytest
 import scatcache
 from scatcache.errors import SettingsDiffer
 from scatcache.job.events import JobFinished, ShardFinished
-from scatcache.store.folder import StoreFolder
+from scatcache.store.writer import StoreFolder
 from tests.runs import find_differences, identify_finished, make_images
 
 SETTINGS = {"J": 1, "L": 4, "shard_images": 2}

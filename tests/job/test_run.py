@@ -5,20 +5,20 @@ import pickle
 from dataclasses import replace
 
 import pytest
+from tests.images.test_cifar10 import write_form
 
 import scatcache
 from scatcache.errors import ScatcacheError, SourceError
-from scatcache.images import cifar10
-from scatcache.images.sources import open_source
+from scatcache.images.catalogue import open_source
+from scatcache.images.datasets import cifar10
 from scatcache.job import run
 from scatcache.job.events import JobFinished, JobPlanned, ShardFinished
 from scatcache.job.opening import recall
-from scatcache.job.options import RunOptions
 from scatcache.job.preparation import Settings, prepare
 from scatcache.job.run import JobRun, find_gpus
+from scatcache.job.settings import RunOptions
 from scatcache.scattering.backends import resolve_backend
-from scatcache.store.folder import StoreFolder
-from tests.images.test_cifar10 import write_form
+from scatcache.store.writer import StoreFolder
 from tests.runs import find_differences, list_receipts, list_temporaries, make_images
 
 SMALL = {"J": 1, "L": 4, "shard_images": 2}

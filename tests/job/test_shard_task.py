@@ -14,9 +14,9 @@ from PIL import Image
 from scatcache import retries
 from scatcache.errors import ScatcacheError, SourceError, UnreadableImage
 from scatcache.images import decode as decode_module
-from scatcache.images.folder import FolderSource
-from scatcache.images.notes import add_notes
-from scatcache.images.sources import open_source
+from scatcache.images.catalogue import open_source
+from scatcache.images.decoding.notes import add_notes
+from scatcache.images.kinds.folder import FolderSource
 from scatcache.job import shard_task
 from scatcache.job.planning import plan_tasks
 from scatcache.job.preparation import Settings, prepare
@@ -30,9 +30,9 @@ from scatcache.job.shard_task import (
     stop_job,
 )
 from scatcache.scattering.paths import channel_table
-from scatcache.store.encodings import ENCODINGS
-from scatcache.store.folder import StoreFolder
+from scatcache.store.format.encodings import ENCODINGS
 from scatcache.store.reader import SplitReader
+from scatcache.store.writer import StoreFolder
 from tests.runs import list_temporaries, make_images
 
 

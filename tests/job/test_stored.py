@@ -14,9 +14,9 @@ from scatcache.errors import NotAStore, ScatcacheError, SettingsDiffer, StoreDam
 from scatcache.job import extraction
 from scatcache.job.events import JobPlanned, ShardFinished
 from scatcache.job.run import JobRun
-from scatcache.store import folder as folder_module
+from scatcache.store import writer as folder_module
 from scatcache.store.evidence import confirms, find_splits
-from scatcache.store.folder import StoreFolder
+from scatcache.store.writer import StoreFolder
 from tests.runs import call, find_differences, identify_finished, make_images
 from tests.store.stores import copy_store, edit
 

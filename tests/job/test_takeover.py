@@ -7,7 +7,7 @@ from scatcache.errors import ScatcacheError
 from scatcache.job import shard_task
 from scatcache.job.shard_task import compute_shard
 from scatcache.job.takeover import check_ours, take_over
-from scatcache.store.folder import StoreFolder
+from scatcache.store.writer import StoreFolder
 from tests.job.test_shard_task import make_job
 from tests.runs import find_differences, list_temporaries
 

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 import scatcache
-from scatcache.images.folder import FolderSource
-from scatcache.images.sources import Listing, Row
+from scatcache.images.catalogue import Listing, Row
+from scatcache.images.kinds.folder import FolderSource
 from scatcache.job import shard_task
 from scatcache.job.planning import choose_folds
 from scatcache.views import Views, draw_windows

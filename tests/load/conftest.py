@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scatcache.store.files import write_atomically
-from scatcache.store.receipts import encode_record, summarize
-from scatcache.store.rows import ROW_ARRAYS, RowTable, encode_rows
-from scatcache.store.view import open_view, receipt_path, summary_path
+from scatcache.store.format.receipts import encode_record, summarize
+from scatcache.store.format.rows import ROW_ARRAYS, RowTable, encode_rows
+from scatcache.store.places.files import write_atomically
+from scatcache.store.records import open_view, receipt_path, summary_path
 from tests.store.stores import copy_store
 
 N_VIEWS = 5

@@ -3,8 +3,8 @@ import pytest
 
 import scatcache
 from scatcache import Compose, GridCrop, RandomFlip, RandomQuarterTurn, ScatteringSpec, symmetry
+from scatcache.images.catalogue import open_source
 from scatcache.images.decode import decode
-from scatcache.images.sources import open_source
 from scatcache.load.augment import shift_cells
 from scatcache.scattering import open_transform
 from tests.store.stores import draw_images

@@ -5,7 +5,7 @@ from scatcache.errors import BackendUnavailable
 from scatcache.scattering import backends, fused
 from scatcache.scattering.backends import build_backend, resolve_backend, resolve_device
 from scatcache.scattering.native.library import Choice
-from scatcache.scattering.native.module import NativeScattering
+from scatcache.scattering.native.torch_module import NativeScattering
 from scatcache.scattering.torch_fft import TorchScattering
 from scatcache.spec import ScatteringSpec
 

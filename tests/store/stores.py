@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 import scatcache
-from scatcache.store.manifest import Manifest
+from scatcache.store.format.manifest import Manifest
 
 # float16 chunks then hold 3 rows; the last of the 5 shards holds 2 rows, and so an unfilled chunk.
 N_IMAGES, SIDE, SHARD_IMAGES = 50, 24, 12

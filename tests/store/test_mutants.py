@@ -8,19 +8,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numcodecs import zstd
+from tests.store.test_rows import make_table
 
 import scatcache
 from scatcache.errors import NotAStore, StoreDamaged
 from scatcache.job.opening import recall
-from scatcache.store.encodings import CRC_BYTES, ENCODINGS, crc32c
-from scatcache.store.files import to_json
-from scatcache.store.folder import StoreFolder
-from scatcache.store.manifest import Manifest
-from scatcache.store.receipts import Receipt, encode_record, parse_receipt, parse_summary, summarize
-from scatcache.store.rows import ROW_ARRAYS, check_crc, decode_rows, encode_rows, with_crc
-from scatcache.store.view import StoreView
+from scatcache.store.format.encodings import CRC_BYTES, ENCODINGS, crc32c
+from scatcache.store.format.json_text import to_json
+from scatcache.store.format.manifest import Manifest
+from scatcache.store.format.receipts import Receipt, encode_record, parse_receipt, parse_summary, summarize
+from scatcache.store.format.rows import ROW_ARRAYS, check_crc, decode_rows, encode_rows, with_crc
+from scatcache.store.records import StoreView
+from scatcache.store.writer import StoreFolder
 from tests.store.stores import read_everything
-from tests.store.test_rows import make_table
 
 # Thousands with SCATCACHE_MUTANTS=5000.
 N_MUTANTS = int(os.environ.get("SCATCACHE_MUTANTS", "150"))

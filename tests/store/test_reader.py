@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from scatcache.errors import NotAStore, StoreDamaged, StoreIncomplete
 from scatcache.store import reader as reader_module
-from scatcache.store.encodings import crc32c
+from scatcache.store.format.encodings import crc32c
+from scatcache.store.format.receipts import encode_record, parse_receipt, parse_summary
+from scatcache.store.format.rows import encode_rows
 from scatcache.store.reader import SplitReader, open_split
-from scatcache.store.receipts import encode_record, parse_receipt, parse_summary
-from scatcache.store.rows import encode_rows
 from tests.store.stores import (
     N_IMAGES,
     SHARD_IMAGES,

@@ -12,8 +12,8 @@ from scatcache.scattering import fused
 from scatcache.scattering.batched import open_transform
 from scatcache.scattering.fused import FusedScattering, FusedTransform, fused_obstacle
 from scatcache.scattering.fused_plan import FusedPlan, NoFusedPlan
-from scatcache.scattering.module import Scattering2D
 from scatcache.scattering.reference import scattering2d
+from scatcache.scattering.scattering2d import Scattering2D
 from scatcache.scattering.torch_fft import TorchScattering
 from scatcache.spec import ScatteringSpec
 from tests.scattering.tolerances import assert_orders_close

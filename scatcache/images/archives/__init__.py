@@ -1,0 +1,1 @@
+"""Archives: fetched, checked, unpacked, indexed."""

@@ -1,0 +1,8 @@
+"""The datasets that extract knows by name."""
+
+from scatcache.images.catalogue import DESCRIPTIONS
+
+
+def sources() -> dict[str, str]:
+    """One line on each named dataset: its splits, and the files it is read from."""
+    return dict(DESCRIPTIONS)

@@ -1,8 +1,0 @@
-"""The datasets that extract knows by name."""
-
-from scatcache.images.sources import DESCRIPTIONS
-
-
-def sources() -> dict[str, str]:
-    """One line on each named dataset: its splits, and the files it is read from."""
-    return dict(DESCRIPTIONS)

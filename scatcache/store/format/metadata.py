@@ -1,0 +1,123 @@
+"""The zarr.json documents of a store, as Zarr's core specification v3 has them."""
+
+from typing import Any
+
+import numpy as np
+
+from scatcache.store.format.encodings import find_encoding
+from scatcache.store.format.manifest import Manifest
+from scatcache.store.format.rows import ROW_ARRAYS, row_codecs
+
+COORDINATES = "order j1 theta1 j2 theta2 colour label key source_index view file_bytes status"
+
+
+def describe_array(
+    shape: tuple[int, ...],
+    chunk_shape: tuple[int, ...],
+    *,
+    data_type: str,
+    fill_value: Any,
+    codecs: list[dict[str, Any]],
+    dimensions: tuple[str, ...],
+) -> dict[str, Any]:
+    """The zarr.json of an array."""
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(shape),
+        "data_type": data_type,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunk_shape)}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
+        "fill_value": fill_value,
+        "codecs": codecs,
+        "attributes": {},
+        "dimension_names": list(dimensions),
+        "storage_transformers": [],
+    }
+
+
+def describe_coefficients(manifest: Manifest, split: str) -> dict[str, Any]:
+    """The zarr.json of a split's coefficients: (image, channel, y, x), one shard a file."""
+    layout = manifest.splits[split]
+    assert layout.image_shape is not None
+    encoding = find_encoding(manifest.encoding)
+    output_shape = manifest.spec.output_shape(*layout.image_shape)
+    sharding = {
+        "chunk_shape": [layout.chunk_images, *output_shape],
+        "codecs": encoding.codecs(),
+        "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],
+        "index_location": "end",
+    }
+    return describe_array(
+        (layout.n_rows, *output_shape),
+        (layout.shard_images, *output_shape),
+        data_type=encoding.dtype,
+        fill_value="NaN",
+        codecs=[{"name": "sharding_indexed", "configuration": sharding}],
+        dimensions=("image", "channel", "y", "x"),
+    )
+
+
+def describe_split(manifest: Manifest, split: str, *, channel_names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Every zarr.json of one split by its folder relative to the split's; "" is the split's group."""
+    layout = manifest.splits[split]
+    n_channels = manifest.spec.n_channels
+    documents = {
+        "coefficients": describe_coefficients(manifest, split),
+        "status": describe_array(
+            (layout.n_rows,),
+            (layout.shard_images,),
+            data_type="uint8",
+            fill_value=0,
+            codecs=[{"name": "bytes"}, {"name": "crc32c"}],
+            dimensions=("image",),
+        ),
+    }
+    for name, (_, data_type) in ROW_ARRAYS.items():
+        documents[name] = describe_array(
+            (layout.n_rows,),
+            (layout.n_rows,),
+            data_type=data_type,
+            fill_value="" if name == "key" else 0,
+            codecs=row_codecs(name),
+            dimensions=("image",),
+        )
+    for name in channel_names:
+        documents[name] = describe_array(
+            (n_channels,),
+            (n_channels,),
+            data_type="int8",
+            fill_value=0,
+            codecs=[{"name": "bytes"}, {"name": "crc32c"}],
+            dimensions=("channel",),
+        )
+    return {"": describe_group({"coordinates": COORDINATES}, documents), **documents}
+
+
+def describe_group(attributes: dict[str, Any], members: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The zarr.json of a group that carries its members' documents too; without them xarray warns when it opens it."""
+    return {
+        "zarr_format": 3,
+        "node_type": "group",
+        "attributes": attributes,
+        "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": members},
+    }
+
+
+def describe_root(manifest: Manifest, splits: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any]:
+    """The root's zarr.json: the manifest, and the consolidated metadata of the splits present.
+
+    splits: for each split present, what describe_split returns. to_json sorts the members by name, so that the order
+    in which splits were added never shows.
+    """
+    members = {}
+    for split, documents in splits.items():
+        group = {name: value for name, value in documents[""].items() if name != "consolidated_metadata"}
+        members[split] = group
+        members |= {f"{split}/{name}": document for name, document in documents.items() if name}
+    return describe_group({"scatcache": manifest.to_dict()}, members)
+
+
+def channel_chunk(values: np.ndarray) -> bytes:
+    """The one raw chunk of a (n_channels,) int8 coordinate, before its crc32c."""
+    return np.ascontiguousarray(values, np.int8).tobytes()

@@ -1,0 +1,92 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scatcache.store.format.encodings import ENCODINGS
+from scatcache.store.format.layout import MIN_SHARDS, SplitLayout, choose_sizes, receipt_name, shard_name, status_name
+
+MAX_SHARD_BYTES = 200 * 10**6
+LAYOUT = SplitLayout(50, 60, "sha256:0", (24, 32), 12, 3)
+
+n_rows = st.integers(1, 3_000_000)
+row_bytes = st.integers(1, MAX_SHARD_BYTES)
+encodings = st.sampled_from(list(ENCODINGS.values()))
+
+
+@given(n_rows, row_bytes, encodings, st.none() | st.integers(1, 5000))
+def test_chunks_divide_a_shard(n_rows, row_bytes, encoding, shard_images):
+    shard, chunk = choose_sizes(n_rows, row_bytes, encoding=encoding, shard_images=shard_images)
+    assert 1 <= chunk <= shard and shard % chunk == 0
+
+
+@given(n_rows, row_bytes, encodings)
+def test_shard_is_large_but_not_too_large_and_there_are_enough(n_rows, row_bytes, encoding):
+    shard, _ = choose_sizes(n_rows, row_bytes, encoding=encoding)
+    assert shard * row_bytes <= MAX_SHARD_BYTES
+    n_shards = -(-n_rows // shard)
+    assert n_shards >= MIN_SHARDS or n_rows < MIN_SHARDS
+    # Nothing forbids more rows but one of the two limits.
+    more = 2 * shard
+    assert more * row_bytes > 100 * 2**20 or n_rows // more < MIN_SHARDS or n_rows < MIN_SHARDS
+
+
+@given(st.integers(1, 400), st.integers(1, 50_000), encodings, st.none() | st.integers(1, 500))
+def test_every_row_lies_in_exactly_one_shard(n_rows, row_bytes, encoding, shard_images):
+    sizes = choose_sizes(n_rows, row_bytes, encoding=encoding, shard_images=shard_images)
+    layout = SplitLayout(n_rows, n_rows, "", (8, 8), *sizes)
+    spans = [layout.rows_of(shard) for shard in range(layout.n_shards)]
+    assert [row for span in spans for row in span] == list(range(n_rows))
+    assert all(1 <= len(span) <= layout.n_chunks * layout.chunk_images for span in spans)
+
+
+@given(st.integers(1, 400), encodings, st.integers(1, 10**12))
+def test_shard_of_more_rows_than_there_are_takes_no_space(n_rows, encoding, shard_images):
+    shard, chunk = choose_sizes(n_rows, 1000, encoding=encoding, shard_images=shard_images)
+    assert shard <= shard_images and shard - n_rows < 16 + chunk
+
+
+def test_tiny_compressed_images_share_a_chunk():
+    assert choose_sizes(10_000, 1024, encoding=ENCODINGS["float16"], shard_images=64) == (64, 16)
+    assert choose_sizes(10_000, 1024, encoding=ENCODINGS["float16raw"], shard_images=64) == (64, 1)
+    assert choose_sizes(50_000, 31_104, encoding=ENCODINGS["float16"]) == (1562, 1)
+
+
+@given(
+    st.builds(
+        SplitLayout,
+        n_rows=st.integers(0, 10**9),
+        n_listed=st.integers(0, 10**9),
+        listing=st.text(),
+        image_shape=st.none() | st.tuples(st.integers(1, 9999), st.integers(1, 9999)),
+        shard_images=st.sampled_from([6, 12, 600]),
+        chunk_images=st.sampled_from([1, 2, 3, 6]),
+    )
+)
+def test_layout_survives_json(layout):
+    assert SplitLayout.from_dict(json.loads(json.dumps(layout.to_dict()))) == layout
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n_rows": -1},
+        {"n_rows": 50.0},
+        {"n_rows": "50"},
+        {"n_listed": True},
+        {"shard_images": 0},
+        {"shard_images": 13},
+        {"chunk_images": 0},
+        {"image_shape": [24, 0]},
+        {"image_shape": [24, None]},
+        {"surprise": 1},
+    ],
+)
+def test_contradictory_layout_is_refused(change):
+    with pytest.raises((TypeError, ValueError)):
+        SplitLayout.from_dict({**LAYOUT.to_dict(), **change})
+
+
+def test_file_names_are_those_of_the_format():
+    assert (shard_name(7), status_name(7), receipt_name(7)) == ("c.7.0.0.0", "c.7", "00007.json")

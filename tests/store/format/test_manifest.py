@@ -1,0 +1,163 @@
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scatcache.errors import NotAStore, StoreDamaged
+from scatcache.spec import ScatteringSpec
+from scatcache.store.format.encodings import ENCODINGS
+from scatcache.store.format.layout import SplitLayout
+from scatcache.store.format.manifest import FORMAT, Manifest, differing_fields
+from scatcache.views import Views
+
+specs = st.builds(
+    ScatteringSpec, J=st.integers(1, 8), L=st.integers(1, 127), max_order=st.integers(0, 2), grid=st.just("kymatio")
+)
+layouts = st.builds(
+    SplitLayout,
+    n_rows=st.integers(0, 10**7),
+    n_listed=st.integers(0, 10**7),
+    listing=st.text(),
+    image_shape=st.none() | st.tuples(st.integers(256, 999), st.integers(256, 999)),
+    shard_images=st.sampled_from([4, 8]),
+    chunk_images=st.sampled_from([1, 2, 4]),
+)
+counts = st.none() | st.integers(1, 10**6)
+manifests = st.builds(
+    Manifest,
+    spec=specs,
+    filter_bank=st.text(),
+    encoding=st.sampled_from(list(ENCODINGS)),
+    size=counts,
+    limit=counts,
+    seed=st.integers(0, 2**63 - 1),
+    shard_images=counts,
+    source=st.text(),
+    official=st.none() | st.booleans(),
+    classes=st.lists(st.text()).map(tuple),
+    splits=st.dictionaries(st.text("ab é.-", min_size=3), layouts, max_size=3),
+)
+MANIFEST = Manifest(
+    spec=ScatteringSpec(J=2),
+    filter_bank="sha256:0",
+    encoding="float16",
+    size=None,
+    limit=None,
+    seed=0,
+    shard_images=None,
+    source="folder",
+    official=None,
+    classes=("a", "b"),
+    splits={"all": SplitLayout(50, 50, "sha256:1", (24, 24), 12, 3)},
+)
+leaves = st.none() | st.booleans() | st.integers() | st.text(max_size=3)
+trees = st.recursive(leaves, lambda children: st.dictionaries(st.text("ab", min_size=1), children), max_leaves=8)
+
+
+def through_json(fields):
+    return json.loads(json.dumps(fields))
+
+
+@given(specs)
+def test_spec_survives_json(spec):
+    assert ScatteringSpec.from_dict(through_json(spec.to_dict())) == spec
+
+
+@given(manifests)
+def test_manifest_survives_json(manifest):
+    again = Manifest.from_dict(through_json(manifest.to_dict()))
+    assert again == manifest and again.digest == manifest.digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"encoding": "float32"},
+        {"spec": ScatteringSpec(J=3)},
+        {"classes": ("b", "a")},
+        {"source": "photos"},
+        {"views": Views(5, 3)},
+        {"views": Views(5, 2)},
+    ],
+)
+def test_digest_tells_manifests_apart(change):
+    assert replace(MANIFEST, **change).digest != MANIFEST.digest
+
+
+def test_views_survive_json_and_leave_no_trace_where_there_are_none():
+    manifest = replace(MANIFEST, views=Views(5, 3))
+    assert Manifest.from_dict(through_json(manifest.to_dict())) == manifest
+    assert "views" not in MANIFEST.to_dict()
+
+
+@pytest.mark.parametrize(
+    "views", [{"n": 7, "padding": 3}, {"n": 5, "padding": 24}, {"n": 1, "padding": 3}, {"n": 5}, None]
+)
+def test_views_that_the_rows_or_images_cannot_have_are_damage(views):
+    with pytest.raises(StoreDamaged, match=r"zarr\.json"):
+        Manifest.from_dict({**MANIFEST.to_dict(), "views": views})
+
+
+def test_newer_format_asks_for_a_newer_scatcache():
+    with pytest.raises(NotAStore, match=f"has format {FORMAT + 1}, .*install a newer scatcache"):
+        Manifest.from_dict({"format": FORMAT + 1, "everything": "else"})
+
+
+@pytest.mark.parametrize("fields", [None, [], {}, {"format": "1"}, {"format": 0}, {"format": None}])
+def test_what_states_no_known_format_is_damaged(fields):
+    with pytest.raises(StoreDamaged, match="states format"):
+        Manifest.from_dict(fields)
+
+
+@pytest.mark.parametrize("field", sorted(MANIFEST.to_dict().keys() - {"format"}))
+def test_missing_field_is_damage(field):
+    fields = {name: value for name, value in MANIFEST.to_dict().items() if name != field}
+    with pytest.raises(StoreDamaged, match=r"zarr\.json"):
+        Manifest.from_dict(fields)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pixel_scale": 1.0},
+        {"decoder": "another"},
+        {"encoding": "uint8"},
+        {"spec": {"J": 2, "L": 8, "max_order": 3, "grid": "kymatio"}},
+        {"spec": {"J": 8, "L": 8, "max_order": 2, "grid": "kymatio"}},
+        {"spec": None},
+        {"encoding": {}},
+        {"classes": "ab"},
+        {"preprocessing": {"size": None, "surprise": 1}},
+        {"source": 7},
+        {"splits": [1]},
+        {"surprise": 1},
+    ],
+)
+def test_value_that_is_never_written_is_damage(change):
+    with pytest.raises(StoreDamaged, match=r"zarr\.json"):
+        Manifest.from_dict({**MANIFEST.to_dict(), **change})
+
+
+@given(trees, trees)
+def test_differing_fields_are_none_exactly_for_equal_values(one, other):
+    assert list(differing_fields(one, one)) == []
+    found = list(differing_fields(one, other))
+    assert found or without_none(one) == without_none(other)
+    assert all(then != now for _, then, now in found)
+
+
+def without_none(tree):
+    """A field that is missing and one that is null are the same to a reader."""
+    if not isinstance(tree, dict):
+        return tree
+    kept = {name: without_none(value) for name, value in tree.items()}
+    return {name: value for name, value in kept.items() if value is not None and value != {}} or None
+
+
+def test_differing_fields_are_dotted_leaves():
+    wanted = replace(MANIFEST, spec=ScatteringSpec(J=3), limit=7)
+    found = list(differing_fields(MANIFEST.to_dict(), wanted.to_dict()))
+    assert found == [("limit", None, 7), ("spec.J", 2, 3)]

@@ -1,0 +1,131 @@
+"""Every file of a store, read by the readers of others."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import scatcache
+from scatcache.store.format.rows import ROW_ARRAYS
+from scatcache.store.reader import open_split
+from tests.store.stores import N_IMAGES, UNREADABLE, make_partial
+
+
+@pytest.fixture(autouse=True)
+def no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def our_values(store):
+    return open_split(store).read(np.arange(N_IMAGES))
+
+
+def test_zarr_reads_every_coefficient_as_we_do(encoded):
+    zarr = pytest.importorskip("zarr")
+    array = zarr.open_group(encoded, mode="r")["all/coefficients"]
+    theirs, ours = array[:], our_values(encoded)
+    assert theirs.dtype == ours.dtype and theirs.tobytes() == ours.tobytes()
+    assert np.isnan(theirs).any(axis=(1, 2, 3)).sum() == len(UNREADABLE)
+
+
+def test_tensorstore_reads_every_coefficient_as_we_do(encoded):
+    tensorstore = pytest.importorskip("tensorstore")
+    path = str(encoded / "all/coefficients")
+    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": path}}
+    theirs = tensorstore.open(spec, read=True).result().read().result()
+    ours = our_values(encoded)
+    assert theirs.dtype == ours.dtype and np.asarray(theirs).tobytes() == ours.tobytes()
+
+
+@pytest.mark.parametrize("name", ["label", "source_index", "view", "file_bytes", "status", "order", "theta1", "colour"])
+def test_tensorstore_reads_the_small_arrays(sound, name):
+    tensorstore, zarr = pytest.importorskip("tensorstore"), pytest.importorskip("zarr")
+    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(sound / "all" / name)}}
+    theirs = np.asarray(tensorstore.open(spec, read=True).result().read().result())
+    np.testing.assert_array_equal(theirs, zarr.open_group(sound, mode="r")[f"all/{name}"][:])
+
+
+def test_zarr_reads_the_small_arrays_as_we_do(encoded):
+    zarr = pytest.importorskip("zarr")
+    group, rows = zarr.open_group(encoded, mode="r")["all"], open_split(encoded).rows
+    for name in ("key", "label", "source_index", "view", "file_bytes"):
+        assert group[name][:].tolist() == getattr(rows, name).tolist()
+    unreadable = {int(row) for row in np.flatnonzero(group["status"][:] == 2)}
+    assert unreadable == {int(np.flatnonzero(rows.source_index == index)[0]) for index in unreadable_indices(encoded)}
+    assert sorted(set(group["status"][:].tolist())) == [1, 2]
+
+
+def unreadable_indices(store):
+    cache = scatcache.open_cache(store)
+    return sorted(set(range(len(cache))) - set(cache.readable.tolist()))
+
+
+@pytest.mark.parametrize("how", ["root", "path", "group", "datatree"])
+def test_xarray_opens_it_without_a_warning(encoded, how):
+    xarray = pytest.importorskip("xarray")
+    if how == "root":
+        assert dict(xarray.open_zarr(encoded).sizes) == {}
+        return
+    if how == "path":
+        dataset = xarray.open_zarr(encoded / "all")
+    elif how == "group":
+        dataset = xarray.open_zarr(encoded, group="all")
+    else:
+        dataset = xarray.open_datatree(encoded, engine="zarr")["all"].to_dataset()
+    names = {"order", "j1", "theta1", "j2", "theta2", "colour", "status", *ROW_ARRAYS}
+    assert set(dataset.coords) == names and set(dataset.data_vars) == {"coefficients"}
+    assert dataset.coefficients.dims == ("image", "channel", "y", "x")
+    np.testing.assert_array_equal(dataset.coefficients.values, our_values(encoded))
+
+
+def test_xarray_selects_channels_by_their_order(sound):
+    xarray = pytest.importorskip("xarray")
+    dataset = xarray.open_zarr(sound, group="all").set_xindex("order")
+    spec = scatcache.open_cache(sound).spec
+    first = dataset.coefficients.sel(order=1)
+    assert first.sizes["channel"] == 3 * spec.J * spec.L
+    assert set(first.j2.values) == {-1} and -1 not in first.j1.values
+    np.testing.assert_array_equal(first.values, our_values(sound)[:, dataset.order.values == 1])
+
+
+def test_zarr_lists_arrays_and_no_receipt(sound):
+    zarr = pytest.importorskip("zarr")
+    root = zarr.open_group(sound, mode="r")
+    assert [name for name, _ in root.members()] == ["all"]
+    assert len(dict(root["all"].members())) == 13
+    assert dict(root.attrs)["scatcache"]["format"] == 1
+
+
+def test_consolidated_metadata_is_that_of_the_members(sound):
+    zarr = pytest.importorskip("zarr")
+    for use in (True, False):
+        group = zarr.open_group(sound, mode="r", use_consolidated=use)
+        found = {name: member.metadata for name, member in group.members(max_depth=None)}
+        if use:
+            consolidated = found
+    assert found.keys() == consolidated.keys() and len(found) == 14
+    for name, metadata in found.items():
+        if name != "all":
+            assert metadata.to_dict() == consolidated[name].to_dict()
+
+
+def test_unfinished_shards_read_as_missing_elsewhere(store):
+    xarray = pytest.importorskip("xarray")
+    make_partial(store, missing=(1,))
+    dataset = xarray.open_zarr(store, group="all")
+    missing = dataset.status.values == 0
+    assert np.flatnonzero(missing).tolist() == list(range(12, 24))
+    assert np.isnan(dataset.coefficients.values[missing]).all()
+
+
+def test_nothing_in_a_store_tells_of_time_host_or_place(images, encoded):
+    import os
+    import socket
+
+    secrets = [str(images.parent), os.path.expanduser("~"), socket.gethostname(), str(os.getpid()) + " "]
+    for path in encoded.rglob("*.json"):
+        text = path.read_text()
+        assert not any(secret in text for secret in secrets if len(secret) > 3), path
+        assert "time" not in text
