@@ -84,6 +84,32 @@ class ScatteringSpec:
         return build(cls, fields)
 
 
+@dataclass(frozen=True)
+class Pixels:
+    """What enters the transform. kind: "rgb"; colours: planes of an image; dtype: of the samples; scale: what they are
+    divided by, for S(255 x) = 255 S(x), so that a slip would be silent.
+
+    Raises ValueError for anything but 8-bit RGB.
+    """
+
+    kind: str = "rgb"
+    colours: int = N_COLOURS
+    dtype: str = "uint8"
+    scale: float = 255.0
+
+    def __post_init__(self) -> None:
+        if (self.kind, self.colours, self.dtype, self.scale) != ("rgb", N_COLOURS, "uint8", 255.0):
+            raise ValueError(f"pixels are {self.kind}, {self.colours} x {self.dtype} / {self.scale}: expected 8-bit RGB")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "Pixels":
+        """Raises KeyError, TypeError, ValueError for fields that are missing, unknown or out of range."""
+        return build(cls, fields)
+
+
 def check_grid(grid: str) -> None:
     """Raises ValueError for the name of no grid."""
     if grid not in GRIDS:
