@@ -99,7 +99,8 @@ class Pixels:
 
     def __post_init__(self) -> None:
         if (self.kind, self.colours, self.dtype, self.scale) != ("rgb", N_COLOURS, "uint8", 255.0):
-            raise ValueError(f"pixels are {self.kind}, {self.colours} x {self.dtype} / {self.scale}: expected 8-bit RGB")
+            found = f"{self.kind}, {self.colours} x {self.dtype} / {self.scale}"
+            raise ValueError(f"pixels are {found}: expected 8-bit RGB")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
