@@ -1,8 +1,8 @@
 """The transform as extraction calls it: uint8 RGB batches in NumPy to stored coefficients in NumPy.
 
-The coefficients of an image have the same bits at any place of a batch, among any neighbours, in a batch of any size.
+The coefficients of an image have the same bits at any position of a batch, among any neighbours, in a batch of any size.
 The native core computes every image alone. In torch every pass computes the same number of images, missing ones being
-zeros, and opening a transform checks that a pass gives one image the same bits in each of its places. Where it does
+zeros, and opening a transform checks that a pass gives one image the same bits in each of its positions. Where it does
 not, images are computed one by one.
 """
 
@@ -100,7 +100,7 @@ class TorchBatches:
         most_images = _most_images(device.type, self.output_shape)
         self._pass_images = max(1, min(most_images, BUDGET_BYTES[device.type] // pass_bytes))
         self.batch_images = max(1, most_images // self._pass_images) * self._pass_images
-        if not self._places_agree():
+        if not self._positions_agree():
             self._pass_images = 1
 
     def __call__(self, images: NDArray[np.uint8], out: NDArray[np.floating]) -> None:
@@ -121,8 +121,8 @@ class TorchBatches:
         pixels = scale_pixels(torch.from_numpy(planes).to(self.device))
         return self._transform(pixels.flatten(0, 1)).reshape(self._pass_images, *self.output_shape)
 
-    def _places_agree(self) -> bool:
-        """Whether one image gets the same bits in each place of a pass."""
+    def _positions_agree(self) -> bool:
+        """Whether one image gets the same bits at each position of a pass."""
         noise = np.random.default_rng(0).integers(0, 256, (1, *self.shape, N_COLOURS), dtype=np.uint8)
         with torch.inference_mode():
             coefficients = self._compute(np.repeat(noise, self._pass_images, axis=0))

@@ -16,7 +16,7 @@ from scatcache.errors import BackendUnavailable
 from scatcache.scattering.fused_plan import ARGUMENTS, FusedPlan, NoFusedPlan, plan_fused
 from scatcache.scattering.native.torch_module import needs_torch
 from scatcache.scattering.paths import path_table
-from scatcache.scattering.torch_fft import TorchScattering
+from scatcache.scattering.torch_fft import LazyTorchScattering, TorchScattering
 from scatcache.spec import N_COLOURS, ScatteringSpec
 
 LOGGER = logging.getLogger(__name__)
@@ -212,30 +212,26 @@ class FusedScattering(nn.Module):
     log and torch's work. Raises ValueError for shapes that spec.check_shape refuses.
     """
 
-    place: Tensor
-    otherwise: TorchScattering | None
-
     def __init__(self, spec: ScatteringSpec, shape: tuple[int, int], *, alone: bool = False) -> None:
         super().__init__()
-        spec.check_shape(*shape)
         self.alone = alone
         self.spec = spec
         self.shape = shape
-        self.register_buffer("place", torch.empty(0), persistent=False)
-        self.register_module("otherwise", None)
+        self.otherwise = LazyTorchScattering(spec, shape)
         self._transforms: dict[torch.device, FusedTransform | None] = {}
         self._lock = threading.Lock()
 
     @property
     def device(self) -> torch.device:
-        return self.place.device
+        return self.otherwise.device
 
     def forward(self, planes: Tensor) -> Tensor:
         """Coefficients of image planes (n, H, W): (n, n_paths, h, w), float32, or float64 for float64."""
         can_fuse = planes.is_cuda and planes.dtype in (torch.uint8, torch.float32) and not needs_torch(planes)
         transform = self._find_transform(planes.device) if can_fuse else None
         if transform is None:
-            return self._build_otherwise()(planes)
+            coefficients: Tensor = self.otherwise(planes)
+            return coefficients
         _, height, width = self.spec.output_shape(*self.shape)
         out = torch.empty(len(planes), self.spec.n_paths, height, width, dtype=torch.float32, device=planes.device)
         if len(planes):
@@ -248,14 +244,6 @@ class FusedScattering(nn.Module):
             if device not in self._transforms:
                 self._transforms[device] = try_fused(self.spec, self.shape, device, alone=self.alone)
             return self._transforms[device]
-
-    @torch.compiler.disable
-    def _build_otherwise(self) -> TorchScattering:
-        """torch_fft's transform, made on first use, never inside a graph: its filters would be part of the graph."""
-        if self.otherwise is None:
-            with torch.inference_mode(False):  # or the filters could take part in no gradient later
-                self.otherwise = TorchScattering(self.spec, self.shape).to(self.device)
-        return self.otherwise
 
     def __getstate__(self) -> dict[str, Any]:
         """Without kernels and lock: a copy compiles its own."""

@@ -49,8 +49,8 @@ class Scattering2D(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        place: torch.device = self.transform.device  # type: ignore[assignment]
-        return place
+        device: torch.device = self.transform.device  # type: ignore[assignment]
+        return device
 
     @property
     def J(self) -> int:

@@ -152,6 +152,42 @@ class TorchScattering(nn.Module):
         return super()._apply(keep_dtype, recurse)
 
 
+class LazyTorchScattering(nn.Module):
+    """TorchScattering made on first use, for backends that leave to torch what they cannot compute.
+
+    It follows .to(device) before that too. Raises ValueError for shapes that spec.check_shape refuses.
+    """
+
+    anchor: Tensor
+    built: TorchScattering | None
+
+    def __init__(self, spec: ScatteringSpec, shape: tuple[int, int]) -> None:
+        super().__init__()
+        spec.check_shape(*shape)
+        self.spec = spec
+        self.shape = shape
+        self.register_buffer("anchor", torch.empty(0, device="cpu"), persistent=False)
+        self.register_module("built", None)
+
+    @property
+    def device(self) -> torch.device:
+        return self.anchor.device
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """As TorchScattering's."""
+        if self.built is None:
+            # Never inside a graph: the filters would be part of it. Not a decorator, which loads torch._dynamo at import.
+            build = torch.compiler.disable(self._build) if torch.compiler.is_compiling() else self._build
+            build()
+        assert self.built is not None
+        coefficients: Tensor = self.built(planes)
+        return coefficients
+
+    def _build(self) -> None:
+        with torch.inference_mode(False):  # or the filters could take part in no gradient later
+            self.built = TorchScattering(self.spec, self.shape).to(self.device)
+
+
 def scale_pixels(images: Tensor) -> Tensor:
     """Floats as they are; uint8 as float32 in [0, 1]. Raises TypeError for every dtype but uint8, float32, float64."""
     if images.dtype == torch.uint8:

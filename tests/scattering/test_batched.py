@@ -85,20 +85,20 @@ def test_a_full_batch_gives_the_bits_of_single_images(backend):
         assert np.array_equal(coefficients_of(transform, images[row : row + 1])[0], found[row])
 
 
-def test_images_are_computed_one_by_one_where_places_disagree(monkeypatch):
+def test_images_are_computed_one_by_one_where_positions_disagree(monkeypatch):
     spec = ScatteringSpec(J=2)
     agreeing = open_transform(spec, (32, 32), backend="torch")
     batch_images = agreeing.batch_images
     assert agreeing._pass_images > 1
-    monkeypatch.setattr(TorchBatches, "_places_agree", lambda self: False)
+    monkeypatch.setattr(TorchBatches, "_positions_agree", lambda self: False)
     transform = open_transform(spec, (32, 32), backend="torch")
     assert transform._pass_images == 1 and transform.batch_images == batch_images
     check_bits(transform, n=4)
 
 
-def test_disagreeing_places_are_noticed(monkeypatch):
+def test_disagreeing_positions_are_noticed(monkeypatch):
     transform = open_transform(ScatteringSpec(J=2), (32, 32), backend="torch")
-    assert transform._places_agree()
+    assert transform._positions_agree()
     compute = transform._compute
 
     def perturbed(images):
@@ -107,7 +107,7 @@ def test_disagreeing_places_are_noticed(monkeypatch):
         return coefficients
 
     monkeypatch.setattr(transform, "_compute", perturbed)
-    assert not transform._places_agree()
+    assert not transform._positions_agree()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -7,7 +7,7 @@ from torch.autograd import forward_ad
 
 from scatcache.errors import BackendUnavailable
 from scatcache.scattering.native.transform import NativeTransform
-from scatcache.scattering.torch_fft import TorchScattering
+from scatcache.scattering.torch_fft import LazyTorchScattering
 from scatcache.spec import ScatteringSpec
 
 DTYPES = (torch.uint8, torch.float32)
@@ -20,21 +20,17 @@ class NativeScattering(nn.Module):
     Raises BackendUnavailable where there is no core, ValueError for shapes that spec.check_shape refuses.
     """
 
-    place: Tensor
-    otherwise: TorchScattering | None
-
     def __init__(self, spec: ScatteringSpec, shape: tuple[int, int], *, alone: bool = False) -> None:
         super().__init__()
         self.spec = spec
         self.shape = shape
         self.alone = alone
         self.native = NativeTransform(spec, shape)
-        self.register_buffer("place", torch.empty(0, device="cpu"), persistent=False)
-        self.register_module("otherwise", None)
+        self.otherwise = LazyTorchScattering(spec, shape)
 
     @property
     def device(self) -> torch.device:
-        return self.place.device
+        return self.otherwise.device
 
     def forward(self, planes: Tensor) -> Tensor:
         """Coefficients of image planes (n, H, W): (n, n_paths, h, w), float32, or float64 for float64.
@@ -44,21 +40,14 @@ class NativeScattering(nn.Module):
         obstacle = _find_obstacle(planes)
         if obstacle is None:
             _, height, width = self.spec.output_shape(*self.shape)
-            coefficients = np.empty((len(planes), self.spec.n_paths, height, width), np.float32)  # in huge pages
+            out = np.empty((len(planes), self.spec.n_paths, height, width), np.float32)  # in huge pages
             images = planes.detach().resolve_neg().unsqueeze(1).numpy()
-            self.native(images, coefficients, n_threads=torch.get_num_threads())
-            return torch.from_numpy(coefficients)
+            self.native(images, out, n_threads=torch.get_num_threads())
+            return torch.from_numpy(out)
         if self.alone:
             raise obstacle
-        return self._build_otherwise()(planes)
-
-    @torch.compiler.disable
-    def _build_otherwise(self) -> TorchScattering:
-        """torch_fft's transform, made on first use, never inside a graph: its filters would be part of the graph."""
-        if self.otherwise is None:
-            with torch.inference_mode(False):  # or the filters could take part in no gradient later
-                self.otherwise = TorchScattering(self.spec, self.shape).to(self.device)
-        return self.otherwise
+        coefficients: Tensor = self.otherwise(planes)
+        return coefficients
 
 
 def _find_obstacle(planes: Tensor) -> TypeError | ValueError | BackendUnavailable | None:
