@@ -1,6 +1,6 @@
 """The transform as extraction calls it: uint8 RGB batches in NumPy to stored coefficients in NumPy.
 
-The coefficients of an image have the same bits at any position of a batch, among any neighbours, in a batch of any size.
+The coefficients of an image have the same bits at any position, among any neighbours, in a batch of any size.
 The native core computes every image alone. In torch every pass computes the same number of images, missing ones being
 zeros, and opening a transform checks that a pass gives one image the same bits in each of its positions. Where it does
 not, images are computed one by one.

@@ -11,7 +11,6 @@ circle are computed, the others are their reflections.
 import hashlib
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scatcache.scattering.morlet import FilterParameters, MorletParameters, draw_gabors, draw_morlet
 from scatcache.spec import ScatteringSpec
 
 FILTERS_VERSION = 1
@@ -26,40 +26,9 @@ FILTERS_VERSION = 1
 NORM_PI = 3.1415
 N_PERIODS = 2
 PADDING_RULE = "reflect to ((M + 2^J) // 2^J + 1) 2^J, (P - M) // 2 before; one cell cropped at each end"
-# exp(-40) = 4e-18 of the peak: far below what complex64 accumulation keeps.
-NEGLIGIBLE_EXPONENT = 40.0
 HASH_DIGITS = 12
 
 Spectrum = NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True)
-class MorletParameters:
-    """One filter: sigma (pixels), angle (radians from the row axis), xi (radians per pixel), slant."""
-
-    sigma: float
-    angle: float
-    xi: float
-    slant: float
-
-
-@dataclass(frozen=True)
-class FilterParameters:
-    """Everything that decides the values of a filter bank but the image's size; psi in (j, theta) order; centered:
-    whether mirror images are equal."""
-
-    version: int
-    norm_pi: float
-    n_periods: int
-    padding_rule: str
-    L: int
-    psi: tuple[MorletParameters, ...]
-    phi: MorletParameters
-    centered: bool
-
-    @property
-    def J(self) -> int:
-        return len(self.psi) // self.L
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +119,7 @@ def _build_bank(parameters: FilterParameters, padded_shape: tuple[int, int]) -> 
     phi: Spectrum = (
         np.outer(*[_phi_axis(parameters, size) for size in padded_shape])
         if centered
-        else np.fft.fft2(_gabors(parameters.phi, padded_shape, parameters)[0]).real
+        else np.fft.fft2(draw_gabors(parameters.phi, padded_shape, parameters)[0]).real
     )
     return FilterBank(tuple(psi), tuple(_crop_spectrum(phi, res, centered) for res in range(J)))
 
@@ -186,7 +155,7 @@ def _phi_axis(parameters: FilterParameters, size: int) -> NDArray[np.float64]:
 def _plain_psi(parameters: FilterParameters, padded_shape: tuple[int, int], j: int) -> Spectrum:
     """Spectra of psi_{j, theta}, float32 (L, P, Q)."""
     waves = parameters.psi[j * parameters.L : (j + 1) * parameters.L]
-    return np.fft.fft2(np.stack([_morlet(wave, padded_shape, parameters) for wave in waves])).real
+    return np.fft.fft2(np.stack([draw_morlet(wave, padded_shape, parameters) for wave in waves])).real
 
 
 def _mirrored_psi(parameters: FilterParameters, padded_shape: tuple[int, int], j: int) -> Spectrum:
@@ -197,7 +166,7 @@ def _mirrored_psi(parameters: FilterParameters, padded_shape: tuple[int, int], j
     @lru_cache
     def compute(angle: int, shape: tuple[int, int]) -> Spectrum:
         wave = replace(parameters.psi[j * L], angle=angle * math.pi / L)
-        return np.fft.fft2(_morlet(wave, shape, parameters)).real
+        return np.fft.fft2(draw_morlet(wave, shape, parameters)).real
 
     spectra = []
     for theta in range(L):
@@ -226,51 +195,6 @@ def _fold_angle(L: int, theta: int) -> tuple[int, tuple[int, ...], bool]:
 def _reflect(spectrum: Spectrum, axes: int | tuple[int, ...]) -> Spectrum:
     """The spectrum at -k instead of k."""
     return np.roll(np.flip(spectrum, axes), (1,) * np.size(axes), axes)
-
-
-def _morlet(
-    wave: MorletParameters, padded_shape: tuple[int, int], parameters: FilterParameters
-) -> NDArray[np.complex64]:
-    """psi in space, complex64 (P, Q); in complex64 as Kymatio, whose rounding is part of its filters."""
-    gabor, envelope = _gabors(wave, padded_shape, parameters)
-    return gabor - np.sum(gabor) / np.sum(envelope) * envelope
-
-
-def _gabors(
-    wave: MorletParameters, padded_shape: tuple[int, int], parameters: FilterParameters
-) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
-    """The modulated Gaussian and its envelope, complex64 (P, Q), summed over periods of (P, Q)."""
-    gabor = np.zeros(padded_shape, np.complex64)
-    envelope = np.zeros(padded_shape, np.complex64)
-    curvature = _curvature(wave)
-    reach = math.sqrt(NEGLIGIBLE_EXPONENT * 2) * wave.sigma / min(1.0, wave.slant)
-    xi_rows, xi_columns = wave.xi * math.cos(wave.angle), wave.xi * math.sin(wave.angle)
-    for row_slice, y in _periods(padded_shape[0], parameters.n_periods, reach):
-        for column_slice, x in _periods(padded_shape[1], parameters.n_periods, reach):
-            cross = (curvature[0, 1] + curvature[1, 0]) * y[:, None] * x
-            quadratic = curvature[0, 0] * (y * y)[:, None] + cross + curvature[1, 1] * (x * x)
-            gaussian = np.exp(-quadratic)
-            envelope[row_slice, column_slice] += gaussian
-            gabor[row_slice, column_slice] += gaussian * np.exp(1j * xi_rows * y)[:, None] * np.exp(1j * xi_columns * x)
-    norm = 2 * parameters.norm_pi * wave.sigma * wave.sigma / wave.slant
-    return gabor / norm, envelope / norm
-
-
-def _curvature(wave: MorletParameters) -> NDArray[np.float64]:
-    """C of the module's formula, from a rotation rounded to float32 as Kymatio's."""
-    cos, sin = math.cos(wave.angle), math.sin(wave.angle)
-    rotation = np.array([[cos, -sin], [sin, cos]], np.float32).astype(np.float64)
-    scaled = np.diag([1.0, wave.slant * wave.slant]) @ rotation.T
-    return rotation @ scaled / (2 * wave.sigma * wave.sigma)
-
-
-def _periods(size: int, n_periods: int, reach: float) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """For each period of an axis: the slice whose positions lie within reach pixels of the origin, and these."""
-    for period in range(-n_periods, n_periods + 1):
-        start = max(0, math.ceil(-reach) - period * size)
-        stop = min(size, math.floor(reach) + 1 - period * size)
-        if start < stop:
-            yield slice(start, stop), np.arange(start, stop, dtype=np.float64) + period * size
 
 
 def _crop_spectrum(spectrum: Spectrum, res: int, centered: bool) -> NDArray[np.float32]:

@@ -1,23 +1,16 @@
-"""What the fused kernels of one image shape are made of: source text, tables and launches, all of it plain NumPy.
+"""What the fused kernels of one image shape are made of: source text, tables and launches, all of it plain NumPy."""
 
-kernels/*.cuh and scattering.cu are compiled once per shape, behind a preamble of constants written here: the compiler
-knows the sizes, unrolls loops and folds index arithmetic. The same text compiles for the CPU, where the tests run it
-thread by thread.
-"""
-
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scatcache.scattering.filters import centering_ramp, filter_bank, lowpass_matrix, reflect_indices
+from scatcache.scattering.fused_source import Table, write_source
+from scatcache.scattering.radices import index_of_position, list_radices
 from scatcache.spec import ScatteringSpec
 
-FOLDER = Path(__file__).parent / "kernels"
-SOURCES = ("complex.cuh", "butterflies.cuh", "fft.cuh", "phases.cuh", "scattering.cu")
 LARGEST_PRIME = 31
 # Taps below this part of an axis's largest one are left out: they are the ringing of Kymatio's cropped spectra.
 NEGLIGIBLE_TAP = 1e-7
@@ -88,17 +81,9 @@ def plan_fused(spec: ScatteringSpec, shape: tuple[int, int], *, shared_bytes: in
         )
     constants = _Constants()
     _add_tables(constants, sizes)
-    rows, columns = padded
-    half = rows * (columns // 2 + 1)
-    tiled = any(launch.name == "image_rows" for launch in launches)
-    n_maps = spec.L if spec.max_order else 1
-    workspace = {
-        "spectra": 2 * half if spec.max_order else 0,
-        "maps": 2 * rows * columns * spec.L if tiled and spec.max_order else 0,
-        "averages": sizes.cells[1] * rows * n_maps if tiled else 0,
-        "means": 1,
-    }
-    source = "\n".join([_preamble(sizes, constants, launches), *map(_read_source, SOURCES)])
+    kernels = {launch.name: launch.body for launch in launches}
+    source = write_source(_list_values(sizes), _list_functions(sizes, constants), kernels=kernels, lines=sizes.lines())
+    workspace = _list_workspace(sizes, launches)
     return FusedPlan(launches, source, constants.tables, constants.indices, workspace, sizes.n_threads)
 
 
@@ -114,6 +99,10 @@ class _Sizes:
 
     def at(self, res: int) -> tuple[int, int]:
         return self.padded[0] >> res, self.padded[1] >> res
+
+    def lines(self) -> list[int]:
+        """The lengths of the lines that are transformed."""
+        return sorted({size for res in range(self.spec.J) for size in self.at(res)})
 
     def group(self, j: int) -> int:
         """Angles whose maps of order 2 at scale j are computed together."""
@@ -198,7 +187,7 @@ class _Constants:
         self._floats: list[NDArray[np.float32]] = []
         self._ints: list[NDArray[np.int32]] = []
         self._sizes = [0, 0]
-        self.functions: dict[str, dict[tuple[int, ...], int]] = {}
+        self.functions: dict[str, Table] = {}
 
     def define(self, function: str, arguments: tuple[int, ...], value: int) -> None:
         self.functions.setdefault(function, {})[arguments] = value
@@ -233,12 +222,12 @@ class _Constants:
 
 def _add_tables(constants: _Constants, sizes: _Sizes) -> None:
     spec, padded = sizes.spec, sizes.padded
-    for size in sorted({size for res in range(spec.J) for size in sizes.at(res)}):
+    for size in sizes.lines():
         constants.add_floats("roots_offset", (size,), np.exp(-2j * np.pi * np.arange(size) / size))
     gains = []
     for axis in range(2):
         reflected = reflect_indices(sizes.shape[axis], padded[axis])
-        constants.add_ints("source_offset", (axis,), reflected[_index_of_position(padded[axis])])
+        constants.add_ints("source_offset", (axis,), reflected[index_of_position(padded[axis])])
         for res in range(spec.J if spec.max_order else 1):
             positions, weights = _take_taps(lowpass_matrix(spec, padded[axis], res))
             # Pairs of a position and the bits of a weight.
@@ -269,7 +258,7 @@ def _take_taps(matrix: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[
     """Positions and weights (n_cells, n_taps) of the taps that count; shorter rows are filled with zeros."""
     counts = np.abs(matrix) > NEGLIGIBLE_TAP * np.abs(matrix).max()
     n_taps = int(counts.sum(axis=1).max())
-    position_of_index = np.argsort(_index_of_position(matrix.shape[1]))
+    position_of_index = np.argsort(index_of_position(matrix.shape[1]))
     positions = np.zeros((len(matrix), n_taps), np.int64)
     weights = np.zeros((len(matrix), n_taps))
     for cell, counted in enumerate(counts):
@@ -279,83 +268,33 @@ def _take_taps(matrix: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[
     return positions, weights
 
 
-def _first_radix(size: int) -> int:
-    """The radix of the first pass over blocks of this size: 8, 4 and 2 so that passes are few, then primes in order."""
-    log2_even = (size & -size).bit_length() - 1
-    if log2_even:
-        return {1: 2, 2: 4, 4: 4}.get(log2_even, 8)
-    return next((prime for prime in range(3, size, 2) if size % prime == 0), size)
-
-
-def list_radices(size: int) -> list[int]:
-    """Radices of the passes over lines of this size, in the order of an inverse FFT."""
-    return [] if size == 1 else [_first_radix(size), *list_radices(size // _first_radix(size))]
-
-
-def _blocks(size: int) -> Iterator[int]:
-    while size > 1:
-        yield size
-        size //= _first_radix(size)
-
-
-def _index_of_position(size: int) -> NDArray[np.int64]:
-    """The index that each position holds after the passes of an inverse FFT: see kernels/fft.cuh."""
-    if size == 1:
-        return np.zeros(1, np.int64)
-    radix = _first_radix(size)
-    return (np.arange(radix)[:, None] + radix * _index_of_position(size // radix)).ravel()
-
-
-def _preamble(sizes: _Sizes, constants: _Constants, launches: tuple[Launch, ...]) -> str:
+def _list_values(sizes: _Sizes) -> dict[str, int | bool]:
+    """The constants of the kernels by name."""
     spec = sizes.spec
-    values = {
+    return {
         "J": spec.J, "L": spec.L, "MAX_ORDER": spec.max_order, "N_PATHS": spec.n_paths, "N_THREADS": sizes.n_threads,
         "HEIGHT": sizes.shape[0], "WIDTH": sizes.shape[1], "CELLS_HIGH": sizes.cells[0], "CELLS_WIDE": sizes.cells[1],
         "PADDED_HEIGHT": sizes.padded[0], "PADDED_WIDTH": sizes.padded[1],
-        "ROW_TILE": sizes.row_tile, "COLUMN_TILE": sizes.column_tile,
+        "ROW_TILE": sizes.row_tile, "COLUMN_TILE": sizes.column_tile, "IS_CENTERED": spec.is_centered,
     }  # fmt: skip
-    blocks = {block for res in range(spec.J) for size in sizes.at(res) for block in _blocks(size)}
-    functions = dict(constants.functions)
-    functions["radix_of"] = {(block,): _first_radix(block) for block in blocks}
-    functions["group_of"] = {(j,): sizes.group(j) for j in range(1, spec.J)}
-    for name in ("psi_offset", "ramps_offset"):
-        functions.setdefault(name, {(0, 0): 0})
-    kernels = " ".join(f"KERNEL({launch.name}, {launch.body})" for launch in launches)
-    primes = sorted({_first_radix(block) for block in blocks} - {2, 4, 8})
-    return "\n".join(
-        [f"constexpr int {name} = {value};" for name, value in values.items()]
-        + [f"constexpr bool IS_CENTERED = {'true' if spec.is_centered else 'false'};"]
-        + [f"#define SCATCACHE_KERNELS(KERNEL) {kernels}"]
-        + ["#if !defined(__CUDACC__)", "#define __device__", "#endif"]
-        + [_write_function(name, table) for name, table in sorted(functions.items())]
-        + [f"template <int R> __device__ constexpr float {name}(int i);" for name in ("cosine", "sine")]
-        + [_write_trigonometry(name, prime) for prime in primes for name in ("cosine", "sine")]
-    )  # fmt: skip
 
 
-def _write_function(name: str, table: dict[tuple[int, ...], int]) -> str:
-    """A constexpr function of integers as C++; -1 for arguments that are not in the table."""
-    n_arguments = len(next(iter(table)))
-    parameters = ", ".join(f"int a{i}" for i in range(n_arguments))
-    if n_arguments == 0:
-        return f"__device__ constexpr int {name}() {{ return {table[()]}; }}"
-    cases = "".join(
-        " && ".join(f"a{i} == {argument}" for i, argument in enumerate(arguments)) + f" ? {value} : "
-        for arguments, value in sorted(table.items())
-    )
-    return f"__device__ constexpr int {name}({parameters}) {{ return {cases}-1; }}"
+def _list_functions(sizes: _Sizes, constants: _Constants) -> dict[str, Table]:
+    """The functions of integers that the kernels call, as tables."""
+    groups: Table = {(j,): sizes.group(j) for j in range(1, sizes.spec.J)}
+    unused: dict[str, Table] = {
+        name: {(0, 0): 0} for name in ("psi_offset", "ramps_offset")
+    }  # where no wavelet has set them
+    return {**unused, **constants.functions, "group_of": groups}
 
 
-def _write_trigonometry(name: str, prime: int) -> str:
-    function: Callable[[Any], Any] = {"cosine": np.cos, "sine": np.sin}[name]
-    values = ", ".join(f"{value:.9e}f" for value in function(2 * np.pi * np.arange(prime) / prime))
-    return (
-        f"template <> __device__ constexpr float {name}<{prime}>(int i) "
-        f"{{ constexpr float table[] = {{{values}}}; return table[i]; }}"
-    )
-
-
-def _read_source(name: str) -> str:
-    """The text of a file of the kernels without what ties it to the others, which stand before it."""
-    lines = (FOLDER / name).read_text(encoding="utf-8").splitlines()
-    return "\n".join(line for line in lines if not line.startswith(('#include "', "#pragma once")))
+def _list_workspace(sizes: _Sizes, launches: tuple[Launch, ...]) -> dict[str, int]:
+    """FusedPlan.workspace."""
+    spec, (rows, columns) = sizes.spec, sizes.padded
+    tiled = any(launch.name == "image_rows" for launch in launches)
+    return {
+        "spectra": 2 * rows * (columns // 2 + 1) if spec.max_order else 0,
+        "maps": 2 * rows * columns * spec.L if tiled and spec.max_order else 0,
+        "averages": sizes.cells[1] * rows * (spec.L if spec.max_order else 1) if tiled else 0,
+        "means": 1,
+    }

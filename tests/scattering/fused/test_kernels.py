@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from scatcache.scattering.fused_plan import NoFusedPlan, list_radices, plan_fused
+from scatcache.scattering.fused_plan import NoFusedPlan, plan_fused
+from scatcache.scattering.radices import list_radices
 from scatcache.scattering.reference import scattering2d
 from scatcache.spec import ScatteringSpec
 from tests.scattering.fused.simulation import (
