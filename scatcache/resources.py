@@ -3,42 +3,88 @@
 import contextlib
 import os
 import shutil
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 import psutil
 
-CGROUP = Path("/sys/fs/cgroup")
+# Where Linux says which control groups this process is in, and where they are mounted.
+PROCESS = Path("/proc/self")
 
 
 def count_cores() -> int:
-    """Cores this process may use: its affinity, cut to the control group's CPU quota (cgroups v2, cpu.max)."""
+    """Cores this process may use: its affinity, cut to its control groups' CPU quotas; rounded down, at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = (CGROUP / "cpu.max").read_text().split()
-        cores = min(cores, max(1, int(quota) // int(period)))
-    return cores
+    for group in _control_groups("cpu"):
+        words = _read_words(group / "cpu.max")
+        words = words or _read_words(group / "cpu.cfs_quota_us") + _read_words(group / "cpu.cfs_period_us")
+        if len(words) == 2 and words[0] not in ("max", "-1"):
+            cores = min(cores, int(words[0]) // int(words[1]))
+    return max(1, cores)
 
 
 def free_memory_bytes() -> int:
-    """Memory that may still be taken: what the machine has available, cut to the control group's limit.
+    """Memory that may still be taken: what the machine has available, cut to what is left in each control group.
 
-    The page cache that the group can drop (inactive_file of memory.stat) counts as free, as psutil counts it.
+    The page cache that a group can drop (inactive_file of memory.stat) counts as free, as psutil counts it.
     """
     free = int(psutil.virtual_memory().available)
-    with contextlib.suppress(OSError, ValueError):
-        limit = int((CGROUP / "memory.max").read_text())
-        counts = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
-        used = int((CGROUP / "memory.current").read_text()) - int(counts.get("inactive_file", 0))
-        free = min(free, limit - used)
+    for group, limit in _memory_limits():
+        used = _read_words(group / "memory.current") or _read_words(group / "memory.usage_in_bytes")
+        words = _read_words(group / "memory.stat")
+        counts = dict(zip(words[::2], words[1::2], strict=True))
+        cache = counts.get("total_inactive_file", counts.get("inactive_file", 0))  # cgroups v1, v2
+        if used:
+            free = min(free, limit - (int(used[0]) - int(cache)))
     return max(0, free)
 
 
 def total_memory_bytes() -> int:
-    """The machine's memory, cut to the control group's limit."""
-    total = int(psutil.virtual_memory().total)
-    with contextlib.suppress(OSError, ValueError):
-        total = min(total, int((CGROUP / "memory.max").read_text()))
-    return total
+    """The machine's memory, cut to the limits of the control groups."""
+    return min([int(psutil.virtual_memory().total), *(limit for _, limit in _memory_limits())])
+
+
+def _memory_limits() -> Iterator[tuple[Path, int]]:
+    """(folder, bytes) of the control groups with a limit. Beyond memory.high a process is slowed down to a crawl."""
+    for group in _control_groups("memory"):
+        names = ("memory.max", "memory.high", "memory.limit_in_bytes")
+        limits = [int(word) for name in names for word in _read_words(group / name) if word != "max"]
+        if limits:
+            yield group, min(limits)
+
+
+def _control_groups(controller: str) -> Iterator[Path]:
+    """Folders of the control groups that this process is in, v1 and v2: its own, the one around it, to the topmost.
+
+    A limit holds for all groups inside. Containers mostly see their own group as the topmost.
+    """
+    paths = {}
+    for line in _read_lines(PROCESS / "cgroup"):
+        _, controllers, path = line.split(":", 2)
+        if not controllers or controller in controllers.split(","):
+            paths["cgroup" if controllers else "cgroup2"] = path
+    for line in _read_lines(PROCESS / "mountinfo"):
+        # "id parent device ROOT TOP ... - KIND source OPTIONS": proc(5)
+        before, _, after = line.partition(" - ")
+        (root, top), (kind, *_, options) = before.split()[3:5], after.split()
+        if kind not in paths or (kind == "cgroup" and controller not in options.split(",")):
+            continue
+        path = PurePosixPath(paths[kind])
+        # A group outside what is mounted (/../x, or a name of the host's) is the mount's topmost as seen from here.
+        is_below = path.is_relative_to(root) and ".." not in path.parts
+        below = path.relative_to(root) if is_below else PurePosixPath()
+        yield from (Path(top, part) for part in (below, *below.parents))
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _read_words(path: Path) -> list[str]:
+    return [word for line in _read_lines(path) for word in line.split()]
 
 
 def free_disk_bytes(path: Path) -> int:

@@ -176,7 +176,7 @@ class LazyTorchScattering(nn.Module):
     def forward(self, planes: Tensor) -> Tensor:
         """As TorchScattering's."""
         if self.built is None:
-            # Never inside a graph: its filters would be part of it. As a decorator it would load torch._dynamo at import.
+            # Never inside a graph: its filters would be part of it. A decorator would load torch._dynamo at import.
             build = torch.compiler.disable(self._build) if torch.compiler.is_compiling() else self._build
             build()
         assert self.built is not None
