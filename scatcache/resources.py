@@ -69,10 +69,10 @@ def _control_groups(controller: str) -> Iterator[Path]:
         (root, top), (kind, *_, options) = before.split()[3:5], after.split()
         if kind not in paths or (kind == "cgroup" and controller not in options.split(",")):
             continue
-        path = PurePosixPath(paths[kind])
+        own = PurePosixPath(paths[kind])
         # A group outside what is mounted (/../x, or a name of the host's) is the mount's topmost as seen from here.
-        is_below = path.is_relative_to(root) and ".." not in path.parts
-        below = path.relative_to(root) if is_below else PurePosixPath()
+        is_below = own.is_relative_to(root) and ".." not in own.parts
+        below = own.relative_to(root) if is_below else PurePosixPath()
         yield from (Path(top, part) for part in (below, *below.parents))
 
 
