@@ -36,6 +36,79 @@ LEVELS = {
     "progress": 7,
     "commands": 8,
 }
+# Inside a package a module imports only what stands in an earlier entry than its own; a folder stands for all below it.
+ORDER = {
+    "images": [
+        "class_names decoding listing",
+        "decode native_shape",
+        "keys roots",
+        "archives",
+        "kinds",
+        "datasets",
+        "catalogue",
+    ],
+    "scattering": [
+        "morlet paths radices",
+        "filters fused_source",
+        "fused_plan reference torch_fft",
+        "native",
+        "channel_sums fused",
+        "backends",
+        "batched scattering2d",
+    ],
+    "store": [
+        "format",
+        "places",
+        "lock",
+        "documents evidence",
+        "records",
+        "reader writer",
+    ],
+    "job": [
+        "events opening planning reading report settings sharing stored takeover watching",
+        "comparison executors shard_task",
+        "preparation tasks",
+        "run",
+        "extraction",
+    ],
+    "load": [
+        "arguments augment lazy read_ahead sampler",
+        "preload",
+        "dataset loader",
+        "cache",
+    ],
+    "inspect": [
+        "disk_speed disks energy failures named_sources page plan",
+        "disk_figure doctor info strangers",
+        "picture verify",
+        "show",
+    ],
+}
+# What is left to mend, of all rules here and in test_shape.py.
+KNOWN: frozenset[str] = frozenset(
+    {
+        "pipelines.train.Loop.__init__ and pipelines.train.train",
+        "scatcache.commands has more than 300 lines",
+        "scatcache.images.decoding.metadata and scatcache.store.format.metadata have one name",
+        "scatcache.images.roots imports scatcache.images.keys",
+        "scatcache.inspect.plan.plan and scatcache.job.extraction.extract",
+        "scatcache.inspect.plan.plan and scatcache.job.extraction.extract and scatcache.job.preparation.Settings",
+        "scatcache.job.extraction.extract and scatcache.job.extraction.resume",
+        "scatcache.job.extraction.extract and scatcache.job.extraction.resume and scatcache.job.settings.RunOptions",
+        "scatcache.job.extraction.extract has more than 50 lines",
+        "scatcache.job.preparation has more than 300 lines",
+        "scatcache.job.run has more than 300 lines",
+        "scatcache.job.shard_task has more than 300 lines",
+        "scatcache.job.shard_task.compute_shard has more than 50 lines",
+        "scatcache.load.cache <-> scatcache.load.dataset <-> scatcache.load.loader",
+        "scatcache.load.cache.Cache.loader and scatcache.load.loader.CacheLoader.__init__",
+        "scatcache.load.dataset imports scatcache.load.cache",
+        "scatcache.load.loader imports scatcache.load.cache",
+        "scatcache.store.format.shard_file imports scatcache.store.places.files",
+        "scatcache.store.places.addresses <-> scatcache.store.places.courier <-> scatcache.store.places.objects <-> scatcache.store.places.place <-> scatcache.store.places.remote <-> scatcache.store.places.zarr_files",  # noqa: E501
+        "scatcache.store.reader has more than 300 lines",
+    }
+)
 OUTSIDE = ("cli", "pipelines", "tests")
 HEAVY = ("torch", "cupy", "dask", "distributed", "matplotlib", "zarr")
 COUNTS = (81, 243)
@@ -81,6 +154,72 @@ def upward_imports(module: str, source: str, *, is_package: bool = False) -> lis
         if target != part and LEVELS[target] >= LEVELS[part]:
             faults.append(f"{module}:{line} imports {name}")
     return faults
+
+
+def build_graph(paths: list[Path]) -> dict[str, set[str]]:
+    """Which of these modules each imports: at its top, in a function, or for the type checker alone."""
+    names = {module_name(path): path for path in paths}
+    graph: dict[str, set[str]] = {}
+    for name, path in names.items():
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        found = {target for _, target in imported(ast.parse(path.read_text()), package)}
+        graph[name] = {module for target in found if (module := nearest_module(target, set(names)))} - {name}
+    return graph
+
+
+def nearest_module(target: str, names: set[str]) -> str:
+    """The module that an imported name is, or is taken from; "" for another library's."""
+    while target and target not in names:
+        target = target.rpartition(".")[0]
+    return target
+
+
+def circles(graph: dict[str, set[str]]) -> set[str]:
+    """The groups of modules that import one another, on a way of any length, each as "a <-> b <-> c"."""
+    reached = {name: reachable(graph, name) for name in graph}
+    groups = {frozenset(other for other in reached[name] if name in reached[other]) for name in graph}
+    return {" <-> ".join(sorted(group)) for group in groups if group}
+
+
+def reachable(graph: dict[str, set[str]], start: str) -> set[str]:
+    found: set[str] = set()
+    left = [*graph[start]]
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += graph[name]
+    return found
+
+
+def against_the_order(graph: dict[str, set[str]], order: dict[str, list[str]]) -> set[str]:
+    """Imports inside a package that point up or sideways, and modules that have no place in its order."""
+    faults = set()
+    for name, targets in graph.items():
+        package = part_of(name)
+        if name.count(".") < 2 or package not in order:
+            continue
+        rank = rank_of(name, order[package])
+        if rank is None:
+            faults.add(f"{name} has no place in the order of {package}")
+            continue
+        for target in targets:
+            beside = rank_of(target, order[package]) if part_of(target) == package and target.count(".") > 1 else None
+            if beside is not None and beside[0] >= rank[0] and beside[1] != rank[1]:
+                faults.add(f"{name} imports {target}")
+            if target == f"scatcache.{package}":
+                faults.add(f"{name} imports {target}, which is made of it")
+    return faults
+
+
+def rank_of(name: str, entries: list[str]) -> tuple[int, str] | None:
+    """Which entry a module stands in, and under what name: its own, or the folder's."""
+    below = name.split(".", 2)[2]
+    for rank, entry in enumerate(entries):
+        for candidate in entry.split():
+            if below == candidate or below.startswith(candidate + "."):
+                return rank, candidate
+    return None
 
 
 def counts_spelt_out(source: str) -> list[int]:
@@ -157,6 +296,61 @@ def test_import_that_points_up_is_found(module, source):
 )
 def test_import_that_points_down_is_allowed(module, source, is_package):
     assert upward_imports(module, source, is_package=is_package) == []
+
+
+def test_no_modules_import_one_another():
+    assert circles(build_graph(MODULES)) - KNOWN == set()
+
+
+@pytest.mark.parametrize(
+    ("graph", "found"),
+    [
+        ({"a": {"b"}, "b": {"a"}}, {"a <-> b"}),
+        ({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}, {"a <-> b <-> c"}),
+        ({"a": {"b", "c"}, "b": {"c"}, "c": set()}, set()),
+    ],
+)
+def test_circle_is_found(graph, found):
+    assert circles(graph) == found
+
+
+def test_imports_in_functions_and_for_the_type_checker_close_a_circle(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    (tmp_path / "scatcache").mkdir()
+    texts = {
+        "__init__": "",
+        "a": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from scatcache.b import B",
+        "b": "def f():\n    from . import c",
+        "c": "import importlib\nimportlib.import_module('scatcache.a')",
+        "d": "import scatcache.a\nimport os",
+    }
+    paths = [tmp_path / "scatcache" / f"{name}.py" for name in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        path.write_text(text)
+    assert circles(build_graph(paths)) == {"scatcache.a <-> scatcache.b <-> scatcache.c"}
+
+
+def test_imports_inside_a_package_point_only_down():
+    assert against_the_order(build_graph(MODULES), ORDER) - KNOWN == set()
+
+
+def test_import_inside_a_package_that_points_up_is_found():
+    order = {"store": ["format", "records evidence", "reader"]}
+    s = "scatcache.store"
+    allowed = {
+        f"{s}.reader": {f"{s}.records", f"{s}.format.rows", "scatcache.errors"},
+        f"{s}.format.rows": {f"{s}.format.text"},
+        f"{s}": {f"{s}.reader"},
+    }
+    assert against_the_order(allowed, order) == set()
+    for name, target in (("format.rows", "records"), ("records", "evidence"), ("records", "reader")):
+        assert against_the_order({f"{s}.{name}": {f"{s}.{target}"}}, order) == {f"{s}.{name} imports {s}.{target}"}
+    assert len(against_the_order({f"{s}.records": {s}}, order)) == 1
+    assert against_the_order({f"{s}.new": set()}, order) == {f"{s}.new has no place in the order of store"}
+
+
+def test_every_package_has_an_order():
+    assert ORDER.keys() == {path.parent.name for path in (ROOT / "scatcache").glob("*/__init__.py")}
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if p.name != "paths.py"], ids=module_name)
