@@ -41,7 +41,8 @@ ORDER = {
     "images": [
         "class_names decoding listing",
         "decode native_shape",
-        "keys roots",
+        "keys",
+        "roots",
         "archives",
         "kinds",
         "datasets",
@@ -90,7 +91,6 @@ KNOWN: frozenset[str] = frozenset(
         "pipelines.train.Loop.__init__ and pipelines.train.train",
         "scatcache.commands has more than 300 lines",
         "scatcache.images.decoding.metadata and scatcache.store.format.metadata have one name",
-        "scatcache.images.roots imports scatcache.images.keys",
         "scatcache.inspect.plan.plan and scatcache.job.extraction.extract",
         "scatcache.inspect.plan.plan and scatcache.job.extraction.extract and scatcache.job.preparation.Settings",
         "scatcache.job.extraction.extract and scatcache.job.extraction.resume",
