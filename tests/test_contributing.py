@@ -1,4 +1,4 @@
-"""What CONTRIBUTING shows of adding a source, an encoding and a place runs as it stands, without an edit of the library."""
+"""What CONTRIBUTING shows of adding a source, an encoding and a place runs as it stands, with no edit of the library."""
 
 import os
 import re
