@@ -90,6 +90,10 @@ KNOWN: frozenset[str] = frozenset(
     {
         "pipelines.train.Loop.__init__ and pipelines.train.train",
         "scatcache.commands has more than 300 lines",
+        "scatcache.images.archives.tar_members.list_members and scatcache.store.documents.list_members have one name",
+        "scatcache.images.catalogue.Place and scatcache.store.places.place.Place have one name",
+        "scatcache.images.class_names.check_splits and scatcache.job.preparation.check_splits have one name",
+        "scatcache.images.datasets.cifar10.Form and scatcache.images.decoding.tiff_tags.Form have one name",
         "scatcache.images.decoding.metadata and scatcache.store.format.metadata have one name",
         "scatcache.inspect.plan.plan and scatcache.job.extraction.extract",
         "scatcache.inspect.plan.plan and scatcache.job.extraction.extract and scatcache.job.preparation.Settings",
@@ -100,6 +104,7 @@ KNOWN: frozenset[str] = frozenset(
         "scatcache.job.run has more than 300 lines",
         "scatcache.job.shard_task has more than 300 lines",
         "scatcache.job.shard_task.compute_shard has more than 50 lines",
+        "scatcache.load.arguments.find_channels and scatcache.symmetry.find_channels have one name",
         "scatcache.load.cache <-> scatcache.load.dataset <-> scatcache.load.loader",
         "scatcache.load.cache.Cache.loader and scatcache.load.loader.CacheLoader.__init__",
         "scatcache.load.dataset imports scatcache.load.cache",

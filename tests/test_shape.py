@@ -93,6 +93,18 @@ def doubled_names(paths: list[Path]) -> set[str]:
     return {f"{' and '.join(sorted(names))} have one name" for names in modules.values() if len(names) > 1}
 
 
+def doubled_definitions(sources: dict[str, str]) -> set[str]:
+    """Public functions and classes of one name in several modules. Commands are called as the function they call."""
+    modules = defaultdict(list)
+    for module, source in sources.items():
+        for node in ast.parse(source).body:
+            if isinstance(node, Function | ast.ClassDef) and not node.name.startswith("_"):
+                modules[node.name].append(f"{module}.{node.name}")
+    commands = "scatcache.commands."
+    kept = [[name for name in names if not name.startswith(commands) or len(names) > 2] for names in modules.values()]
+    return {f"{' and '.join(sorted(names))} have one name" for names in kept if len(names) > 1}
+
+
 @pytest.mark.parametrize("path", PATHS, ids=module_name)
 def test_modules_and_functions_are_short(path):
     assert long_parts(module_name(path), path.read_text()) - KNOWN == set()
@@ -104,6 +116,11 @@ def test_no_signature_is_written_twice():
 
 def test_no_two_modules_have_one_name():
     assert doubled_names(MODULES) - KNOWN == set()
+
+
+def test_no_two_functions_or_classes_have_one_name():
+    sources = {module_name(path): path.read_text() for path in MODULES}
+    assert doubled_definitions(sources) - KNOWN == set()
 
 
 def test_long_module_and_function_are_found_and_tables_are_not():
@@ -135,3 +152,11 @@ def test_signature_written_twice_is_found():
 def test_modules_of_one_name_are_found():
     paths = [ROOT / "scatcache" / name for name in ("a/rows.py", "b/rows.py", "a/__init__.py", "b/__init__.py", "c.py")]
     assert doubled_names(paths) == {"scatcache.a.rows and scatcache.b.rows have one name"}
+
+
+def test_functions_of_one_name_are_found():
+    sources = {"a": "def f(): ...\ndef _g(): ...", "b": "class f: ...\ndef _g(): ...\ndef h(): ..."}
+    assert doubled_definitions(sources) == {"a.f and b.f have one name"}
+    command = {"scatcache.commands": "def h(): ..."}
+    assert doubled_definitions({"b": sources["b"], **command}) == set()
+    assert len(doubled_definitions({**command, "b": "def h(): ...", "c": "def h(): ..."})) == 1

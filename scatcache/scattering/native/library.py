@@ -31,7 +31,7 @@ CORES: Mapping[str, frozenset[str]] = {
 WIDEST_PIXELS = 160 * 160
 
 
-class Settings(ctypes.Structure):
+class PlanSettings(ctypes.Structure):
     """struct scatcache_settings of settings.h."""
 
     _fields_ = (
@@ -90,7 +90,7 @@ def open_core(name: str) -> ctypes.CDLL:
         ) from error
     if not hasattr(library, "scatcache_interface") or library.scatcache_interface() != INTERFACE:
         raise BackendUnavailable(f"the {name} core was built from other sources: install scatcache again")
-    library.scatcache_make_plan.argtypes = [ctypes.POINTER(Settings)]
+    library.scatcache_make_plan.argtypes = [ctypes.POINTER(PlanSettings)]
     library.scatcache_make_plan.restype = ctypes.c_void_p
     library.scatcache_free_plan.argtypes = [ctypes.c_void_p]
     library.scatcache_free_plan.restype = None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from scatcache.errors import BackendUnavailable
 from scatcache.scattering.filters import centering_ramp, filter_bank, lowpass_matrix, reflect_indices
-from scatcache.scattering.native.library import Images, Settings, choose_core, find_core_for, open_core
+from scatcache.scattering.native.library import Images, PlanSettings, choose_core, find_core_for, open_core
 from scatcache.spec import ScatteringSpec
 
 IN_DTYPES = (np.uint8, np.float32)
@@ -100,7 +100,7 @@ def _make_plan(library: ctypes.CDLL, spec: ScatteringSpec, shape: tuple[int, int
     ]
     reflection = [reflect_indices(shape[axis], padded[axis]).astype(np.int64) for axis in range(2)]
     tables = [_pointers(arrays) for arrays in (psi, lowpass, ramps, reflection)]
-    settings = Settings(J, spec.L, spec.max_order, *shape, *padded, *tables)
+    settings = PlanSettings(J, spec.L, spec.max_order, *shape, *padded, *tables)
     plan = library.scatcache_make_plan(ctypes.byref(settings))
     if not plan:
         raise MemoryError(f"no memory for the filters of {shape[0]}x{shape[1]} images")
