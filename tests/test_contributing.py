@@ -18,7 +18,7 @@ def python_blocks(section: str) -> list[str]:
 
 def test_adding_things_works_as_shown(tmp_path):
     blocks = python_blocks("Adding things")
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     program = [sys.executable, "-c", "\n".join(blocks)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
