@@ -161,6 +161,25 @@ def test_what_the_core_cannot_follow_is_left_to_torch(calls, follow):
     assert calls == []
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_filters_are_not_made_inside_a_graph():
+    n_nodes = []
+    for is_made in (True, False):
+        scattering, images = scattering_of(), images_of()
+        if is_made:
+            scattering(images.double())
+        graphs = []
+
+        def record(graph, inputs, graphs=graphs):
+            graphs.append(len(graph.graph.nodes))
+            return graph.forward
+
+        torch.compiler.reset()
+        torch.compile(scattering, backend=record)(images)
+        n_nodes.append(graphs)
+    assert n_nodes[0] == n_nodes[1] != []
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore:There is a performance drop")
 def test_traces_are_torchs():
     images = images_of()
