@@ -27,12 +27,13 @@ def index_bytes(n_chunks: int) -> int:
 
 @dataclass(frozen=True)
 class ShardDigests:
-    """file_bytes: size; sha256: of the whole file; index_crc32c, chunk_crc32c: as in a receipt."""
+    """file_bytes: size; sha256: of the whole file; index_crc32c, chunk_bytes, chunk_crc32c: as in a receipt."""
 
     file_bytes: int
     sha256: str
     index_crc32c: int
-    chunk_crc32c: tuple[int | None, ...]
+    chunk_bytes: tuple[int, ...]
+    chunk_crc32c: tuple[int, ...]
 
 
 class ShardWriter:
@@ -46,7 +47,7 @@ class ShardWriter:
         self.path = path
         self._temporary = temporary_beside(path)
         self._index = np.full((n_chunks, 2), ABSENT, "<u8")
-        self._crcs: list[int | None] = []
+        self._crcs: list[int] = []
         self._hash = hashlib.sha256()
         self._offset = 0
         self._file = open(self._temporary, "xb", buffering=2**20)  # noqa: SIM115, closed by __exit__
@@ -67,7 +68,7 @@ class ShardWriter:
         """Writes the next chunk, or leaves it absent."""
         position = len(self._crcs)
         if chunk is None:
-            self._crcs.append(None)
+            self._crcs.append(0)
             return
         data, crc = chunk
         self._index[position] = self._offset, len(data)
@@ -92,9 +93,11 @@ class ShardWriter:
         self._file.close()
         check()
         publish(self._temporary, self.path)
-        missing = len(self._index) - len(self._crcs)
-        crcs = (*self._crcs, *[None] * missing)
-        return ShardDigests(self._offset, "sha256:" + self._hash.hexdigest(), index_crc, crcs)
+        lengths = np.where(self._index[:, 0] == ABSENT, 0, self._index[:, 1])
+        crcs = (*self._crcs, *[0] * (len(self._index) - len(self._crcs)))
+        return ShardDigests(
+            self._offset, "sha256:" + self._hash.hexdigest(), index_crc, tuple(lengths.tolist()), crcs
+        )
 
 
 def read_index(read_range: Callable[[int, int], bytes], *, file_bytes: int, n_chunks: int, crc: int) -> np.ndarray:
