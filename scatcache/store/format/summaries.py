@@ -102,15 +102,8 @@ def summary_fits(summary: Summary, layout: SplitLayout, *, n_channels: int) -> b
     )
 
 
-def find_status(receipts: Iterable[Receipt], layout: SplitLayout) -> np.ndarray:
-    """(n_positions,) uint8 by the receipts there are. Raises StoreDamaged where one states rows of no such shard."""
-    status = np.full(layout.n_positions, ABSENT, np.uint8)
-    for receipt in receipts:
-        _fill_status(status, receipt, layout)
-    return status
-
-
-def _fill_status(status: np.ndarray, receipt: Receipt, layout: SplitLayout) -> None:
+def fill_status(status: np.ndarray, receipt: Receipt, layout: SplitLayout) -> None:
+    """Sets the statuses of a shard's rows in a split's. Raises StoreDamaged where it states rows of no such shard."""
     span = layout.rows_of(receipt.shard) if receipt.shard < layout.n_shards else range(0)
     bad = [entry.row for entry in receipt.unreadable]
     if receipt.n_rows != len(span) or not all(row in span for row in bad):
@@ -137,7 +130,7 @@ def finish_split(
         if not digests:
             first = receipt
             sums, square_sums = np.zeros(len(receipt.sums)), np.zeros(len(receipt.square_sums))
-        _fill_status(status, receipt, layout)
+        fill_status(status, receipt, layout)
         digests.append(hash_bytes(encode_record(receipt)))
         pieces.append(index_of(receipt))
         n_ok += receipt.n_ok

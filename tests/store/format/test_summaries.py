@@ -16,7 +16,7 @@ from scatcache.store.format.shard_file import ABSENT
 from scatcache.store.format.summaries import (
     IndexDigest,
     Summary,
-    find_status,
+    fill_status,
     finish_split,
     parse_summary,
     summary_fits,
@@ -142,9 +142,12 @@ def test_sums_are_added_shard_by_shard():
 
 def test_status_tells_ok_unreadable_removed_and_absent():
     assert FINISHED.status.tolist() == [2, 2, 1, 3, 1, 1, 0, 0, 1, 1, 2]
-    assert find_status(RECEIPTS[2:], LAYOUT).tolist() == [0] * 8 + [1, 1, 2]
-    with pytest.raises(StoreDamaged, match="rows that are not the shard's"):
-        find_status([replace(RECEIPTS[1], n_rows=4)], LAYOUT)
+    status = np.zeros(11, np.uint8)
+    fill_status(status, RECEIPTS[2], LAYOUT)
+    assert status.tolist() == [0] * 8 + [1, 1, 2]
+    for change in ({"n_rows": 4}, {"shard": 3}, {"unreadable": (Unreadable(6, "", ""),)}):
+        with pytest.raises(StoreDamaged, match="rows that are not the shard's"):
+            fill_status(status, replace(RECEIPTS[1], **change), LAYOUT)
 
 
 def test_index_says_where_each_chunk_lies():
