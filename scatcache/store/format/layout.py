@@ -92,6 +92,11 @@ class SplitLayout:
         stop = next(span.stop for span in self.spans if start < span.stop)
         return range(start, min(start + self.shard_images, stop))
 
+    def positions_of(self, shard: int) -> range:
+        """All positions of one shard that the arrays have, gaps included."""
+        start = shard * self.shard_images
+        return range(start, min(start + self.shard_images, self.n_positions))
+
     def is_row(self) -> np.ndarray:
         """(n_positions,) bool: which positions are no gaps."""
         found = np.zeros(self.n_positions, bool)
