@@ -135,7 +135,7 @@ def resume(
             fetch=download,
             on_archive=_tell_archive(on_event),
         )
-        splits = name_splits(split) or tuple(folder.view.splits(manifest)) or None
+        splits = name_splits(split) or tuple(folder.records.splits()) or None
         asked = Asked(Settings(), splits, options, kept=list_kept(folder))
         return _run(source, folder, asked=asked, stored=manifest, on_event=on_event)
 

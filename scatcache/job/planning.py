@@ -17,8 +17,8 @@ from scatcache.store.format.rows import RowTable
 
 # Chunk's Blosc header and crc32c, and its entry in the shard's index.
 CHUNK_OVERHEAD_BYTES = 16 + 4 + 16
-# A chunk's bytes and crc32c in a receipt (base64) and in the split's index; its label, source index, view, file's bytes,
-# status and key.
+# A chunk's bytes and crc32c in a receipt (base64) and in the split's index; its label, source index, view, file's
+# bytes, status and key.
 ROW_OVERHEAD_BYTES = 120
 # A receipt's sums and squares, as base64 of float64, and the rest of it.
 CHANNEL_OVERHEAD_BYTES = 24

@@ -21,6 +21,7 @@ from scatcache.job.store_folder import StoreFolder
 from scatcache.job.takeover import check_ours
 from scatcache.scattering.channel_sums import find_adder
 from scatcache.store.format.encodings import Encoding, find_encoding
+from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.receipts import Receipt, Unreadable
 from scatcache.store.format.rows import RowTable
@@ -46,12 +47,13 @@ class JobStopped(BaseException):
 @dataclass(frozen=True)
 class ShardJob:
     """What every shard of a job shares. job_id: the run's token, see take_over; store: absolute path, the same on every
-    worker; device: "cpu" or "cuda"; backend: a name of open_transform; decode_threads: per process; on_error: "skip" or
-    "fail"; rows: the splits' row tables in the process that has them anyway, never sent to another."""
+    worker; layouts: of its splits; device: "cpu" or "cuda"; backend: a name of open_transform; decode_threads: per
+    process; on_error: "skip" or "fail"; rows: the splits' row tables in the process that has them anyway, never sent to another."""
 
     job_id: str
     store: str
     manifest: Manifest
+    layouts: Mapping[str, SplitLayout]
     source: Source
     device: str
     backend: str
@@ -61,7 +63,7 @@ class ShardJob:
 
     def plan(self, place: ShardPlace) -> ShardTask:
         """All that is known of one shard before its pixels."""
-        return plan_task(self.manifest.splits[place.split], place, self.rows[place.split])
+        return plan_task(self.layouts[place.split], place, self.rows[place.split])
 
 
 def stop_job(job_id: str) -> None:
@@ -76,7 +78,7 @@ def run_shard(job: ShardJob, shard: ShardPlace | ShardTask) -> Receipt:
 
 def lighten(receipt: Receipt) -> Receipt:
     """A receipt without what grows with channels and rows, and what all have in common; who needs it reads the disk."""
-    return replace(receipt, chunk_crc32c=(), sums=(), square_sums=(), versions={})
+    return replace(receipt, chunk_bytes=(), chunk_crc32c=(), sums=(), square_sums=(), versions={})
 
 
 def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
@@ -88,10 +90,10 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
     folder = StoreFolder(job.store)
     check = functools.partial(check_ours, folder, job.manifest, job.job_id)
     check()
-    done = folder.writer.find_done(job.manifest, task.split, task.shard, rows_digest=task.rows_digest)
+    layout = job.layouts[task.split]
+    done = folder.writer.find_done(job.manifest, task.split, layout, task.shard, rows_digest=task.rows_digest)
     if done is not None:
         return done
-    layout = job.manifest.splits[task.split]
     transform = _find_transform(job, task.split)
     encoding = find_encoding(job.manifest.encoding)
     reads = ShardReads(job.source, task.split, dict(zip(task.keys, task.file_bytes, strict=True)))
@@ -102,7 +104,7 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
         with ThreadPoolExecutor(1, thread_name_prefix="scatcache-write") as writing:
             pending: deque[Future[None]] = deque()
             for batch, reasons in _decode_batches(job, task, images, transform.batch_images):
-                coefficients = transform.start(batch, encoding.dtype)
+                coefficients = transform.start(batch, encoding.compute_dtype)
                 pending.append(writing.submit(_append, sink, coefficients, [reason is None for reason in reasons]))
                 sink.reasons.extend(reasons)
                 if len(pending) > N_BATCHES_AHEAD:
@@ -111,7 +113,7 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
                 future.result()
         sink.finish()
         # A worker that was given up for dead may have been overtaken: what is finished keeps its file.
-        done = folder.writer.find_done(job.manifest, task.split, task.shard, rows_digest=task.rows_digest)
+        done = folder.writer.find_done(job.manifest, task.split, layout, task.shard, rows_digest=task.rows_digest)
         if done is not None:
             return done
         digests = encoder.finish()
@@ -124,13 +126,15 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
     receipt = Receipt(
         split=task.split,
         shard=task.shard,
-        manifest=job.manifest.digest,
+        settings=job.manifest.digest,
         rows=task.rows_digest,
+        image_shape=layout.image_shape,
         n_rows=len(task.keys),
         n_ok=len(task.keys) - len(unreadable),
         file_bytes=digests.file_bytes,
         sha256=digests.sha256,
         index_crc32c=digests.index_crc32c,
+        chunk_bytes=digests.chunk_bytes,
         chunk_crc32c=digests.chunk_crc32c,
         sums=tuple(sink.sums.tolist()),
         square_sums=tuple(sink.square_sums.tolist()),
@@ -140,7 +144,7 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
         notes=images.notes,
     )
     check()
-    folder.writer.publish_receipt(job.manifest, receipt)
+    folder.writer.publish_receipt(receipt)
     return receipt
 
 
@@ -171,7 +175,7 @@ class ShardSink:
                 # One row at a time: the last bit of a sum then depends on the shard alone, not on its batches.
                 self._add(row, self.sums, self.square_sums)
             else:
-                row[...] = np.nan
+                row[...] = self._encoding.fill_value
             self._held.append(row)
             self._held_ok.append(readable)
             if len(self._held) == self._chunk_images:
@@ -188,7 +192,7 @@ class ShardSink:
     def finish(self) -> None:
         """Writes a last, partly filled chunk, filled up with the array's fill value."""
         if self._held:
-            filler = np.full_like(self._held[0], np.nan)
+            filler = np.full_like(self._held[0], self._encoding.fill_value)
             self._held += [filler] * (self._chunk_images - len(self._held))
             self._write_chunk()
 
@@ -248,9 +252,9 @@ class ShardImages:
                 f"{self._split}: {key}: {error}, which is no fault of the image: give the same command again: it "
                 f"goes on from here"
             ) from error
-        pixels, expected = decoded.pixels, manifest.splits[self._split].image_shape
+        pixels, expected = decoded.pixels, self._job.layouts[self._split].image_shape
         if pixels.shape[:2] != expected:
-            found, wanted = ("x".join(map(str, shape)) for shape in (pixels.shape[:2], expected or ()))
+            found, wanted = ("x".join(map(str, shape)) for shape in (pixels.shape[:2], expected))
             raise UnreadableImage(f"it is {found} pixels, the split is {wanted}")
         if decoded.notes and key in self._told_here:
             with self._notes_lock:
@@ -284,8 +288,7 @@ def _decode_batches(
 def _start_batch(
     pool: ThreadPoolExecutor, job: ShardJob, task: ShardTask, rows: range, images: ShardImages
 ) -> tuple[np.ndarray, list[Future[list[str | None]]]]:
-    image_shape = job.manifest.splits[task.split].image_shape
-    assert image_shape is not None
+    image_shape = job.layouts[task.split].image_shape
     batch = np.zeros((len(rows), *image_shape, 3), np.uint8)
     step = -(-len(rows) // job.decode_threads)
     futures = [
@@ -318,9 +321,7 @@ def _find_transform(job: ShardJob, split: str) -> Any:
     from scatcache.scattering.batched import open_transform
 
     torch.set_num_threads(1)
-    image_shape = job.manifest.splits[split].image_shape
-    assert image_shape is not None
-    wanted = (job.manifest.spec, image_shape, job.device, job.backend)
+    wanted = (job.manifest.spec, job.layouts[split].image_shape, job.device, job.backend)
     if getattr(_local, "wanted", None) != wanted:
         spec, shape, device, backend = wanted
         _local.transform = open_transform(spec, shape=shape, device=device, backend=backend)

@@ -26,26 +26,26 @@ def find_stored(folder: StoreFolder) -> Manifest | None:
     if not folder.writer.is_started():
         return None
     try:
-        manifest = folder.view.read_manifest()
+        manifest = folder.records.read_manifest()
     except (NotAStore, StoreDamaged) as error:
         copy = _read_copy(folder)
-        if copy is not None and confirms(folder.view.place, copy.digest):
+        if copy is not None and confirms(folder.records.place, copy.digest):
             return copy
-        has_receipts = confirms(folder.view.place, "") is not None
-        if not folder.view.own_splits() or (isinstance(error, NotAStore) and not has_receipts):
+        has_receipts = confirms(folder.records.place, "") is not None
+        if not folder.records.own_splits() or (isinstance(error, NotAStore) and not has_receipts):
             raise
         return None
-    if confirms(folder.view.place, manifest.digest) is not False:
+    if confirms(folder.records.place, manifest.digest) is not False:
         return manifest
     copy = _read_copy(folder)
-    return copy if copy is not None and confirms(folder.view.place, copy.digest) else None
+    return copy if copy is not None and confirms(folder.records.place, copy.digest) else None
 
 
 def require_stored(folder: StoreFolder) -> Manifest:
     """find_stored where there must be one. Raises NotAStore, StoreDamaged that says what to type."""
     manifest = find_stored(folder)
     if manifest is None:
-        folder.view.read_manifest()
+        folder.records.read_manifest()
         raise StoreDamaged(f"{folder.path}: zarr.json states settings that no receipt was made under: {MEND_ROOT}")
     return manifest
 
@@ -53,7 +53,7 @@ def require_stored(folder: StoreFolder) -> Manifest:
 def confirm_manifest(folder: StoreFolder, manifest: Manifest) -> None:
     """Raises SettingsDiffer where zarr.json does not state this manifest and no receipt was made under it either;
     NotAStore where it then states a newer format."""
-    if folder.writer.states(manifest) or confirms(folder.view.place, manifest.digest) is not False:
+    if folder.writer.states(manifest) or confirms(folder.records.place, manifest.digest) is not False:
         return
     refuse_newer(folder)
     raise SettingsDiffer(
@@ -65,7 +65,7 @@ def confirm_manifest(folder: StoreFolder, manifest: Manifest) -> None:
 def refuse_newer(folder: StoreFolder) -> None:
     """Raises NotAStore where zarr.json states a newer format, of which no receipt tells that it is damage."""
     with contextlib.suppress(StoreDamaged):
-        folder.view.read_manifest()
+        folder.records.read_manifest()
 
 
 def keep_copy(folder: StoreFolder, manifest: Manifest) -> None:

@@ -31,7 +31,7 @@ def check_ours(folder: StoreFolder, manifest: Manifest, token: str) -> None:
             f"{folder.path}: a newer run has taken the store over: nothing of this one is written any more"
         )
     try:
-        root = folder.view.read_root()
+        root = folder.records.read_root()
     except StoreDamaged:
         root = None
     if root != manifest.to_dict():

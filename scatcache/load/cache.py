@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from scatcache.errors import StoreIncomplete, UnreadableImage
 from scatcache.spec import ScatteringSpec
+from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.rows import OK, UNREADABLE
 from scatcache.store.reader import SplitReader, open_split
@@ -61,6 +62,11 @@ class Cache:
     @property
     def manifest(self) -> Manifest:
         return self._reader.manifest
+
+    @property
+    def layout(self) -> SplitLayout:
+        """The split's images, shards and generations."""
+        return self._reader.layout
 
     @property
     def spec(self) -> ScatteringSpec:

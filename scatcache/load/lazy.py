@@ -7,7 +7,6 @@ import numpy.typing as npt
 
 from scatcache.errors import StoreIncomplete
 from scatcache.scattering.paths import channel_table
-from scatcache.store.format.rows import OK, UNREADABLE
 from scatcache.store.reader import SplitReader
 
 if TYPE_CHECKING:

@@ -5,13 +5,14 @@ keep such members and attributes, and change what is ours alone.
 """
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from scatcache.durable import is_temporary
 from scatcache.errors import StoreDamaged
 from scatcache.store.format.json_text import parse_json, to_json
+from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.metadata import describe_group, describe_root, describe_split
 from scatcache.store.places.place import Place
@@ -35,14 +36,18 @@ class Expected:
     attributes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def expect(place: Place, manifest: Manifest, splits: Collection[str], *, channel_names: tuple[str, ...]) -> Expected:
+def expect(
+    place: Place, manifest: Manifest, layouts: Mapping[str, SplitLayout], *, channel_names: tuple[str, ...]
+) -> Expected:
     """Every document of the root and of these splits, with what others have added to it at this place."""
     found_root = read_document(place, "")
-    own_names = {split: describe_split(manifest, split, channel_names=channel_names) for split in splits}
-    foreign = _find_foreign(place, found_root, {split: set(own_names[split]) for split in splits})
+    own_names = {
+        split: describe_split(manifest, layout, channel_names=channel_names) for split, layout in layouts.items()
+    }
+    foreign = _find_foreign(place, found_root, {split: set(own_names[split]) for split in layouts})
     ours, documents, attributes = {}, {}, {}
     merged_splits = {}
-    for split in splits:
+    for split in layouts:
         found = {name: read_document(place, _join(split, name)) for name in own_names[split]}
         inner = {name.removeprefix(f"{split}/"): foreign[name] for name in foreign if name.startswith(f"{split}/")}
         merged_splits[split] = merged = _merge_split(own_names[split], found, inner)

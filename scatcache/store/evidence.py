@@ -7,7 +7,8 @@ from scatcache.durable import is_temporary
 from scatcache.errors import StoreDamaged
 from scatcache.store.format.json_text import parse_json
 from scatcache.store.format.metadata import COORDINATES
-from scatcache.store.format.receipts import parse_receipt, parse_summary
+from scatcache.store.format.receipts import parse_receipt
+from scatcache.store.format.summaries import parse_summary
 from scatcache.store.places.place import Place
 
 SUMMARY = "summary.json"
@@ -43,7 +44,7 @@ def _find_digests(place: Place, split: str) -> Iterator[str]:
         parse = parse_summary if name == SUMMARY else parse_receipt
         if name.endswith(".json"):
             with contextlib.suppress(FileNotFoundError, StoreDamaged):
-                yield parse(place.read(f"{receipts}/{name}")).manifest
+                yield parse(place.read(f"{receipts}/{name}")).settings
 
 
 def confirms(place: Place, digest: str) -> bool | None:

@@ -86,7 +86,7 @@ class StoreRecords:
 
     # Splits
 
-    def _list_splits(self) -> dict[str, Any]:
+    def list_splits(self) -> dict[str, Any]:
         """The records of the splits that the root's metadata lists."""
         try:
             members = self._read_document()[1]
@@ -103,14 +103,14 @@ class StoreRecords:
 
     def splits(self) -> list[str]:
         """The splits that were added, sorted by name; by the root's metadata where looking costs requests."""
-        listed = self._list_splits()
+        listed = self.list_splits()
         found = {name: self.place.has(f"{name}/zarr.json") for name in {*listed, *self.own_splits()}}
         return sorted(name for name, there in found.items() if there or (there is None and name in listed))
 
     def lost_splits(self) -> list[str]:
         """The splits that were added, by the root's metadata or by what is left of them, and whose own metadata is
         gone."""
-        known = {*self._list_splits(), *self.own_splits()}
+        known = {*self.list_splits(), *self.own_splits()}
         return sorted(name for name in known if self.place.has(f"{name}/zarr.json") is False)
 
     def read_layout(self, manifest: Manifest, split: str) -> SplitLayout:
@@ -121,17 +121,21 @@ class StoreRecords:
             reason = "it is missing" if isinstance(error, FileNotFoundError) else f"it holds no record of it ({error})"
             raise StoreDamaged(f"{self.name}: split {split}, zarr.json: {reason}: {MEND_SPLIT}") from error
 
-    def find_layout(self, manifest: Manifest, split: str) -> SplitLayout | None:
-        """A split's record from wherever it is sound: its zarr.json, the summary, or the root's copy of it."""
-        with contextlib.suppress(StoreDamaged):
-            return self.read_layout(manifest, split)
+    def find_layouts(self, manifest: Manifest, split: str) -> list[SplitLayout]:
+        """All different records of a split that are sound: the summary's, its zarr.json's, the root's copy.
+
+        There is one of a store that nobody has damaged, and none of a split that was never added.
+        """
+        found = []
         with contextlib.suppress(StoreDamaged):
             summary = self.read_summary(split)
             if summary is not None and summary.settings == manifest.digest:
-                return summary.layout
+                found.append(summary.layout)
+        with contextlib.suppress(StoreDamaged):
+            found.append(self.read_layout(manifest, split))
         with contextlib.suppress(LookupError, TypeError, ValueError, AttributeError):
-            return _check_layout(manifest, self._list_splits().get(split))
-        return None
+            found.append(_check_layout(manifest, self.list_splits()[split]))
+        return [layout for place, layout in enumerate(found) if layout not in found[:place]]
 
     def read_rows(self, layout: SplitLayout, split: str) -> RowTable:
         """A split's row table. Raises StoreDamaged naming the array that is missing or damaged."""

@@ -1,27 +1,29 @@
 """Making and mending a store at any place that takes files: its root, its splits, receipts and summaries."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from scatcache.errors import ScatcacheError, StoreDamaged
 from scatcache.store.documents import ROOT, encode_document, expect, merge, read_document
+from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest, is_split_name
 from scatcache.store.format.metadata import COORDINATES, channel_chunk, describe_root, describe_split
-from scatcache.store.format.receipts import Receipt, Summary, encode_receipt_status, encode_record, fits
-from scatcache.store.format.rows import ROW_ARRAYS, RowTable, encode_rows, with_crc
+from scatcache.store.format.receipts import Receipt, encode_record, fits
+from scatcache.store.format.rows import ROW_ARRAYS, STATUS, RowTable, encode_rows, with_crc
 from scatcache.store.format.shard_file import index_bytes, read_index
+from scatcache.store.format.summaries import FinishedSplit
 from scatcache.store.places.place import NewObject, Place
-from scatcache.store.records import StoreView, receipt_path, shard_path, status_path, summary_path
+from scatcache.store.records import StoreRecords, index_path, receipt_path, shard_path, summary_path
 
 
 class StoreWriter:
-    """Writes one store; knows names and bytes alone. place: where its files are; view: the same store for reading."""
+    """Writes one store; knows names and bytes alone. place: where its files are; records: of the same store."""
 
     def __init__(self, place: Place):
         self.place = place
-        self.view = StoreView(place)
+        self.records = StoreRecords(place)
 
     # Writing
 
@@ -32,12 +34,12 @@ class StoreWriter:
 
     def is_started(self) -> bool:
         """Whether anything of a store is here: a zarr.json, or splits of ours."""
-        return bool(self.place.has(ROOT)) or bool(self.view.own_splits())
+        return bool(self.place.has(ROOT)) or bool(self.records.own_splits())
 
     def states(self, manifest: Manifest) -> bool:
         """Whether the root's metadata is there and carries exactly this manifest."""
         try:
-            return self.view.read_root() == manifest.to_dict()
+            return self.records.read_root() == manifest.to_dict()
         except StoreDamaged:
             return False
 
@@ -46,66 +48,83 @@ class StoreWriter:
         if not self.states(manifest):
             self.create(manifest)
 
-    def add_split(self, manifest: Manifest, split: str, *, rows: RowTable, channels: Mapping[str, np.ndarray]) -> None:
+    def add_split(
+        self,
+        manifest: Manifest,
+        split: str,
+        layout: SplitLayout,
+        *,
+        rows: RowTable,
+        channels: Mapping[str, np.ndarray],
+    ) -> None:
         """Writes those of a split's metadata and small arrays that are missing or differ.
 
         Row arrays are compared by value. The split's own zarr.json comes last: with it the split is there, and without
         it the next run goes on. channels: (n_channels,) int8 coordinates by name.
         """
-        expected = expect(self.place, manifest, [split], channel_names=tuple(channels))
-        names = describe_split(manifest, split, channel_names=tuple(channels))
-        files = {f"{name}/c.0": encode_rows(name, getattr(rows, name)) for name in ROW_ARRAYS}
+        expected = expect(self.place, manifest, {split: layout}, channel_names=tuple(channels))
+        names = describe_split(manifest, layout, channel_names=tuple(channels))
+        files: dict[str, bytes] = {}
+        for name in ROW_ARRAYS:
+            values = getattr(rows, name)
+            if not self._has_rows(layout, split, name, values):
+                files |= {f"{name}/{file}": data for file, data in encode_rows(name, values).items()}
         files |= {f"{name}/c.0": with_crc(channel_chunk(values)) for name, values in channels.items()}
         for name in sorted(names, reverse=True):
             path = f"{name}/{ROOT}".removeprefix("/")
             files[path] = encode_document(expected.documents[f"{split}/{name}".removesuffix("/")])
         for name, data in files.items():
-            if not self._has_rows(manifest, split, name, rows) and not self._holds(f"{split}/{name}", data):
-                self.place.put(f"{split}/{name}", data)
+            self._put_changed(f"{split}/{name}", data)
 
-    def _has_rows(self, manifest: Manifest, split: str, name: str, rows: RowTable) -> bool:
-        """Whether a file is that of a row array, and holds these rows."""
-        array, _, file = name.partition("/")
-        if array not in ROW_ARRAYS or file == ROOT:
-            return False
+    def _has_rows(self, layout: SplitLayout, split: str, array: str, values: np.ndarray) -> bool:
+        """Whether a row array is there and holds these values."""
         with contextlib.suppress(StoreDamaged):
-            return np.array_equal(self.view.read_row_array(manifest, split, array), getattr(rows, array))
+            return np.array_equal(self.records.read_row_array(layout, split, array), values)
         return False
 
     def consolidate(self, manifest: Manifest, *, channel_names: tuple[str, ...]) -> None:
         """Replaces the root's metadata, atomically, by one that lists the splits present; keeps an equal one.
 
-        What other programs added stays listed; see expect().
+        What other programs added stays listed; see expect(). So does a split whose own metadata is damaged, as far as
+        anything tells its record.
         """
-        expected = expect(self.place, manifest, self.view.splits(manifest), channel_names=channel_names)
+        found = {split: self.records.find_layouts(manifest, split) for split in self.records.splits()}
+        layouts = {split: layouts[0] for split, layouts in found.items() if layouts}
+        expected = expect(self.place, manifest, layouts, channel_names=channel_names)
         self._put_changed(ROOT, encode_document(expected.documents[""]))
 
     def put_shard(self, split: str, shard: int) -> contextlib.AbstractContextManager[NewObject]:
         """The file of a shard in the making."""
         return self.place.put_stream(shard_path(split, shard))
 
-    def publish_receipt(self, manifest: Manifest, receipt: Receipt) -> None:
-        """Writes the statuses of a committed shard's rows, then its receipt: from here on it is done."""
-        statuses = encode_receipt_status(manifest.splits[receipt.split], receipt)
-        self.place.put(status_path(receipt.split, receipt.shard), statuses)
+    def publish_receipt(self, receipt: Receipt) -> None:
+        """Writes the receipt of a committed shard: from here on it is done."""
         self.place.put(receipt_path(receipt.split, receipt.shard), encode_record(receipt))
 
-    def publish_summary(self, summary: Summary) -> None:
-        """Finishes a split; keeps a summary that is already equal."""
-        self._put_changed(summary_path(summary.split), encode_record(summary))
+    def publish_split(self, finished: FinishedSplit) -> None:
+        """Finishes a split: its statuses and index, then its summary; keeps what is already equal."""
+        split = finished.summary.split
+        for file, data in encode_rows(STATUS, finished.status).items():
+            self._put_changed(f"{split}/{STATUS}/{file}", data)
+        self._put_changed(index_path(split), finished.index)
+        self._put_changed(summary_path(split), encode_record(finished.summary))
 
     def withdraw_summary(self, split: str) -> None:
-        """A split that turns out unfinished must not claim to be finished while it is worked on."""
+        """A split that turns out unfinished must not claim to be finished while it is worked on, nor its statuses."""
         self.place.delete(summary_path(split))
+        self.place.delete(index_path(split))
+        for name in self.place.list_names(f"{split}/{STATUS}") or ():
+            if name != ROOT:
+                self.place.delete(f"{split}/{STATUS}/{name}")
 
     def withdraw_receipt(self, split: str, shard: int) -> None:
         """A shard is to be computed again; withdraw its split's summary first."""
         self.place.delete(receipt_path(split, shard))
 
-    def clean(self, manifest: Manifest) -> None:
-        """Removes what killed writers left, in splits that nobody asked for too; call it holding the lock."""
+    def clean(self, splits: Iterable[str] = ()) -> None:
+        """Removes what killed writers left, in these splits and in all that are there; call it holding the lock."""
         self.place.sweep("")
-        for split in manifest.splits:
+        for split in sorted({*splits, *self.records.own_splits()}):
             for folder in (
                 "",
                 "/coefficients",
@@ -122,18 +141,16 @@ class StoreWriter:
         where nothing here is ours.
         """
         try:
-            root = self.view.read_root()
+            root = self.records.read_root()
         except StoreDamaged:
             root = None
-        is_sound, splits = isinstance(root, dict) and type(root.get("format")) is int, set(self.view.own_splits())
+        is_sound, splits = isinstance(root, dict) and type(root.get("format")) is int, set(self.records.own_splits())
         if not (is_sound or splits):
             raise ScatcacheError(f"{self.place.name} carries no scatcache manifest: not deleted")
         # A group of the user's own that holds splits of ours keeps its metadata.
         is_foreign = root is None and bool(read_document(self.place, ""))
         if is_sound:
-            assert root is not None
-            stated = root.get("splits")
-            splits |= set(filter(self._has_split, stated)) if isinstance(stated, dict) else set()
+            splits |= set(filter(self._has_split, self.records.list_splits()))
         elif not is_foreign:
             self.place.delete(ROOT)
         for split in sorted(splits):
@@ -161,32 +178,27 @@ class StoreWriter:
 
     # What is done
 
-    def find_done(self, manifest: Manifest, split: str, shard: int, *, rows_digest: str) -> Receipt | None:
+    def find_done(
+        self, manifest: Manifest, split: str, layout: SplitLayout, shard: int, *, rows_digest: str
+    ) -> Receipt | None:
         """The receipt of a finished shard whose file's size and index agree with it, else None."""
         try:
-            found = self.view.read_receipt(split, shard)
-            if found is None or not self._agrees(manifest, found[0], split, shard, rows_digest):
+            found = self.records.read_receipt(split, shard)
+            if found is None:
                 return None
-            return found[0]
+            identity = (found[0].split, found[0].shard, found[0].settings, found[0].rows)
+            if identity != (split, shard, manifest.digest, rows_digest):
+                return None
+            return found[0] if self._agrees(manifest, found[0], layout) else None
         except (FileNotFoundError, StoreDamaged):
             return None
 
-    def _agrees(self, manifest: Manifest, receipt: Receipt, split: str, shard: int, rows_digest: str) -> bool:
-        identity = (receipt.split, receipt.shard, receipt.manifest, receipt.rows)
-        if identity != (split, shard, manifest.digest, rows_digest):
-            return False
-        layout = manifest.splits[split]
+    def _agrees(self, manifest: Manifest, receipt: Receipt, layout: SplitLayout) -> bool:
         if not fits(receipt, layout, n_channels=manifest.spec.n_channels):
             return False
-        file = self.place.open(shard_path(split, shard), tail_bytes=index_bytes(manifest.splits[split].n_chunks))
+        path = shard_path(receipt.split, receipt.shard)
+        file = self.place.open(path, tail_bytes=index_bytes(layout.n_chunks))
         if file.file_bytes != receipt.file_bytes:
             return False
-        if self.place.read(status_path(split, shard)) != encode_receipt_status(manifest.splits[receipt.split], receipt):
-            return False
-        read_index(
-            file.read_range,
-            file_bytes=receipt.file_bytes,
-            n_chunks=manifest.splits[split].n_chunks,
-            crc=receipt.index_crc32c,
-        )
+        read_index(file.read_range, file_bytes=receipt.file_bytes, n_chunks=layout.n_chunks, crc=receipt.index_crc32c)
         return True

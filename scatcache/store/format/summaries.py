@@ -24,7 +24,17 @@ from scatcache.store.format.receipts import (
     unpack,
     unpack_arrays,
 )
-from scatcache.store.format.rows import ABSENT, ALL_ROW_ARRAYS, OK, REMOVED, ROW_ARRAYS, STATUS, UNREADABLE, RowTable, hash_rows
+from scatcache.store.format.rows import (
+    ABSENT,
+    ALL_ROW_ARRAYS,
+    OK,
+    REMOVED,
+    ROW_ARRAYS,
+    STATUS,
+    UNREADABLE,
+    RowTable,
+    hash_rows,
+)
 from scatcache.typed import build
 
 ARRAYS = {"sums": "<f8", "square_sums": "<f8"}
