@@ -48,7 +48,8 @@ class JobStopped(BaseException):
 class ShardJob:
     """What every shard of a job shares. job_id: the run's token, see take_over; store: absolute path, the same on every
     worker; layouts: of its splits; device: "cpu" or "cuda"; backend: a name of open_transform; decode_threads: per
-    process; on_error: "skip" or "fail"; rows: the splits' row tables in the process that has them anyway, never sent to another."""
+    process; on_error: "skip" or "fail"; rows: the splits' row tables in the process that has them anyway, never sent to
+    another."""
 
     job_id: str
     store: str
