@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from scatcache.durable import is_own_temporary, is_temporary
 from scatcache.errors import StoreDamaged
 from scatcache.inspect.failures import Failure
 from scatcache.scattering.paths import channel_table
@@ -15,7 +16,6 @@ from scatcache.store.documents import (
 )
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.rows import ROW_ARRAYS
-from scatcache.store.places.files import is_own_temporary, is_temporary
 from scatcache.store.records import StoreView, receipt_path, shard_path, status_path, summary_path
 
 # How many names a note lists.

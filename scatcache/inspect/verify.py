@@ -22,7 +22,7 @@ from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.metadata import channel_chunk
 from scatcache.store.format.receipts import Receipt, Unreadable, encode_receipt_status, summarize
 from scatcache.store.format.rows import ROW_ARRAYS, with_crc
-from scatcache.store.places.place import LocalPlace, OpenFile, is_url
+from scatcache.store.places.place import OpenFile, is_url
 from scatcache.store.reader import SplitReader
 from scatcache.store.records import MEND_ROOT, StoreView, open_view, receipt_path, shard_path, status_path, summary_path
 from scatcache.views import ViewedImage
@@ -92,7 +92,7 @@ def _paths_of(splits: list[str]) -> set[str]:
 
 def _check_receipts_are_of(view: StoreView, manifest: Manifest) -> None:
     """Raises StoreDamaged where no receipt is of this manifest; at a URL the summary's own check has to do."""
-    if isinstance(view.place, LocalPlace) and confirms(view.place.path, manifest.digest) is False:
+    if confirms(view.place, manifest.digest) is False:
         raise StoreDamaged(f"zarr.json was edited: no receipt was made under the settings that it states: {MEND_ROOT}")
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from scatcache.errors import SettingsDiffer, StoreDamaged
 from scatcache.images.catalogue import Listing
 from scatcache.job.planning import place_key
+from scatcache.job.store_folder import StoreFolder
 from scatcache.store.format.manifest import Manifest, differing_fields
 from scatcache.store.format.rows import RowTable
 from scatcache.store.records import StoreView
-from scatcache.store.writer import StoreFolder
 
 # Keys told of each kind of change.
 N_KEYS = 3

@@ -8,11 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from scatcache.durable import is_own_temporary
 from scatcache.errors import ScatcacheError, SourceError, StoreDamaged
 from scatcache.images.catalogue import FOLDER_NAME, Listing, Source
 from scatcache.images.keys import show_path
 from scatcache.job.comparison import compare
 from scatcache.job.planning import bound_bytes, choose_folds, lay_out, order_rows
+from scatcache.job.store_folder import StoreFolder
 from scatcache.job.stored import find_stored, refuse_newer
 from scatcache.retries import with_retries
 from scatcache.scattering.filters import filter_bank_hash
@@ -20,8 +22,7 @@ from scatcache.spec import ScatteringSpec, check_grid
 from scatcache.store.format.encodings import DEFAULT_ENCODING, find_encoding
 from scatcache.store.format.manifest import MAX_SEED, Manifest
 from scatcache.store.format.rows import RowTable
-from scatcache.store.places.files import exists, is_folder, is_own_temporary
-from scatcache.store.writer import StoreFolder
+from scatcache.store.places.files import exists, is_folder
 from scatcache.views import Views, choose_padding, count_windows
 
 DEFAULT_SEED = 0
@@ -112,7 +113,7 @@ def read_stored(folder: StoreFolder, J: int | None, *, overwrite: bool = False) 
     Raises ValueError without it, and as find_stored does.
     """
     stored = None if overwrite else find_stored(folder)
-    if stored is None and J is None and not overwrite and folder.is_started():
+    if stored is None and J is None and not overwrite and folder.writer.is_started():
         refuse_newer(folder)
         raise StoreDamaged(
             f"{folder.path}: its zarr.json is lost or damaged: give every setting of the first run again, --J too"

@@ -32,7 +32,6 @@ from scatcache.retries import with_retries
 from scatcache.scattering.paths import channel_table
 from scatcache.store.format.encodings import find_encoding
 from scatcache.store.format.receipts import Receipt, summarize
-from scatcache.store.places.files import append_line
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +91,7 @@ class JobRun:
         # A newer run may have taken the store over, where somebody deleted STORE.job and with it the lock.
         check_ours(folder, manifest, self.job_id)
         for split in prepared.splits:
-            folder.publish_summary(summarize(self._read_receipts(split)))
+            folder.writer.publish_summary(summarize(self._read_receipts(split)))
         folder.clean(manifest)
         self._check_whole()
         self._log(event="end", images=self.n_images_computed)
@@ -103,7 +102,7 @@ class JobRun:
         folder, manifest = self.prepared.folder, self.prepared.manifest
         present = folder.view.splits(manifest)
         lost = [f"{split}/zarr.json" for split in self.prepared.splits if split not in present]
-        if not folder.states(manifest):
+        if not folder.writer.states(manifest):
             lost = ["zarr.json"]
         if lost:
             raise StoreDamaged(
@@ -119,7 +118,9 @@ class JobRun:
             known = self.receipts[split] = {}
             layout = prepared.manifest.splits[split]
             for task in plan_tasks(layout, split, prepared.rows[split]):
-                done = prepared.folder.find_done(prepared.manifest, split, task.shard, rows_digest=task.rows_digest)
+                done = prepared.folder.writer.find_done(
+                    prepared.manifest, split, task.shard, rows_digest=task.rows_digest
+                )
                 if done is not None and done.unreadable and self.options.retry_unreadable:
                     self.retried.append((split, task.shard))
                     done = None
@@ -186,16 +187,16 @@ class JobRun:
 
     def _make_folders(self) -> None:
         prepared, folder, manifest = self.prepared, self.prepared.folder, self.prepared.manifest
-        folder.mend_root(manifest)
+        folder.writer.mend_root(manifest)
         folder.clean(manifest)
         channels = channel_table(manifest.spec)
         for split in prepared.splits:
-            folder.add_split(manifest, split, rows=prepared.rows[split], channels=channels)
+            folder.writer.add_split(manifest, split, rows=prepared.rows[split], channels=channels)
             if len(self.receipts[split]) < manifest.splits[split].n_shards:
-                folder.withdraw_summary(split)
+                folder.writer.withdraw_summary(split)
         for split, shard in self.retried:
-            folder.withdraw_receipt(split, shard)
-        folder.consolidate(manifest, channel_names=tuple(channels))
+            folder.writer.withdraw_receipt(split, shard)
+        folder.writer.consolidate(manifest, channel_names=tuple(channels))
 
     def _compute(self, places: list[ShardPlace], n_workers: int, gpus: tuple[str, ...]) -> None:
         options, prepared = self.options, self.prepared
@@ -272,7 +273,7 @@ class JobRun:
         line = json.dumps({"time": time.time(), **fields})
         logger.info("%s", line)
         with contextlib.suppress(OSError):
-            append_line(self.prepared.folder.job / "log.jsonl", line)
+            self.prepared.folder.log(line)
 
     def _find_warnings(self) -> tuple[str, ...]:
         """What is to be told of the images of the job's splits, those of earlier runs too."""

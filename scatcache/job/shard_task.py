@@ -17,14 +17,14 @@ from scatcache.images.catalogue import Source
 from scatcache.images.decode import decode_noted
 from scatcache.job.planning import ShardPlace, ShardTask, plan_task
 from scatcache.job.reading import ShardReads
+from scatcache.job.store_folder import StoreFolder
 from scatcache.job.takeover import check_ours
 from scatcache.scattering.channel_sums import find_adder
 from scatcache.store.format.encodings import Encoding, find_encoding
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.receipts import Receipt, Unreadable
 from scatcache.store.format.rows import RowTable
-from scatcache.store.format.shard_file import ShardWriter
-from scatcache.store.writer import StoreFolder
+from scatcache.store.format.shard_file import ShardEncoder
 from scatcache.version import __version__
 from scatcache.views import ViewedImage
 
@@ -88,17 +88,17 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
     folder = StoreFolder(job.store)
     check = functools.partial(check_ours, folder, job.manifest, job.job_id)
     check()
-    done = folder.find_done(job.manifest, task.split, task.shard, rows_digest=task.rows_digest)
+    done = folder.writer.find_done(job.manifest, task.split, task.shard, rows_digest=task.rows_digest)
     if done is not None:
         return done
     layout = job.manifest.splits[task.split]
     transform = _find_transform(job, task.split)
     encoding = find_encoding(job.manifest.encoding)
-    path = folder.shard(task.split, task.shard)
     reads = ShardReads(job.source, task.split, dict(zip(task.keys, task.file_bytes, strict=True)))
     images = ShardImages(job, task, reads)
-    with reads, ShardWriter(path, n_chunks=layout.n_chunks) as writer:
-        sink = ShardSink(writer, encoding, chunk_images=layout.chunk_images, n_channels=job.manifest.spec.n_channels)
+    with reads, folder.writer.put_shard(task.split, task.shard) as file:
+        encoder = ShardEncoder(file.write, n_chunks=layout.n_chunks)
+        sink = ShardSink(encoder, encoding, chunk_images=layout.chunk_images, n_channels=job.manifest.spec.n_channels)
         with ThreadPoolExecutor(1, thread_name_prefix="scatcache-write") as writing:
             pending: deque[Future[None]] = deque()
             for batch, reasons in _decode_batches(job, task, images, transform.batch_images):
@@ -111,10 +111,11 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
                 future.result()
         sink.finish()
         # A worker that was given up for dead may have been overtaken: what is finished keeps its file.
-        done = folder.find_done(job.manifest, task.split, task.shard, rows_digest=task.rows_digest)
+        done = folder.writer.find_done(job.manifest, task.split, task.shard, rows_digest=task.rows_digest)
         if done is not None:
             return done
-        digests = writer.commit(check)
+        digests = encoder.finish()
+        file.commit(check)
     unreadable = tuple(
         Unreadable(task.start + position, task.keys[position], reason)
         for position, reason in enumerate(sink.reasons)
@@ -139,7 +140,7 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
         notes=images.notes,
     )
     check()
-    folder.publish_receipt(job.manifest, receipt)
+    folder.writer.publish_receipt(job.manifest, receipt)
     return receipt
 
 
@@ -154,11 +155,11 @@ class ShardSink:
     where it is readable.
     """
 
-    def __init__(self, writer: ShardWriter, encoding: Encoding, *, chunk_images: int, n_channels: int):
+    def __init__(self, encoder: ShardEncoder, encoding: Encoding, *, chunk_images: int, n_channels: int):
         self.sums = np.zeros(n_channels, np.float64)
         self.square_sums = np.zeros(n_channels, np.float64)
         self.reasons: list[str | None] = []
-        self._writer, self._encoding, self._chunk_images = writer, encoding, chunk_images
+        self._encoder, self._encoding, self._chunk_images = encoder, encoding, chunk_images
         self._add = find_adder()
         self._held: list[np.ndarray] = []
         self._held_ok: list[bool] = []
@@ -179,9 +180,9 @@ class ShardSink:
     def _write_chunk(self) -> None:
         if any(self._held_ok):
             chunk = self._held[0][None] if len(self._held) == 1 else np.stack(self._held)
-            self._writer.append(self._encoding.encode(np.ascontiguousarray(chunk)))
+            self._encoder.append(self._encoding.encode(np.ascontiguousarray(chunk)))
         else:
-            self._writer.append(None)
+            self._encoder.append(None)
         self._held, self._held_ok = [], []
 
     def finish(self) -> None:

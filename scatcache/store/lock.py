@@ -10,9 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from scatcache.durable import make_folder
 from scatcache.errors import ScatcacheError, StoreLocked
 from scatcache.retries import retried
-from scatcache.store.places.files import make_folder
 
 logger = logging.getLogger(__name__)
 

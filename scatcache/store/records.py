@@ -12,7 +12,8 @@ from scatcache.store.format.layout import receipt_name, shard_name, status_name
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.receipts import Receipt, Summary, hash_bytes, parse_receipt, parse_summary
 from scatcache.store.format.rows import ROW_ARRAYS, RowTable, decode_rows
-from scatcache.store.places.place import LocalPlace, Place, open_place
+from scatcache.store.places.opening import open_place
+from scatcache.store.places.place import Place
 
 # What a lost or damaged root asks for.
 MEND_ROOT = (
@@ -55,7 +56,7 @@ class StoreView:
 
     def own_splits(self) -> list[str]:
         """Folders that show to be splits of ours whatever the root says; none where only requests could tell."""
-        return find_splits(self.place.path) if isinstance(self.place, LocalPlace) else []
+        return find_splits(self.place)
 
     def read_manifest(self) -> Manifest:
         """Raises NotAStore where there is none of ours, or one of a newer format; StoreDamaged for a malformed one."""
