@@ -2,36 +2,22 @@
 
 import logging
 import os
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NoReturn
 
 import numpy as np
 
-from scatcache.store.places.courier import Courier
 from scatcache.store.places.objects import ObjectFiles, Span
-from scatcache.store.places.place import read_with_zarr
+from scatcache.store.places.place import read_with_zarr, refuse_writing
 
 logger = logging.getLogger(__name__)
 
 ROOT = "zarr.json"
 # Of a server without range requests, whole shards (of up to 128 MiB before compression) kept in memory.
 MAX_WHOLE_FILES = 4
-
-_obstore_was_forked = False
-
-
-def _look_back_after_fork() -> None:
-    global _obstore_was_forked
-    _obstore_was_forked = _obstore_was_forked or "obstore" in sys.modules
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_look_back_after_fork)
 
 
 class Link:
@@ -40,8 +26,7 @@ class Link:
     def __init__(self, url: str):
         self.pid = os.getpid()
         self.has_ranges = True
-        needs_courier = _obstore_was_forked and urlsplit(url).scheme == "s3"
-        self.files: ObjectFiles | Courier = Courier(url) if needs_courier else ObjectFiles(url)
+        self.files = ObjectFiles(url)
         self._lock = threading.Lock()
         self._whole: OrderedDict[str, Future[bytes]] = OrderedDict()
 
@@ -136,6 +121,9 @@ class RemotePlace:
     def has(self, name: str) -> None:
         return None
 
+    def list_names(self, folder: str) -> None:
+        return None
+
     def list_sizes(self, folder: str) -> dict[str, int] | None:
         return self.link().files.list_sizes(folder)
 
@@ -149,3 +137,15 @@ class RemotePlace:
         from scatcache.store.places.zarr_files import ZarrFiles
 
         return read_with_zarr(ZarrFiles(link.files.fetch), array, rows)
+
+    def put(self, name: str, data: bytes) -> NoReturn:
+        raise refuse_writing(self.name)
+
+    def put_stream(self, name: str) -> NoReturn:
+        raise refuse_writing(self.name)
+
+    def delete(self, name: str) -> NoReturn:
+        raise refuse_writing(self.name)
+
+    def sweep(self, folder: str) -> NoReturn:
+        raise refuse_writing(self.name)
