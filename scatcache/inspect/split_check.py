@@ -131,7 +131,7 @@ def _locate_damage(records: SplitRecords, receipt: Receipt, file: OpenFile) -> s
     if file.file_bytes != receipt.file_bytes:
         return f"it has {file.file_bytes} bytes, its receipt says {receipt.file_bytes}"
     try:
-        read_index(file.read_range, file_bytes=file.file_bytes, n_chunks=layout.n_chunks, crc=receipt.index_crc32c)
+        read_index(file.read_range, file_bytes=receipt.file_bytes, n_chunks=layout.n_chunks, crc=receipt.index_crc32c)
         reader = SplitReader(records)
         for row in layout.rows_of(receipt.shard):
             reader.read(np.array([row]))
@@ -143,6 +143,7 @@ def _locate_damage(records: SplitRecords, receipt: Receipt, file: OpenFile) -> s
 def hash_file(file: OpenFile) -> str:
     """sha256 of a file's bytes, as receipts write it."""
     hashed = hashlib.sha256()
+    assert file.file_bytes is not None
     for start in range(0, file.file_bytes, READ_BYTES):
         hashed.update(file.read_range(start, READ_BYTES))
     return "sha256:" + hashed.hexdigest()

@@ -14,9 +14,11 @@ SCHEMES = ("s3", "https", "http")
 
 
 class OpenFile(Protocol):
-    """One file open for positional reads; safe for threads. file_bytes: its size when it was opened."""
+    """One file open for positional reads; safe for threads."""
 
-    file_bytes: int
+    @property
+    def file_bytes(self) -> int | None:
+        """Its size when it was opened, None where telling takes a request and no end was asked for."""
 
     def read_range(self, start: int, n_bytes: int) -> bytes:
         """n_bytes bytes from start, fewer at the end of the file. Raises FileNotFoundError where it went meanwhile."""
@@ -47,7 +49,8 @@ class Place(Protocol):
         """A whole file. Raises FileNotFoundError where there is none, StoreDamaged where it is no file to read."""
 
     def open(self, name: str, *, tail_bytes: int) -> OpenFile:
-        """tail_bytes: how much of the end will be read first, which a remote place fetches in the request that opens.
+        """tail_bytes: how much of the end will be read first, which a remote place fetches in the request that opens;
+        where it is 0 there is none, and a missing file shows when it is read.
 
         Raises FileNotFoundError where there is no such file, StoreDamaged where it is no file to read.
         """

@@ -71,13 +71,15 @@ class Link:
 
 
 class RemoteFile:
-    """One file, its end fetched by the request that opened it."""
+    """One file, its end fetched by the request that opened it; by none where no end is wanted."""
 
     def __init__(self, place: "RemotePlace", name: str, *, tail_bytes: int):
         self._place, self._file = place, name
-        self._tail, self.file_bytes = place.link().fetch(name, tail_bytes)
+        self._tail, self.file_bytes = place.link().fetch(name, tail_bytes) if tail_bytes else (b"", None)
 
     def read_range(self, start: int, n_bytes: int) -> bytes:
+        if self.file_bytes is None:
+            return self._place.link().fetch(self._file, (start, start + n_bytes))[0] if n_bytes else b""
         end, tail_start = min(start + n_bytes, self.file_bytes), self.file_bytes - len(self._tail)
         if start >= end:
             return b""
