@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from scatcache.errors import StoreIncomplete
 from scatcache.scattering.paths import channel_table
+from scatcache.store.format.metadata import RECORD
 from scatcache.store.reader import SplitReader
 
 if TYPE_CHECKING:
@@ -64,4 +65,5 @@ def build_xarray(reader: SplitReader, dtype: npt.DTypeLike | None = None) -> "xa
             "key": ("image", table.key.astype(str)),
             "status": ("image", reader.records.status),
         },
+        attrs={RECORD: reader.layout.to_dict()},
     )

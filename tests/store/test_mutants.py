@@ -15,9 +15,9 @@ from scatcache.job.opening import recall
 from scatcache.store.format.encodings import CRC_BYTES, ENCODINGS, crc32c
 from scatcache.store.format.json_text import to_json
 from scatcache.store.format.manifest import Manifest
-from scatcache.store.format.receipts import Receipt, encode_record, parse_receipt, parse_summary, summarize
+from scatcache.store.format.receipts import Receipt, encode_record, parse_receipt
 from scatcache.store.format.rows import ROW_ARRAYS, check_crc, decode_rows, encode_rows, with_crc
-from scatcache.store.records import StoreView
+from scatcache.store.records import StoreRecords
 from scatcache.store.writer import StoreFolder
 from tests.store.format.test_rows import make_table
 from tests.store.stores import read_everything
@@ -181,8 +181,8 @@ def test_mutants_of_the_manifest(sound):
         mutant = mutate_value(fields, rng)
         n_refused += refused(Manifest.from_dict, mutant)
         for text in (mutate_bytes(data, rng), write({**document, "attributes": {"scatcache": mutant}})):
-            refused(StoreView(Root(text)).read_manifest)
-        refused(StoreView(Root(write(mutate_value(document, rng)))).read_manifest)
+            refused(StoreRecords(Root(text)).read_manifest)
+        refused(StoreRecords(Root(write(mutate_value(document, rng)))).read_manifest)
     assert n_refused > N_MUTANTS // 2
 
 
@@ -193,7 +193,7 @@ def test_texts_without_end_are_refused(data):
     for parse in (parse_receipt, parse_summary):
         with pytest.raises(StoreDamaged):
             parse(data)
-    assert refused(StoreView(Root(data)).read_manifest)
+    assert refused(StoreRecords(Root(data)).read_manifest)
 
 
 def test_a_manifest_that_claims_rows_without_end_costs_no_memory(store):

@@ -75,7 +75,11 @@ class RemoteFile:
 
     def __init__(self, place: "RemotePlace", name: str, *, tail_bytes: int):
         self._place, self._file = place, name
-        self._tail, self.file_bytes = place.link().fetch(name, tail_bytes) if tail_bytes else (b"", None)
+        self._tail: bytes
+        self.file_bytes: int | None
+        self._tail, self.file_bytes = b"", None
+        if tail_bytes:
+            self._tail, self.file_bytes = place.link().fetch(name, tail_bytes)
 
     def read_range(self, start: int, n_bytes: int) -> bytes:
         if self.file_bytes is None:
