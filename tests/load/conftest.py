@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scatcache.durable import write_file
 from scatcache.store.format.receipts import encode_record, summarize
 from scatcache.store.format.rows import ROW_ARRAYS, RowTable, encode_rows
-from scatcache.store.places.files import write_atomically
 from scatcache.store.records import open_view, receipt_path, summary_path
 from tests.store.stores import copy_store
 
@@ -29,11 +29,11 @@ def viewed(sound: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = np.array([f"{index:03d}" for index in range(len(plain) // N_VIEWS)], object)
     rows = RowTable(names[image], image % 3, plain.source_index, number.astype(np.uint16), plain.file_bytes)
     for name in ROW_ARRAYS:
-        write_atomically(store / f"all/{name}/c.0", encode_rows(name, getattr(rows, name)))
+        write_file(store / f"all/{name}/c.0", encode_rows(name, getattr(rows, name)))
     layout, receipts = manifest.splits["all"], []
     for shard in range(layout.n_shards):
         receipt, _ = view.read_receipt("all", shard)
         receipts.append(dataclasses.replace(receipt, rows=rows.digest(layout.rows_of(shard))))
-        write_atomically(store / receipt_path("all", shard), encode_record(receipts[-1]))
-    write_atomically(store / summary_path("all"), encode_record(summarize(receipts)))
+        write_file(store / receipt_path("all", shard), encode_record(receipts[-1]))
+    write_file(store / summary_path("all"), encode_record(summarize(receipts)))
     return store
