@@ -21,7 +21,7 @@ import psutil
 from PIL import Image
 
 from scatcache import commands, interruption
-from scatcache.store.places.files import TEMPORARY_SUFFIX
+from scatcache.durable import TEMPORARY_SUFFIX
 
 
 def command(*arguments: object) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import scatcache
-from scatcache.store.places.files import TEMPORARY_SUFFIX
+from scatcache.durable import TEMPORARY_SUFFIX
 from tests.faults.children import fork, shorten_pauses
 from tests.faults.scenarios import Inputs, Scenario
 from tests.faults.shim import Control, Injection, Step, arm, read_steps

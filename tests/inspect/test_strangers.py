@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import scatcache
-from scatcache.store.places.files import temporary_beside
+from scatcache.durable import temporary_beside
 from tests.runs import call, find_differences
 from tests.store.stores import edit, read_everything
 

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 import scatcache
+from scatcache.job.store_folder import StoreFolder
 from scatcache.store.format.encodings import crc32c
 from scatcache.store.format.rows import encode_rows
 from scatcache.store.reader import open_split
-from scatcache.store.writer import StoreFolder
 from tests.store.stores import (
     N_IMAGES,
     READ_ERRORS,
@@ -184,7 +184,7 @@ def test_split_without_its_summary_is_a_failure(store):
 
 def test_store_without_a_split_is_a_failure(store, tmp_path):
     other = StoreFolder(tmp_path / "other.zarr")
-    other.create(StoreFolder(store).view.read_manifest())
+    other.writer.create(StoreFolder(store).view.read_manifest())
     (failure,) = scatcache.verify(other.path).failures
     assert failure.reason == "it holds no split yet"
 

@@ -11,10 +11,10 @@ from PIL import Image
 import scatcache
 from scatcache.images.catalogue import Row
 from scatcache.job.planning import bound_bytes, lay_out, order_rows, plan_tasks, row_bytes
+from scatcache.job.store_folder import StoreFolder
 from scatcache.spec import ScatteringSpec
 from scatcache.store.format.encodings import ENCODINGS
 from scatcache.store.format.manifest import Manifest
-from scatcache.store.writer import StoreFolder
 
 keys = st.lists(st.text(st.characters(exclude_categories=("C",)), min_size=1, max_size=12), unique=True, max_size=60)
 seeds = st.integers(0, 2**63 - 1)

@@ -6,12 +6,12 @@ import torch
 
 from scatcache.errors import BackendUnavailable, NotAStore, ScatcacheError, SettingsDiffer, SourceError
 from scatcache.images.catalogue import open_source
-from scatcache.job import opening
 from scatcache.job.opening import open_stored_source, recall, remember
 from scatcache.job.preparation import Settings, check_out, check_splits, choose_backend, make_spec, name_store, prepare
+from scatcache.job.store_folder import StoreFolder
 from scatcache.scattering.backends import resolve_backend
 from scatcache.spec import ScatteringSpec
-from scatcache.store.writer import StoreFolder
+from scatcache.store.places.local import LocalPlace
 from tests.runs import list_files, make_images
 
 
@@ -260,10 +260,10 @@ def test_a_memory_that_is_not_readable_is_no_memory(folder, text):
 def test_remembering_is_whole_or_not_at_all(folder, monkeypatch):
     remember(folder, root="/data")
 
-    def fail(path, data):
+    def fail(place, name, data):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(opening, "write_atomically", fail)
+    monkeypatch.setattr(LocalPlace, "put", fail)
     with pytest.raises(OSError, match="No space"):
         remember(folder, root="/other")
     assert json.loads((folder.job / "job.json").read_text()) == {"root": "/data"}

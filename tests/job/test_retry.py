@@ -8,7 +8,8 @@ import pytest
 import scatcache
 from scatcache.errors import SettingsDiffer
 from scatcache.job.events import JobFinished, ShardFinished
-from scatcache.store.writer import StoreFolder
+from scatcache.job.store_folder import StoreFolder
+from scatcache.store.writer import StoreWriter
 from tests.runs import find_differences, identify_finished, make_images
 
 SETTINGS = {"J": 1, "L": 4, "shard_images": 2}
@@ -72,9 +73,9 @@ def test_a_retry_cut_off_anywhere_is_finished_by_a_plain_run(store, monkeypatch,
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(StoreFolder, step, die)
+        patched.setattr(StoreWriter, step, die)
         if step == "publish_receipt":
-            patched.setattr(StoreFolder, step, lambda *_: None)
+            patched.setattr(StoreWriter, step, lambda *_: None)
             patched.setattr("scatcache.job.run.JobRun._take", die)
         with pytest.raises(Killed):
             scatcache.resume(store, retry_unreadable=True)

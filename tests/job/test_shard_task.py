@@ -29,10 +29,11 @@ from scatcache.job.shard_task import (
     compute_shard,
     stop_job,
 )
+from scatcache.job.store_folder import StoreFolder
 from scatcache.scattering.paths import channel_table
 from scatcache.store.format.encodings import ENCODINGS
 from scatcache.store.reader import SplitReader
-from scatcache.store.writer import StoreFolder
+from scatcache.store.records import shard_path, status_path
 from tests.runs import list_temporaries, make_images
 
 
@@ -57,8 +58,8 @@ def make_job(tmp_path, *, n_images=6, damage=(), name="store.zarr", decode_threa
     settings = Settings(**{"J": 1, "L": 4, "shard_images": 4, **typed})
     prepared = prepare(source, folder, settings=settings, stored=None, splits=None, device="cpu", backend="auto")
     manifest, channels = prepared.manifest, channel_table(prepared.manifest.spec)
-    folder.create(manifest)
-    folder.add_split(manifest, "all", rows=prepared.rows["all"], channels=channels)
+    folder.writer.create(manifest)
+    folder.writer.add_split(manifest, "all", rows=prepared.rows["all"], channels=channels)
     job = ShardJob(
         job_id=uuid.uuid4().hex,
         store=str(folder.path),
@@ -166,14 +167,16 @@ def test_a_finished_shard_is_not_computed_again(tmp_path, monkeypatch):
 def test_a_damaged_shard_is_computed_again_to_the_same_bytes(tmp_path, damage):
     job, tasks, folder = make_job(tmp_path)
     first = compute_shard(job, tasks[0])
-    shard = folder.shard("all", 0)
+    shard = folder.path / shard_path("all", 0)
     whole = shard.read_bytes()
     if damage == "truncate":
         shard.write_bytes(whole[:-5])
     else:
-        {"remove": shard, "status": folder.status("all", 0), "receipt": folder.receipts("all") / "00000.json"}[
-            damage
-        ].unlink()
+        {
+            "remove": shard,
+            "status": (folder.path / status_path("all", 0)),
+            "receipt": (folder.path / "all/coefficients/receipts") / "00000.json",
+        }[damage].unlink()
     assert compute_shard(job, tasks[0]) == first
     assert shard.read_bytes() == whole
 
@@ -301,7 +304,7 @@ def test_a_disk_that_fills_up_leaves_no_file(tmp_path, monkeypatch, call):
     monkeypatch.setattr(shard_task.ShardWriter, "append", fill_up)
     with pytest.raises(OSError, match="No space"):
         compute_shard(job, tasks[0])
-    assert list_temporaries(folder.path) == [] and not folder.shard("all", 0).exists()
+    assert list_temporaries(folder.path) == [] and not (folder.path / shard_path("all", 0)).exists()
 
 
 class Chunks:

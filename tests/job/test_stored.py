@@ -14,9 +14,10 @@ from scatcache.errors import NotAStore, ScatcacheError, SettingsDiffer, StoreDam
 from scatcache.job import extraction
 from scatcache.job.events import JobPlanned, ShardFinished
 from scatcache.job.run import JobRun
-from scatcache.store import writer as folder_module
+from scatcache.job.store_folder import StoreFolder
 from scatcache.store.evidence import confirms, find_splits
-from scatcache.store.writer import StoreFolder
+from scatcache.store.places.local import LocalPlace
+from scatcache.store.records import status_path
 from tests.runs import call, find_differences, identify_finished, make_images
 from tests.store.stores import copy_store, edit
 
@@ -171,10 +172,10 @@ def test_an_overwrite_killed_while_it_deletes_is_told_for_ours(images, sound, st
 
         return step
 
-    for name in ("publish", "remove_file", "remove_temporaries"):
-        monkeypatch.setattr(folder_module, name, die_at(getattr(folder_module, name)))
+    for module, name in ((os, "replace"), (os, "unlink"), (shutil, "rmtree")):
+        monkeypatch.setattr(module, name, die_at(getattr(module, name)))
     with contextlib.suppress(KeyboardInterrupt):
-        StoreFolder(store).delete()
+        StoreFolder(store).writer.delete()
     monkeypatch.undo()
     scatcache.extract(images, out=store, overwrite=True, **TYPED)
     assert find_differences(sound, store) == []
@@ -184,7 +185,7 @@ def test_a_foreign_folder_shows_no_split_of_ours(tmp_path):
     (tmp_path / "data/coefficients/receipts").mkdir(parents=True)
     (tmp_path / "data/coefficients/receipts/00000.json").write_text('{"manifest": "sha256:0"}')
     (tmp_path / "data/zarr.json").write_text('{"attributes": {"coordinates": "x y"}}')
-    assert find_splits(tmp_path) == [] and confirms(tmp_path, "sha256:0") is None
+    assert find_splits(LocalPlace(tmp_path)) == [] and confirms(LocalPlace(tmp_path), "sha256:0") is None
     with pytest.raises(NotAStore):
         scatcache.verify(tmp_path)
 
@@ -242,20 +243,20 @@ def test_a_receipt_is_written_after_the_statuses(store, monkeypatch):
     folder = StoreFolder(store)
     manifest = folder.view.read_manifest()
     receipt = folder.view.read_receipt("train", 0)[0]
-    (folder.receipts("train") / "00000.json").unlink()
-    folder.status("train", 0).unlink()
-    write, written = folder_module.write_atomically, []
+    (folder.path / "train/coefficients/receipts" / "00000.json").unlink()
+    (folder.path / status_path("train", 0)).unlink()
+    put, written = LocalPlace.put, []
 
-    def write_once(path, data):
+    def put_once(place, name, data):
         if written:
             raise KeyboardInterrupt
-        written.append(path)
-        write(path, data)
+        written.append(name)
+        put(place, name, data)
 
-    monkeypatch.setattr(folder_module, "write_atomically", write_once)
+    monkeypatch.setattr(LocalPlace, "put", put_once)
     with pytest.raises(KeyboardInterrupt):
-        folder.publish_receipt(manifest, receipt)
-    assert folder.status("train", 0).exists() and folder.view.read_receipt("train", 0) is None
+        folder.writer.publish_receipt(manifest, receipt)
+    assert (folder.path / status_path("train", 0)).exists() and folder.view.read_receipt("train", 0) is None
 
 
 def test_a_failure_that_stays_ends_the_run_with_advice(images, store, monkeypatch):

@@ -12,13 +12,14 @@ from numcodecs import zstd
 import scatcache
 from scatcache.errors import NotAStore, StoreDamaged
 from scatcache.job.opening import recall
+from scatcache.job.store_folder import StoreFolder
 from scatcache.store.format.encodings import CRC_BYTES, ENCODINGS, crc32c
 from scatcache.store.format.json_text import to_json
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.receipts import Receipt, encode_record, parse_receipt
 from scatcache.store.format.rows import ROW_ARRAYS, check_crc, decode_rows, encode_rows, with_crc
-from scatcache.store.records import StoreRecords
-from scatcache.store.writer import StoreFolder
+from scatcache.store.format.summaries import finish_split, parse_summary
+from scatcache.store.records import StoreRecords, summary_path
 from tests.store.format.test_rows import make_table
 from tests.store.stores import read_everything
 
@@ -230,8 +231,8 @@ def test_a_store_forged_from_receipt_to_summary(store):
             summary = summarize([receipts[0], forged, *receipts[2:]])
         except (KeyError, TypeError, ValueError):
             continue
-        (folder.receipts("all") / "00001.json").write_bytes(encode_record(forged))
-        folder.summary("all").write_bytes(encode_record(summary))
+        (folder.path / "all/coefficients/receipts" / "00001.json").write_bytes(encode_record(forged))
+        (folder.path / summary_path("all")).write_bytes(encode_record(summary))
         try:
             found = read_everything(store)
             assert found["coefficients"] == sound["coefficients"] and found["labels"] == sound["labels"]
