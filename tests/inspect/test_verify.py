@@ -184,7 +184,7 @@ def test_split_without_its_summary_is_a_failure(store):
 
 def test_store_without_a_split_is_a_failure(store, tmp_path):
     other = StoreFolder(tmp_path / "other.zarr")
-    other.writer.create(StoreFolder(store).view.read_manifest())
+    other.writer.create(StoreFolder(store).records.read_manifest())
     (failure,) = scatcache.verify(other.path).failures
     assert failure.reason == "it holds no split yet"
 

@@ -301,4 +301,4 @@ def test_a_newer_format_is_refused(tmp_path, folder):
     document = {"zarr_format": 3, "node_type": "group", "attributes": {"scatcache": {"format": 99}}}
     (folder.path / "zarr.json").write_text(json.dumps(document))
     with pytest.raises(NotAStore, match=r"format 99.*newer"):
-        check_out(folder.path).view.read_manifest()
+        check_out(folder.path).records.read_manifest()

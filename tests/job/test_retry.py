@@ -79,7 +79,7 @@ def test_a_retry_cut_off_anywhere_is_finished_by_a_plain_run(store, monkeypatch,
             patched.setattr("scatcache.job.run.JobRun._take", die)
         with pytest.raises(Killed):
             scatcache.resume(store, retry_unreadable=True)
-    view = StoreFolder(store).view
+    view = StoreFolder(store).records
     assert step == "withdraw_summary" or view.read_summary("all") is None
     report = scatcache.resume(store)
     assert report.state == "complete" and scatcache.verify(store).ok

@@ -102,7 +102,7 @@ def test_a_shard_is_published_whole_with_its_receipt(tmp_path):
     job, tasks, folder = make_job(tmp_path)
     receipts = [compute_shard(job, task) for task in tasks]
     assert [(receipt.shard, receipt.n_rows, receipt.n_ok) for receipt in receipts] == [(0, 4, 4), (1, 2, 2)]
-    assert [folder.view.read_receipt("all", shard)[0] for shard in (0, 1)] == receipts
+    assert [folder.records.read_receipt("all", shard)[0] for shard in (0, 1)] == receipts
     assert list_temporaries(folder.path) == []
 
 
@@ -110,7 +110,7 @@ def test_sums_are_those_of_the_stored_values(tmp_path):
     job, tasks, folder = make_job(tmp_path, damage={1})
     for task in tasks:
         receipt = compute_shard(job, task)
-        reader = SplitReader(folder.view, job.manifest, "all", allow_partial=True)
+        reader = SplitReader(folder.records, job.manifest, "all", allow_partial=True)
         bad = {entry.row for entry in receipt.unreadable}
         rows = [row for row in job.manifest.splits["all"].rows_of(task.shard) if row not in bad]
         stored = reader.read(np.array(rows)).astype(np.float64)
@@ -137,7 +137,7 @@ def test_a_failure_of_the_process_records_no_image_and_names_it(tmp_path, monkey
     monkeypatch.setattr(decode_module, "_convert_to_rgb", fail)
     with pytest.raises(ScatcacheError, match=r"all: class\d/\d+\.png: can't start new thread, .*same command"):
         compute_shard(job, tasks[0])
-    assert folder.view.read_receipt("all", 0) is None and list_temporaries(folder.path) == []
+    assert folder.records.read_receipt("all", 0) is None and list_temporaries(folder.path) == []
 
 
 def test_an_image_that_fails_to_decode_once_is_no_unreadable_one(tmp_path, monkeypatch):
@@ -210,7 +210,7 @@ def test_a_file_that_grew_since_it_was_listed_ends_the_shard_and_is_not_recorded
     task = next(task for task in tasks if "class0/0000.png" in task.keys)
     with pytest.raises(SourceError, match=r"all: class0/0000.png changed .*: 60 bytes when listed, .* now"):
         compute_shard(job, task)
-    assert folder.view.read_receipt("all", task.shard) is None and list_temporaries(folder.path) == []
+    assert folder.records.read_receipt("all", task.shard) is None and list_temporaries(folder.path) == []
 
 
 def test_on_error_fail_names_the_image_and_leaves_no_file(tmp_path):
@@ -218,7 +218,7 @@ def test_on_error_fail_names_the_image_and_leaves_no_file(tmp_path):
     with pytest.raises(UnreadableImage, match=r"all: class./000..png: .*--on-error fail"):
         compute_shard(job, tasks[0])
     assert list_temporaries(folder.path) == []
-    assert folder.view.read_receipt("all", 0) is None
+    assert folder.records.read_receipt("all", 0) is None
 
 
 @pytest.mark.parametrize(("n_failures", "slept"), [(1, [0.2]), (2, [0.2, 1.0]), (3, [0.2, 1.0, 3.0])])
@@ -236,7 +236,7 @@ def test_a_lasting_failure_of_the_machine_is_never_an_unreadable_image(tmp_path,
         compute_shard(make_flaky(job), tasks[0])
     assert not isinstance(caught.value, UnreadableImage)
     assert pauses[:3] == [0.2, 1.0, 3.0]
-    assert folder.view.read_receipt("all", 0) is None and list_temporaries(folder.path) == []
+    assert folder.records.read_receipt("all", 0) is None and list_temporaries(folder.path) == []
     flaky.n_failures = 0
     assert compute_shard(job, tasks[0]).n_ok == 4
 
@@ -274,7 +274,7 @@ def test_a_stopped_job_leaves_nothing_and_no_other_job_minds(tmp_path):
     stop_job(job.job_id)
     with pytest.raises(JobStopped):
         compute_shard(job, tasks[0])
-    assert list_temporaries(folder.path) == [] and folder.view.read_receipt("all", 0) is None
+    assert list_temporaries(folder.path) == [] and folder.records.read_receipt("all", 0) is None
     assert compute_shard(other, tasks[0]).n_ok == 4
 
 

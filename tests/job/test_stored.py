@@ -241,8 +241,8 @@ def test_a_store_that_vanished_before_the_lock_was_had_is_made_anew(images, soun
 def test_a_receipt_is_written_after_the_statuses(store, monkeypatch):
     """Cut off between the two, the shard must not count as finished."""
     folder = StoreFolder(store)
-    manifest = folder.view.read_manifest()
-    receipt = folder.view.read_receipt("train", 0)[0]
+    manifest = folder.records.read_manifest()
+    receipt = folder.records.read_receipt("train", 0)[0]
     (folder.path / "train/coefficients/receipts" / "00000.json").unlink()
     (folder.path / status_path("train", 0)).unlink()
     put, written = LocalPlace.put, []
@@ -256,7 +256,7 @@ def test_a_receipt_is_written_after_the_statuses(store, monkeypatch):
     monkeypatch.setattr(LocalPlace, "put", put_once)
     with pytest.raises(KeyboardInterrupt):
         folder.writer.publish_receipt(manifest, receipt)
-    assert (folder.path / status_path("train", 0)).exists() and folder.view.read_receipt("train", 0) is None
+    assert (folder.path / status_path("train", 0)).exists() and folder.records.read_receipt("train", 0) is None
 
 
 def test_a_failure_that_stays_ends_the_run_with_advice(images, store, monkeypatch):

@@ -116,7 +116,7 @@ def test_lazy_arrays_loader_and_dataset_work(sound, publish):
 
 
 def test_url_with_a_slash_at_its_end_is_the_same_store(sound, server):
-    assert open_split(f"{server.url}/{sound.name}/").view.name == f"{server.url}/{sound.name}"
+    assert open_split(f"{server.url}/{sound.name}/").records.store.name == f"{server.url}/{sound.name}"
 
 
 def test_name_that_needs_quoting_is_found(sound, bucket, tmp_path, monkeypatch):
@@ -167,7 +167,7 @@ def test_server_without_ranges_is_told_once_and_few_shards_are_kept(sound, monke
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == [
         f"{server.url}/{sound.name}: the server ignores ranges: each shard is fetched whole"
     ]
-    assert len(reader.view.place.link()._whole) == 2
+    assert len(reader.records.store.place.link()._whole) == 2
 
 
 def test_verify_holds_no_more_than_a_block_of_a_shard(sound, server, monkeypatch):
@@ -449,7 +449,7 @@ def test_credentials_that_fail_while_zarr_reads_are_not_repeated(sound, bucket, 
     caplog.set_level(logging.ERROR, "werkzeug")  # the server's, which runs in this process
     use_bucket(monkeypatch, bucket.endpoint)
     set_secrets(monkeypatch)
-    place = open_split(bucket.upload(sound, "then-denied.zarr")).view.place
+    place = open_split(bucket.upload(sound, "then-denied.zarr")).records.store.place
     with serve(tmp_path, EchoingHandler) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
         place.link().files = objects.ObjectFiles(place.name)
@@ -464,7 +464,7 @@ def test_nothing_kept_holds_a_credential(sound, bucket, monkeypatch):
     set_secrets(monkeypatch)
     cache = scatcache.open_cache(bucket.upload(sound, "kept.zarr"))
     cache.coefficients([0])
-    place = cache._reader.view.place
+    place = cache._reader.records.store.place
     files = place.link().files
     texts = [repr(cache), repr(vars(files)), repr(vars(files._addresses)), repr(vars(place)), repr(pickle.dumps(cache))]
     assert not any(secret in text for secret in (KEY_ID, SECRET, TOKEN) for text in texts)
@@ -630,7 +630,7 @@ def test_a_forked_process_that_would_have_to_ask_for_credentials_is_refused(soun
 
 
 def test_nothing_is_written_at_a_url(server, sound):
-    place = open_split(f"{server.url}/{sound.name}").view.place
+    place = open_split(f"{server.url}/{sound.name}").records.store.place
     for write in (lambda: place.put("a", b""), lambda: place.put_stream("a"), lambda: place.delete("a")):
         with pytest.raises(scatcache.ScatcacheError, match="extract to a local folder, then copy it with any tool"):
             write()
