@@ -182,8 +182,7 @@ def test_a_split_nobody_asked_for_may_be_unfit(tmp_path, folder):
     make_images(tmp_path / "images" / "val", 2, side=8)
     make_images(tmp_path / "images" / "val" / "more", 2, side=16)
     prepared = prepare_folder(tmp_path / "images", folder, splits=("train",))
-    shapes = {name: layout.image_shape for name, layout in prepared.manifest.splits.items()}
-    assert shapes == {"train": (16, 16), "test": None, "val": None}
+    assert {name: layout.image_shape for name, layout in prepared.layouts.items()} == {"train": (16, 16)}
 
 
 def test_images_too_small_for_J_are_refused(tmp_path, folder):
@@ -206,8 +205,7 @@ def test_a_split_nobody_asked_for_may_be_odd(tmp_path, folder):
     make_images(tmp_path / "images" / "train", 4, side=16)
     make_images(tmp_path / "images" / "test", 4, side=15)
     prepared = prepare_folder(tmp_path / "images", folder, splits=("train",), grid="centered")
-    shapes = {name: layout.image_shape for name, layout in prepared.manifest.splits.items()}
-    assert shapes == {"train": (16, 16), "test": None}
+    assert {name: layout.image_shape for name, layout in prepared.layouts.items()} == {"train": (16, 16)}
 
 
 def test_mixed_sizes_are_refused_with_what_to_type(tmp_path, folder):
@@ -215,7 +213,7 @@ def test_mixed_sizes_are_refused_with_what_to_type(tmp_path, folder):
     make_images(images / "more", 2, side=16)
     with pytest.raises(SourceError, match="--size N"):
         prepare_folder(images, folder)
-    assert prepare_folder(images, folder, size=8).manifest.splits["all"].image_shape == (8, 8)
+    assert prepare_folder(images, folder, size=8).layouts["all"].image_shape == (8, 8)
 
 
 def test_a_new_store_needs_J():

@@ -157,8 +157,8 @@ def test_only_the_first_rows_are_on_trial(tmp_path, monkeypatch):
     )
     order = list(scatcache.open_cache(tmp_path / "sound.zarr").keys)
     assert len(order) == 40 and len(keys) == 20
-    reader_rows = StoreFolder(tmp_path / "sound.zarr")
-    stored = reader_rows.view.read_rows(reader_rows.view.read_manifest(), "all").key
+    records = StoreFolder(tmp_path / "sound.zarr").records
+    stored = records.read_rows(records.read_layout(records.read_manifest(), "all"), "all").key
     monkeypatch.setattr(run, "N_ROWS_ON_TRIAL", 10)
     damage(images, *[int(key[-8:-4]) for key in stored[10:]])
     assert scatcache.extract(images, out=tmp_path / "late.zarr", **SMALL).splits["all"].unreadable == 30

@@ -33,7 +33,8 @@ from scatcache.job.store_folder import StoreFolder
 from scatcache.scattering.paths import channel_table
 from scatcache.store.format.encodings import ENCODINGS
 from scatcache.store.reader import SplitReader
-from scatcache.store.records import shard_path, status_path
+from scatcache.store.records import shard_path
+from scatcache.store.split_records import SplitRecords
 from tests.runs import list_temporaries, make_images
 
 
@@ -58,19 +59,21 @@ def make_job(tmp_path, *, n_images=6, damage=(), name="store.zarr", decode_threa
     settings = Settings(**{"J": 1, "L": 4, "shard_images": 4, **typed})
     prepared = prepare(source, folder, settings=settings, stored=None, splits=None, device="cpu", backend="auto")
     manifest, channels = prepared.manifest, channel_table(prepared.manifest.spec)
+    layout, rows = prepared.layouts["all"], prepared.rows["all"]
     folder.writer.create(manifest)
-    folder.writer.add_split(manifest, "all", rows=prepared.rows["all"], channels=channels)
+    folder.writer.add_split(manifest, "all", layout, rows=rows, channels=channels)
     job = ShardJob(
         job_id=uuid.uuid4().hex,
         store=str(folder.path),
         manifest=manifest,
+        layouts=prepared.layouts,
         source=source,
         device="cpu",
         backend="torch",
         decode_threads=decode_threads,
         on_error=on_error,
     )
-    return job, list(plan_tasks(manifest.splits["all"], "all", prepared.rows["all"])), folder
+    return job, list(plan_tasks(layout, "all", rows)), folder
 
 
 class FlakySource(FolderSource):
@@ -110,9 +113,9 @@ def test_sums_are_those_of_the_stored_values(tmp_path):
     job, tasks, folder = make_job(tmp_path, damage={1})
     for task in tasks:
         receipt = compute_shard(job, task)
-        reader = SplitReader(folder.records, job.manifest, "all", allow_partial=True)
+        reader = SplitReader(SplitRecords(folder.records, job.manifest, "all", allow_partial=True))
         bad = {entry.row for entry in receipt.unreadable}
-        rows = [row for row in job.manifest.splits["all"].rows_of(task.shard) if row not in bad]
+        rows = [row for row in job.layouts["all"].rows_of(task.shard) if row not in bad]
         stored = reader.read(np.array(rows)).astype(np.float64)
         np.testing.assert_allclose(receipt.sums, stored.sum(axis=(0, 2, 3)), rtol=1e-12)
         np.testing.assert_allclose(receipt.square_sums, (stored**2).sum(axis=(0, 2, 3)), rtol=1e-12)
@@ -163,7 +166,7 @@ def test_a_finished_shard_is_not_computed_again(tmp_path, monkeypatch):
     assert compute_shard(job, tasks[0]) == first
 
 
-@pytest.mark.parametrize("damage", ["truncate", "remove", "status", "receipt"])
+@pytest.mark.parametrize("damage", ["truncate", "remove", "receipt"])
 def test_a_damaged_shard_is_computed_again_to_the_same_bytes(tmp_path, damage):
     job, tasks, folder = make_job(tmp_path)
     first = compute_shard(job, tasks[0])
@@ -174,7 +177,6 @@ def test_a_damaged_shard_is_computed_again_to_the_same_bytes(tmp_path, damage):
     else:
         {
             "remove": shard,
-            "status": (folder.path / status_path("all", 0)),
             "receipt": (folder.path / "all/coefficients/receipts") / "00000.json",
         }[damage].unlink()
     assert compute_shard(job, tasks[0]) == first

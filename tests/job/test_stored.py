@@ -16,10 +16,11 @@ from scatcache.job.events import JobPlanned, ShardFinished
 from scatcache.job.run import JobRun
 from scatcache.job.store_folder import StoreFolder
 from scatcache.store.evidence import confirms, find_splits
+from scatcache.store.format.summaries import finish_split
 from scatcache.store.places.local import LocalPlace
-from scatcache.store.records import status_path
+from scatcache.store.records import index_path, summary_path
 from tests.runs import call, find_differences, identify_finished, make_images
-from tests.store.stores import copy_store, edit
+from tests.store.stores import copy_store, edit, flip
 
 TYPED = {"J": 1, "L": 2, "seed": 3, "shard_images": 2}
 COMMAND = ("--J", 1, "--L", 2, "--seed", 3, "--shard-images", 2)
@@ -238,25 +239,32 @@ def test_a_store_that_vanished_before_the_lock_was_had_is_made_anew(images, soun
     assert scatcache.open_cache(store, "train").manifest.seed == 0
 
 
-def test_a_receipt_is_written_after_the_statuses(store, monkeypatch):
-    """Cut off between the two, the shard must not count as finished."""
+def test_the_summary_is_written_last(store, monkeypatch):
+    """Cut off before it, the split must not count as finished."""
     folder = StoreFolder(store)
-    manifest = folder.records.read_manifest()
-    receipt = folder.records.read_receipt("train", 0)[0]
-    (folder.path / "train/coefficients/receipts" / "00000.json").unlink()
-    (folder.path / status_path("train", 0)).unlink()
+    layout = folder.records.read_layout(folder.records.read_manifest(), "train")
+    receipts = [folder.records.read_receipt("train", shard)[0] for shard in range(layout.n_shards)]
+    finished = finish_split(receipts, layout, folder.records.read_rows(layout, "train"))
+    folder.writer.withdraw_summary("train")
     put, written = LocalPlace.put, []
 
-    def put_once(place, name, data):
-        if written:
-            raise KeyboardInterrupt
+    def note(place, name, data):
         written.append(name)
         put(place, name, data)
 
-    monkeypatch.setattr(LocalPlace, "put", put_once)
-    with pytest.raises(KeyboardInterrupt):
-        folder.writer.publish_receipt(manifest, receipt)
-    assert (folder.path / status_path("train", 0)).exists() and folder.records.read_receipt("train", 0) is None
+    monkeypatch.setattr(LocalPlace, "put", note)
+    folder.writer.publish_split(finished)
+    assert written == ["train/status/c.0", index_path("train"), summary_path("train")]
+
+
+def test_a_run_cut_off_before_the_summary_is_finished_by_the_next(images, sound, store, monkeypatch):
+    (store / summary_path("train")).unlink()
+    flip(store / index_path("train"), 3)
+    (store / "train/status/c.0").unlink()
+    computed = scatcache.extract(images, out=store, **TYPED).splits["train"].shards_computed
+    assert computed == 0
+    for path in (index_path("train"), summary_path("train"), "train/status/c.0"):
+        assert (store / path).read_bytes() == (sound / path).read_bytes()
 
 
 def test_a_failure_that_stays_ends_the_run_with_advice(images, store, monkeypatch):
@@ -280,8 +288,8 @@ def test_overwriting_touches_no_folder_outside_whatever_zarr_json_says(images, s
     victim.mkdir()
     (victim / "thesis.tex").write_text("mine")
     document = json.loads((store / "zarr.json").read_bytes())
-    splits = document["attributes"]["scatcache"]["splits"]
-    splits |= {"../victim": splits["train"], str(victim): splits["train"], "": splits["train"]}
+    members = document["consolidated_metadata"]["metadata"]
+    members |= dict.fromkeys(("../victim", str(victim), "", ".."), members["train"])
     (store / "zarr.json").write_text(json.dumps(document))
     assert scatcache.extract(images, out=store, overwrite=True, **TYPED).state == "complete"
     assert (victim / "thesis.tex").read_text() == "mine" and {path.name for path in tmp_path.iterdir()} >= {"victim"}

@@ -319,7 +319,9 @@ def test_edited_manifest_is_refused(store):
         open_split(store)
 
 
-@pytest.mark.parametrize("name", ["coefficients/receipts/summary.json", "coefficients/receipts/index.bin", "status/c.0"])
+@pytest.mark.parametrize(
+    "name", ["coefficients/receipts/summary.json", "coefficients/receipts/index.bin", "status/c.0"]
+)
 @pytest.mark.parametrize("damage", [lambda path: flip(path, 20), lambda path: edit(path, lambda data: b"")])
 def test_damaged_record_is_named(store, name, damage):
     damage(store / "all" / name)
