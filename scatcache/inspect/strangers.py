@@ -74,7 +74,8 @@ def check_files(
 ) -> tuple[list[Failure], list[str]]:
     """(failures, notes) on the files that nobody expects; nothing where the place cannot list its files."""
     sizes = view.place.list_sizes("")
-    failures: list[Failure] = []
+    begun = [split for split in view.own_splits() if split not in splits]
+    failures = [Failure(split, None, f"{split}/zarr.json", _advise_on_begun(view, split)) for split in begun]
     beside = []
     for name in sorted(sizes or ()):
         split = name.partition("/")[0]
@@ -87,9 +88,16 @@ def check_files(
             continue
         elif split in splits and len(parts) > 2 and parts[1] in ("coefficients", "status", *_row_folders(manifest)):
             failures.append(Failure(split, None, name, "no file of this store: delete it"))
-        else:
+        elif split not in begun:
             beside.append(name)
     return failures, [f"files that are no part of the store: {_name(beside)}"] if beside else []
+
+
+def _advise_on_begun(view: StoreView, split: str) -> str:
+    return (
+        f"the split was begun, and its making was cut off: give `scatcache resume {view.name} --split {split}`, or "
+        f"delete the folder"
+    )
 
 
 def _row_folders(manifest: Manifest) -> tuple[str, ...]:

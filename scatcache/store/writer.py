@@ -54,11 +54,16 @@ class StoreWriter:
         """
         expected = expect(self.place, manifest, [split], channel_names=tuple(channels))
         names = describe_split(manifest, split, channel_names=tuple(channels))
-        files = {f"{name}/c.0": encode_rows(name, getattr(rows, name)) for name in ROW_ARRAYS}
+        metadata = {
+            f"{name}/{ROOT}".removeprefix("/"): encode_document(expected.documents[f"{split}/{name}".removesuffix("/")])
+            for name in names
+        }
+        # In the order of their writing: by the first the others are known for a split of ours.
+        first, last = f"coefficients/{ROOT}", metadata.pop(ROOT)
+        files = {first: metadata.pop(first)}
+        files |= {f"{name}/c.0": encode_rows(name, getattr(rows, name)) for name in ROW_ARRAYS}
         files |= {f"{name}/c.0": with_crc(channel_chunk(values)) for name, values in channels.items()}
-        for name in sorted(names, reverse=True):
-            path = f"{name}/{ROOT}".removeprefix("/")
-            files[path] = encode_document(expected.documents[f"{split}/{name}".removesuffix("/")])
+        files |= metadata | {ROOT: last}
         for name, data in files.items():
             if not self._has_rows(manifest, split, name, rows) and not self._holds(f"{split}/{name}", data):
                 self.place.put(f"{split}/{name}", data)

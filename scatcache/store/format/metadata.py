@@ -9,6 +9,7 @@ from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.rows import ROW_ARRAYS, row_codecs
 
 COORDINATES = "order j1 theta1 j2 theta2 colour label key source_index view file_bytes status"
+DIMENSIONS = ("image", "channel", "y", "x")
 
 
 def describe_array(
@@ -54,7 +55,7 @@ def describe_coefficients(manifest: Manifest, split: str) -> dict[str, Any]:
         data_type=encoding.dtype,
         fill_value="NaN",
         codecs=[{"name": "sharding_indexed", "configuration": sharding}],
-        dimensions=("image", "channel", "y", "x"),
+        dimensions=DIMENSIONS,
     )
 
 
