@@ -91,7 +91,7 @@ def publish(temporary: Path, path: Path) -> None:
 
 def make_folder(path: Path) -> None:
     """Makes a folder and those above it, where they are not there, and their names durable."""
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    missing = with_retries(lambda: [folder for folder in (path, *path.parents) if not folder.exists()])
     with_retries(lambda: path.mkdir(parents=True, exist_ok=True))
     for folder in reversed(missing):
         with_retries(partial(fsync_folder, folder.parent))

@@ -23,6 +23,7 @@ LEVELS = {
     "durable": 1,
     "spec": 1,
     "terminal": 1,
+    "trust": 1,
     "resources": 1,
     "views": 1,
     "images": 2,

@@ -82,7 +82,8 @@ def check_files(
     layouts: of the splits, as far as they are known.
     """
     sizes = store.place.list_sizes("")
-    failures: list[Failure] = []
+    begun = [split for split in store.own_splits() if split not in splits]
+    failures = [Failure(split, None, f"{split}/zarr.json", _advise_on_begun(store, split)) for split in begun]
     beside = []
     row_folders = (*ALL_ROW_ARRAYS, *channel_table(manifest.spec))
     for name in sorted(sizes or ()):
@@ -96,9 +97,16 @@ def check_files(
             continue
         elif split in layouts and len(parts) > 2 and parts[1] in ("coefficients", *row_folders):
             failures.append(Failure(split, None, name, "no file of this store: delete it"))
-        elif split in layouts or split not in splits:
+        elif split in layouts or split not in (*splits, *begun):
             beside.append(name)
     return failures, [f"files that are no part of the store: {_name(beside)}"] if beside else []
+
+
+def _advise_on_begun(store: StoreRecords, split: str) -> str:
+    return (
+        f"the split was begun, and its making was cut off: give `scatcache resume {store.name} --split {split}`, or "
+        f"delete the folder"
+    )
 
 
 def _is_member(expected: Expected, name: str) -> bool:

@@ -37,7 +37,9 @@ def compare(folder: StoreFolder, stored: Manifest, wanted: Manifest, listed: Lis
 
     Where a split's records contradict one another, one is damaged, and the right one is that which agrees.
     """
-    differing = list(differing_fields(stored.to_dict(), wanted.to_dict()))
+    # An encoding is chosen by its name, and its facts follow.
+    then, now = (manifest.to_dict() | {"encoding": manifest.encoding} for manifest in (stored, wanted))
+    differing = list(differing_fields(then, now))
     changed = [split for split, records in listed.records.items() if records and listed.layouts[split] not in records]
     if not (differing or changed):
         return
@@ -53,7 +55,6 @@ def compare(folder: StoreFolder, stored: Manifest, wanted: Manifest, listed: Lis
     # What follows from other fields says nothing more.
     derived = ["classes"] + ["filter_bank"] * (stored.spec != wanted.spec)
     others = [entry for entry in differing if entry[0].split(".")[0] not in derived]
-    others = [entry for entry in others if not entry[0].startswith("encoding.") or entry[0] == "encoding.name"]
     if not (listing_lines or others):
         others = differing + layout_fields
     advice = "choose another --out, or --overwrite to start anew, with `scatcache extract`"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from scatcache.durable import is_temporary
 from scatcache.errors import StoreDamaged
 from scatcache.store.format.json_text import parse_json
-from scatcache.store.format.metadata import COORDINATES
+from scatcache.store.format.metadata import COORDINATES, DIMENSIONS
 from scatcache.store.format.receipts import parse_receipt
 from scatcache.store.format.summaries import parse_summary
 from scatcache.store.places.place import Place
@@ -15,17 +15,22 @@ SUMMARY = "summary.json"
 
 
 def find_splits(place: Place) -> list[str]:
-    """Folders in a store's that are splits of ours by what is in them: a receipt, or our own group's metadata.
+    """Folders in a store's that are splits of ours by what is in them: a receipt, or our group's or array's metadata.
 
-    None are found where only requests could tell; so below.
+    Those whose making was cut off are among them. None are found where only requests could tell; so below.
     """
     folders = [name.removesuffix("/") for name in place.list_names("") or () if name.endswith("/")]
     return [name for name in folders if not is_temporary(name) and _is_split(place, name)]
 
 
 def _is_split(place: Place, name: str) -> bool:
-    with contextlib.suppress(FileNotFoundError, StoreDamaged, ValueError, TypeError, KeyError):
+    damage = contextlib.suppress(FileNotFoundError, StoreDamaged, ValueError, TypeError, KeyError)
+    with damage:
         if parse_json(place.read(f"{name}/zarr.json"))["attributes"]["coordinates"] == COORDINATES:
+            return True
+    with damage:
+        # The first file of a split, as the group's metadata is the last.
+        if parse_json(place.read(f"{name}/coefficients/zarr.json"))["dimension_names"] == list(DIMENSIONS):
             return True
     return any(True for _ in _find_digests(place, name))
 

@@ -108,10 +108,8 @@ class StoreRecords:
         return sorted(name for name, there in found.items() if there or (there is None and name in listed))
 
     def lost_splits(self) -> list[str]:
-        """The splits that were added, by the root's metadata or by what is left of them, and whose own metadata is
-        gone."""
-        known = {*self.list_splits(), *self.own_splits()}
-        return sorted(name for name in known if self.place.has(f"{name}/zarr.json") is False)
+        """The splits that were added, by the root's metadata, and whose own metadata is gone."""
+        return sorted(name for name in self.list_splits() if self.place.has(f"{name}/zarr.json") is False)
 
     def read_layout(self, manifest: Manifest, split: str) -> SplitLayout:
         """A split's record. Raises StoreDamaged where its zarr.json is missing, or holds none or an impossible one."""

@@ -64,15 +64,19 @@ class StoreWriter:
         """
         expected = expect(self.place, manifest, {split: layout}, channel_names=tuple(channels))
         names = describe_split(manifest, layout, channel_names=tuple(channels))
-        files: dict[str, bytes] = {}
+        metadata = {
+            f"{name}/{ROOT}".removeprefix("/"): encode_document(expected.documents[f"{split}/{name}".removesuffix("/")])
+            for name in names
+        }
+        # In the order of their writing: by the first the others are known for a split of ours.
+        first, last = f"coefficients/{ROOT}", metadata.pop(ROOT)
+        files = {first: metadata.pop(first)}
         for name in ROW_ARRAYS:
             values = getattr(rows, name)
             if not self._has_rows(layout, split, name, values):
                 files |= {f"{name}/{file}": data for file, data in encode_rows(name, values).items()}
         files |= {f"{name}/c.0": with_crc(channel_chunk(values)) for name, values in channels.items()}
-        for name in sorted(names, reverse=True):
-            path = f"{name}/{ROOT}".removeprefix("/")
-            files[path] = encode_document(expected.documents[f"{split}/{name}".removesuffix("/")])
+        files |= metadata | {ROOT: last}
         for name, data in files.items():
             self._put_changed(f"{split}/{name}", data)
 

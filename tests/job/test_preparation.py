@@ -10,6 +10,7 @@ from scatcache.job.opening import open_stored_source, recall, remember
 from scatcache.job.preparation import Settings, check_out, check_splits, choose_backend, make_spec, name_store, prepare
 from scatcache.job.store_folder import StoreFolder
 from scatcache.scattering.backends import resolve_backend
+from scatcache.scattering.paths import channel_table
 from scatcache.spec import ScatteringSpec
 from scatcache.store.places.local import LocalPlace
 from tests.runs import list_files, make_images
@@ -161,7 +162,10 @@ def remove_image(images):
 @pytest.mark.parametrize("change", [rename_image, move_image, grow_image, remove_image])
 def test_a_changed_listing_is_named(tmp_path, folder, change):
     images = make_images(tmp_path / "images", 5)
-    stored = prepare_folder(images, folder).manifest
+    prepared = prepare_folder(images, folder)
+    stored, channels = prepared.manifest, channel_table(prepared.manifest.spec)
+    folder.writer.create(stored)
+    folder.writer.add_split(stored, "all", prepared.layouts["all"], rows=prepared.rows["all"], channels=channels)
     change(images)
     with pytest.raises(SettingsDiffer, match=r"splits.all.listing: .*5 rows then, [45] now") as caught:
         prepare_folder(images, folder, stored=stored)

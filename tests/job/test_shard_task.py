@@ -295,7 +295,7 @@ def test_a_shard_is_computed_with_one_thread_of_torch(tmp_path):
 @pytest.mark.parametrize("call", [1, 3])
 def test_a_disk_that_fills_up_leaves_no_file(tmp_path, monkeypatch, call):
     job, tasks, folder = make_job(tmp_path, encoding="float16raw")
-    append, calls = shard_task.ShardWriter.append, []
+    append, calls = shard_task.ShardEncoder.append, []
 
     def fill_up(writer, chunk):
         calls.append(chunk)
@@ -303,7 +303,7 @@ def test_a_disk_that_fills_up_leaves_no_file(tmp_path, monkeypatch, call):
             raise OSError(errno.ENOSPC, "No space left on device")
         append(writer, chunk)
 
-    monkeypatch.setattr(shard_task.ShardWriter, "append", fill_up)
+    monkeypatch.setattr(shard_task.ShardEncoder, "append", fill_up)
     with pytest.raises(OSError, match="No space"):
         compute_shard(job, tasks[0])
     assert list_temporaries(folder.path) == [] and not (folder.path / shard_path("all", 0)).exists()

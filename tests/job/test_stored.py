@@ -78,7 +78,7 @@ DAMAGES = {
     "cut": cut,
     "empty": lambda root: root.write_bytes(b""),
     "other settings": state(seed=4),
-    "newer format": state(format=2),
+    "newer format": state(format=3),
     "huge format": state(format=10**30),
     "no manifest": forget,
     "deep": lambda root: root.write_bytes(b"[" * 100_000),
@@ -317,7 +317,7 @@ def test_a_refused_run_removes_nothing_that_lay_where_its_job_folder_would_be(im
 
 
 def test_a_store_of_an_earlier_version_is_told(images, store):
-    state(decoder="pillow-rgb-1")(store / "zarr.json")
+    state(format=1)(store / "zarr.json")
     for path in [*store.rglob("0*.json"), *store.rglob("summary.json")]:
         path.unlink()
     shutil.rmtree(f"{store}.job", ignore_errors=True)

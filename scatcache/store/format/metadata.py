@@ -12,6 +12,7 @@ from scatcache.store.format.rows import ALL_ROW_ARRAYS, ROW_CHUNK, row_codecs
 COORDINATES = "order j1 theta1 j2 theta2 colour label key source_index view file_bytes status"
 # The attribute that holds what is ours: of the root the settings, of a split its record.
 RECORD = "scatcache"
+DIMENSIONS = ("image", "channel", "y", "x")
 
 
 def describe_array(
@@ -55,7 +56,7 @@ def describe_coefficients(manifest: Manifest, layout: SplitLayout) -> dict[str, 
         data_type=encoding.dtype,
         fill_value=encoding.fill,
         codecs=[{"name": "sharding_indexed", "configuration": sharding}],
-        dimensions=("image", "channel", "y", "x"),
+        dimensions=DIMENSIONS,
     )
 
 
