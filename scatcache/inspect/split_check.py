@@ -1,6 +1,7 @@
 """Every byte of one split against its records, and the records against one another."""
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,7 +12,7 @@ from scatcache.scattering.paths import channel_table
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.metadata import channel_chunk
 from scatcache.store.format.receipts import Receipt
-from scatcache.store.format.rows import ALL_ROW_ARRAYS, REMOVED, ROW_ARRAYS, STATUS, with_crc
+from scatcache.store.format.rows import ALL_ROW_ARRAYS, REMOVED, ROW_ARRAYS, STATUS, row_chunks, with_crc
 from scatcache.store.format.shard_file import read_index
 from scatcache.store.format.summaries import finish_split
 from scatcache.store.places.place import OpenFile
@@ -35,8 +36,7 @@ def check_split(store: StoreRecords, manifest: Manifest, split: str) -> tuple[li
     except StoreIncomplete as error:
         return [*failures, Failure(split, None, summary_path(split), say(error, store))], 0
     except StoreDamaged as error:
-        known = {summary_path(split), *(row_path(split, name) for name in ROW_ARRAYS)}
-        if not known & {failure.path for failure in failures}:
+        if not failures:
             # The row arrays are sound, each for itself, and together not those of the summary.
             failures.append(Failure(split, None, split, say(error, store)))
         return failures, 0
@@ -76,11 +76,17 @@ def _check_small_files(store: StoreRecords, manifest: Manifest, split: str) -> I
         if summary is not None and summary.settings != manifest.digest:
             reason = "it belongs to another store, or zarr.json was edited"
             yield Failure(split, None, summary_path(split), reason)
-    for name in ALL_ROW_ARRAYS if summary is not None else ROW_ARRAYS:
+    arrays = ALL_ROW_ARRAYS if summary is not None else ROW_ARRAYS
+    for name, chunk in itertools.product(arrays, range(len(row_chunks(layout)))):
         try:
-            store.read_row_array(layout, split, name)
+            store.read_row_chunk(layout, split, name, chunk)
         except StoreDamaged as error:
-            yield Failure(split, None, row_path(split, name), say(error, store))
+            yield Failure(split, None, row_path(split, name, chunk), say(error, store))
+    try:
+        if summary is not None and summary.layout == layout:
+            store.read_index(summary)
+    except StoreDamaged as error:
+        yield Failure(split, None, index_path(split), say(error, store))
     for path, data in expected.items():
         try:
             if store.place.read(path) != data:
@@ -95,21 +101,19 @@ def _say_unread(error: Exception) -> str:
 
 def _check_summary(records: SplitRecords, receipts: list[Receipt], failed: set[str]) -> Iterator[Failure]:
     """Statuses, index and summary are made of the receipts alone, but for the rows that were removed since."""
-    split, layout, status = records.split, records.layout, np.zeros(records.layout.n_positions, np.uint8)
-    if row_path(split, STATUS) not in failed:
+    split, layout = records.split, records.layout
+    status = np.zeros(layout.n_positions, np.uint8)
+    knows_status = not any(path.startswith(f"{split}/{STATUS}/") for path in failed)
+    if knows_status:
         status = records.store.read_row_array(layout, split, STATUS)
     removed = np.flatnonzero((status == REMOVED) & layout.is_row()).tolist()
     made = finish_split(receipts, layout, records.rows, removed=removed)
-    if row_path(split, STATUS) not in failed and not np.array_equal(status, made.status):
+    if knows_status and not np.array_equal(status, made.status):
         yield Failure(split, None, row_path(split, STATUS), "the statuses are not those of the receipts")
-    elif row_path(split, STATUS) not in failed and made.summary != records.summary:
+    elif knows_status and made.summary != records.summary:
         yield Failure(split, None, summary_path(split), "it is not the sum of the receipts")
-    path = index_path(split)
-    try:
-        if records.store.place.read(path) != made.index:
-            yield Failure(split, None, path, "it is not the index that the receipts give")
-    except (FileNotFoundError, StoreDamaged) as error:
-        yield Failure(split, None, path, _say_unread(error))
+    if index_path(split) not in failed and records.store.place.read(index_path(split)) != made.index:
+        yield Failure(split, None, index_path(split), "it is not the index that the receipts give")
 
 
 def _check_shard(records: SplitRecords, receipt: Receipt) -> Iterator[Failure]:

@@ -52,6 +52,7 @@ def compare(folder: StoreFolder, stored: Manifest, wanted: Manifest, listed: Lis
         # The listing decides how many rows and shards there are: naming it says the rest.
         if record.listing != listing.hash:
             listing_lines.append(_describe_listing(folder, stored, split, record, listing, wanted.classes))
+            layout_fields.append((f"splits.{split}.listing", record.listing, listing.hash))
     # What follows from other fields says nothing more.
     derived = ["classes"] + ["filter_bank"] * (stored.spec != wanted.spec)
     others = [entry for entry in differing if entry[0].split(".")[0] not in derived]

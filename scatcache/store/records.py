@@ -141,15 +141,19 @@ class StoreRecords:
 
     def read_row_array(self, layout: SplitLayout, split: str, name: str) -> np.ndarray:
         """(n_positions,) values of one of ALL_ROW_ARRAYS. Raises StoreDamaged where it is missing or damaged."""
-        parts = []
-        for chunk, span in enumerate(row_chunks(layout)):
-            file = row_chunk_name(chunk)
-            try:
-                parts.append(decode_rows(name, self.place.read(f"{split}/{name}/{file}"), n_rows=len(span)))
-            except (FileNotFoundError, StoreDamaged) as error:
-                reason = "it is missing" if isinstance(error, FileNotFoundError) else error
-                raise StoreDamaged(f"{self.name}: split {split}, array {name} ({file}): {reason}") from error
+        parts = [self.read_row_chunk(layout, split, name, chunk) for chunk in range(len(row_chunks(layout)))]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def read_row_chunk(self, layout: SplitLayout, split: str, name: str, chunk: int) -> np.ndarray:
+        """The values in one chunk of a row array. Raises StoreDamaged where it is missing or damaged."""
+        try:
+            data = self.place.read(row_path(split, name, chunk))
+            return decode_rows(name, data, n_rows=len(row_chunks(layout)[chunk]))
+        except (FileNotFoundError, StoreDamaged) as error:
+            reason = "it is missing" if isinstance(error, FileNotFoundError) else error
+            raise StoreDamaged(
+                f"{self.name}: split {split}, array {name} ({row_chunk_name(chunk)}): {reason}"
+            ) from error
 
     def read_receipt(self, split: str, shard: int) -> tuple[Receipt, str] | None:
         """(receipt, sha256 of its bytes), None where the shard has none."""

@@ -63,7 +63,9 @@ class RowTable:
 
 def row_codecs(name: str) -> list[dict[str, Any]]:
     """The Zarr v3 codec chain of a row array."""
-    serializer = {"name": "vlen-utf8"} if name == "key" else {"name": "bytes", "configuration": {"endian": "little"}}
+    serializer: dict[str, Any] = {"name": "vlen-utf8" if name == "key" else "bytes"}
+    if name != "key" and np.dtype(ALL_ROW_ARRAYS[name][0]).itemsize > 1:
+        serializer["configuration"] = {"endian": "little"}
     return [
         serializer,
         {"name": "zstd", "configuration": {"level": ZSTD_LEVEL, "checksum": False}},

@@ -87,7 +87,7 @@ def test_views_that_there_cannot_be_are_damage(views):
 @pytest.mark.parametrize("views", [Views(7, 3), Views(5, 24)])
 def test_views_that_the_rows_or_images_of_a_split_cannot_have_are_refused(views):
     replace(MANIFEST, views=Views(5, 3)).check_split(LAYOUT)
-    with pytest.raises(ValueError, match="views|padded"):
+    with pytest.raises(ValueError, match=r"views|padded"):
         replace(MANIFEST, views=views).check_split(LAYOUT)
 
 
