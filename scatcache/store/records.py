@@ -112,9 +112,16 @@ class StoreRecords:
         return sorted(name for name in self.list_splits() if self.place.has(f"{name}/zarr.json") is False)
 
     def read_layout(self, manifest: Manifest, split: str) -> SplitLayout:
-        """A split's record. Raises StoreDamaged where its zarr.json is missing, or holds none or an impossible one."""
+        """A split's record: its zarr.json's, or its summary's where another program took the attribute away.
+
+        Raises StoreDamaged where zarr.json is missing, or holds none or an impossible one.
+        """
         try:
-            return _check_layout(manifest, parse_json(self.place.read(f"{split}/zarr.json"))["attributes"][RECORD])
+            attributes = parse_json(self.place.read(f"{split}/zarr.json"))["attributes"]
+            if RECORD not in attributes and (summary := self.read_summary(split)) is not None:
+                manifest.check_split(summary.layout)
+                return summary.layout
+            return _check_layout(manifest, attributes[RECORD])
         except (FileNotFoundError, StoreDamaged, LookupError, TypeError, ValueError, AttributeError) as error:
             reason = "it is missing" if isinstance(error, FileNotFoundError) else f"it holds no record of it ({error})"
             raise StoreDamaged(f"{self.name}: split {split}, zarr.json: {reason}: {MEND_SPLIT}") from error

@@ -246,7 +246,15 @@ KINDS = {
     "device": make_device,
 }
 NAMES = (
-    *("zarr.json", "all/zarr.json", "all/label/zarr.json", "all/key/c.0", "all/j1/c.0", "all/status/c.0", "all/coefficients/receipts/index.bin"),
+    *(
+        "zarr.json",
+        "all/zarr.json",
+        "all/label/zarr.json",
+        "all/key/c.0",
+        "all/j1/c.0",
+        "all/status/c.0",
+        "all/coefficients/receipts/index.bin",
+    ),
     *(f"{COEFFICIENTS}/c.2.0.0.0", f"{COEFFICIENTS}/receipts/00002.json", SUMMARY),
 )
 

@@ -143,7 +143,10 @@ def test_edited_labels_with_a_mended_crc_are_found(store):
     labels[3] += 1
     (store / "all/label/c.0").write_bytes(encode_rows("label", labels)["c.0"])
     (failure,) = scatcache.verify(store).failures
-    assert failure.path == "all" and "array label (c.0): its values are not those that the summary recorded" in failure.reason
+    assert (
+        failure.path == "all"
+        and "array label (c.0): its values are not those that the summary recorded" in failure.reason
+    )
 
 
 def test_edited_summary_with_a_mended_crc_is_found(store):
@@ -246,7 +249,7 @@ def test_pattern_of_files_covers_the_store(sound):
     assert covered == {path for path in sound.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("field", ["shard_images", "J", "L", "encoding", "classes", "pixels", "views", "seed"])
+@pytest.mark.parametrize("field", ["shard_images", "J", "L", "encoding", "classes", "pixels"])
 @pytest.mark.parametrize("value", [None, 0, 1, 7, -3, 2.5, "x", [], {}, [2, 2], True])
 def test_no_edited_setting_goes_unseen(sound, store, field, value):
     document = json.loads((store / "zarr.json").read_bytes())
