@@ -90,7 +90,7 @@ def check_files(
         split = name.partition("/")[0]
         parts = name.split("/")
         # Beside the splits users may keep files of their own.
-        if is_own_temporary(split) or (split in splits and any(map(is_temporary, parts))):
+        if any(map(is_own_temporary, parts)) or (split in splits and any(map(is_temporary, parts))):
             reason = "left by a run that was killed: `scatcache resume` removes it, or delete it"
             failures.append(Failure(split if split in splits else None, None, name, reason))
         elif _is_expected(layouts.get(split), name, row_folders) or _is_member(expected, name):
