@@ -95,7 +95,7 @@ def make(options: argparse.Namespace) -> dict[str, float]:
     import scatcache
 
     start = time.perf_counter()
-    settings: dict[str, Any] = {"J": 1, "L": 2, "max_order": 1, "shard_images": 1, "workers": 2}
+    settings: dict[str, Any] = {"J": 2, "shard_images": 1, "workers": 2}
     scatcache.extract(Noise(options.shards), name="noise", out=options.store, **settings)
     return {"s": time.perf_counter() - start}
 
@@ -104,6 +104,8 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     import numpy as np
 
     import scatcache
+    import scatcache.load.cache
+    import scatcache.store.reader
 
     start, cpu_start = time.perf_counter(), time.process_time()
     cache = scatcache.open_cache(options.store)

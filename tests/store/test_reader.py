@@ -4,7 +4,6 @@ import pickle
 import re
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -75,7 +74,7 @@ def test_few_open_shards_change_nothing(encoded, values, monkeypatch):
 def test_all_readers_together_keep_to_the_descriptors_that_there_are(tmp_path_factory, monkeypatch):
     store = made_many_shards(tmp_path_factory.getbasetemp())
     expected = open_split(store).read(EVERY_ROW)
-    limit, n_shards = 2 * (open_shards.N_THREADS + 6), 6
+    limit, n_shards = 2 * (2 * open_shards.N_THREADS + 6), 6
     monkeypatch.setattr(open_shards.resource, "getrlimit", lambda kind: (limit, limit))
     readers = [open_split(store) for _ in range(3)]
     before = len(os.listdir("/proc/self/fd"))
@@ -84,7 +83,7 @@ def test_all_readers_together_keep_to_the_descriptors_that_there_are(tmp_path_fa
             rows = np.arange(start, start + 5)
             np.testing.assert_array_equal(reader.read(rows), expected[rows])
             assert len(os.listdir("/proc/self/fd")) <= before + limit // 2
-    assert sum(len(reader._open_shards) for reader in readers) <= n_shards + open_shards.N_THREADS
+    assert n_shards <= sum(len(reader._open_shards) for reader in readers) <= n_shards + open_shards.N_THREADS
 
 
 @pytest.mark.parametrize("row", [-1, N_IMAGES, N_IMAGES + 1, 5 * SHARD_IMAGES, 10**12])
@@ -138,31 +137,6 @@ def test_forked_process_reads_after_its_parent(sound):
     assert queue.get(timeout=60) == expected
     process.join()
     assert reader.read(EVERY_ROW).tobytes() == expected
-
-
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_process_forked_while_a_thread_holds_the_lock_reads(sound):
-    reader, context = open_split(sound), multiprocessing.get_context("fork")
-    expected, queue = reader.read(EVERY_ROW).tobytes(), context.Queue()
-    held, release = threading.Event(), threading.Event()
-
-    def hold():
-        with reader._open_shards._lock:
-            held.set()
-            release.wait()
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    held.wait()
-    process = context.Process(target=read_in_child, args=(reader, queue))
-    process.start()
-    try:
-        assert queue.get(timeout=30) == expected
-    finally:
-        release.set()
-        thread.join()
-        process.kill()
-        process.join()
 
 
 def test_reading_imports_no_torch(sound):
