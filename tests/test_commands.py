@@ -501,14 +501,14 @@ def test_a_newer_format_is_told(tmp_path, images):
     out = tmp_path / "a.zarr"
     extract(images, out)
     document = json.loads((out / "zarr.json").read_text())
-    document["attributes"]["scatcache"]["format"] = 2
+    document["attributes"]["scatcache"]["format"] = 3
     (out / "zarr.json").write_text(json.dumps(document))
     # Of another manifest's digest, as a newer version's are: ours would show that the number is damage.
     for path in (*out.rglob("0*.json"), *out.rglob("summary.json")):
         path.unlink()
     (tmp_path / "a.zarr.job/manifest.json").unlink()
     for done in (extract(images, out), call("resume", out), call("info", out)):
-        assert_refused(done, "format 2", "newer scatcache")
+        assert_refused(done, "format 3", "newer scatcache")
 
 
 def test_resume_and_info_of_no_store_are_told(tmp_path):

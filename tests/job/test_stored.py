@@ -316,14 +316,18 @@ def test_a_refused_run_removes_nothing_that_lay_where_its_job_folder_would_be(im
     assert {path.name: path.read_text() for path in job.iterdir()} == {"data.tar": "mine", "my.index.npz": "mine"}
 
 
-def test_a_store_of_an_earlier_version_is_told(images, store):
+def test_a_store_of_an_earlier_version_is_told(images, sound, store):
     state(format=1)(store / "zarr.json")
     for path in [*store.rglob("0*.json"), *store.rglob("summary.json")]:
         path.unlink()
     shutil.rmtree(f"{store}.job", ignore_errors=True)
     for read in (scatcache.open_cache, scatcache.info):
-        with pytest.raises(NotAStore, match=r"earlier scatcache.*--overwrite"):
+        with pytest.raises(NotAStore, match=r"format 1, of an earlier scatcache.*--overwrite"):
             read(store)
+    with pytest.raises(NotAStore, match="format 1, of an earlier scatcache"):
+        scatcache.extract(images, out=store, **TYPED)
+    assert scatcache.extract(images, out=store, overwrite=True, **TYPED).state == "complete"
+    assert find_differences(sound, store) == []
 
 
 def test_a_run_whose_lock_was_deleted_publishes_nothing_over_a_newer_one(images, tmp_path):

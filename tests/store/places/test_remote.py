@@ -181,7 +181,10 @@ def test_verify_holds_no_more_than_a_block_of_a_shard(sound, server, monkeypatch
 
 DAMAGE = {
     "deleted": (lambda store: (store / SHARD).unlink(), "the file is missing"),
-    "cut to less than its index": (lambda store: edit(store / SHARD, lambda data: data[:9]), "row 24: its bytes do not"),
+    "cut to less than its index": (
+        lambda store: edit(store / SHARD, lambda data: data[:9]),
+        "row 24: its bytes do not",
+    ),
     "empty": (lambda store: edit(store / SHARD, lambda data: b""), "row 24: its bytes do not match"),
     "flipped": (lambda store: flip(store / SHARD, 100), "row 24: its bytes do not match their crc32c"),
     "of zeros": (lambda store: edit(store / SHARD, lambda data: bytes(len(data))), "row 24: its bytes do not match"),
