@@ -31,17 +31,11 @@ class SplitReader:
         self.records = records
         self.split, self.manifest, self.layout = records.split, records.manifest, records.layout
         self.encoding, self.row_shape = records.encoding, records.row_shape
-        self._start()
-
-    def _start(self) -> None:
-        self._open_shards = OpenShards(self.records)
+        self._open_shards = OpenShards(records)
         self._pools: dict[int, ThreadPoolExecutor] = {}
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"records": self.records}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["records"])  # type: ignore[misc]
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SplitReader, (self.records,)
 
     def read(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """(len(rows), n_channels, h, w) coefficients of these storage rows, in the stored dtype and in rows' order.
