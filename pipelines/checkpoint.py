@@ -1,6 +1,5 @@
 """A training under way on disk: written whole or not at all, and read only by the run that wrote it."""
 
-import os
 import pickle
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ import torch
 
 import scatcache
 from pipelines.recipe import say
+from scatcache.durable import NewFile
 
 
 def load_weights(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -52,15 +52,10 @@ class Checkpoint:
     def write(self, state: dict[str, Any]) -> None:
         """Replaces the file by a whole new one; a disk that refuses is told of, and training goes on."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
-            with temporary.open("wb") as stream:
-                torch.save({"identity": self.identity, "state": state}, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(self.path)
+            with NewFile(self.path) as new:
+                torch.save({"identity": self.identity, "state": state}, new.file)
+                new.commit()
         except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
             say(f"{self.path.name} could not be written, an interruption now would cost what it held: {error}")
-        finally:
-            temporary.unlink(missing_ok=True)
         self._written_s = time.monotonic()

@@ -194,7 +194,7 @@ def check_cache(cache: scatcache.Cache, wanted: Wanted, *, name: str) -> None:
         expected["views"] = 2 * (2 * manifest.views.padding + 1) ** 2
     if is_folder and Path(wanted.source).is_dir():
         expected["images"] = scatcache.open_source(wanted.source).list_rows(cache.split).hash
-        found["images"] = manifest.splits[cache.split].listing
+        found["images"] = cache.layout.listing
     for field, value in expected.items():
         if found[field] != value:
             raise scatcache.SettingsDiffer(

@@ -76,7 +76,7 @@ class Inversion:
     """
 
     def __init__(self, cache: Cache, rows: np.ndarray, *, start: str, seed: int, device: str):
-        spec, (height, width) = cache.spec, cache.manifest.splits[cache.split].image_shape
+        spec, (height, width) = cache.spec, cache.layout.image_shape
         self._transform = scatcache.Scattering2D(
             J=spec.J, shape=(height, width), L=spec.L, max_order=spec.max_order, grid=spec.grid
         ).to(device)

@@ -4,7 +4,6 @@ import functools
 import itertools
 import json
 import math
-import os
 import statistics
 import subprocess
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ import scatcache
 from pipelines.curves import draw_curves
 from pipelines.recipe import Options, say
 from pipelines.train import Run
+from scatcache.durable import write_file
 
 PACKAGES = ("scatcache", "python", "torch", "numpy", "zarr", "cupy-cuda12x", "cupy-cuda13x")
 
@@ -67,7 +67,7 @@ def report(
     options.results.mkdir(parents=True, exist_ok=True)
     path = options.results / f"{name}{options.suffix}.json"
     keep_other(path, options.command)
-    write_whole(path, json.dumps(content, indent=1) + "\n")
+    write_file(path, (json.dumps(content, indent=1) + "\n").encode())
     for run in runs:
         for checkpoint in run.checkpoints:
             checkpoint.unlink(missing_ok=True)
@@ -143,10 +143,3 @@ def keep_other(path: Path, command: str) -> None:
     kept = next(other for other in numbered if not other.exists())
     path.rename(kept)
     say(f"{path.name} was another command's: it is {kept.name} now")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Replaces the file at once."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
-    temporary.replace(path)

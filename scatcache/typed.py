@@ -94,8 +94,10 @@ def _check_tuple(arguments: tuple[Any, ...], value: Any, name: str) -> tuple[Any
         if len(value) != len(arguments):
             raise ValueError(f"{name} has {len(value)} entries, expected {len(arguments)}")
         return tuple(check(kind, entry, name) for kind, entry in zip(arguments, value, strict=True))
-    # Thousands of numbers a receipt: these are checked all at once.
+    # Thousands of numbers a receipt, and of digests a summary: these are checked all at once.
     if arguments[0] is float and set(map(type, value)) <= {float} and all(map(math.isfinite, value)):
+        return tuple(value)
+    if arguments[0] is str and set(map(type, value)) <= {str} and all(map(str.isascii, value)):
         return tuple(value)
     return tuple(check(arguments[0], entry, name) for entry in value)
 

@@ -21,7 +21,7 @@ import psutil
 from PIL import Image
 
 from scatcache import commands, interruption
-from scatcache.store.places.files import TEMPORARY_SUFFIX
+from scatcache.durable import TEMPORARY_SUFFIX
 
 
 def command(*arguments: object) -> list[str]:
@@ -103,7 +103,7 @@ def is_shard_temporary(path: Path) -> bool:
 
 
 def identify_finished(store: Path) -> dict[Path, tuple[int, int]]:
-    """(inode, mtime) of every file of every finished shard: its data, its statuses, its receipt."""
+    """(inode, mtime) of every file of every finished shard: its data, its receipt."""
     return {
         path: (path.stat().st_ino, path.stat().st_mtime_ns)
         for receipt in list_receipts(store)
@@ -112,8 +112,7 @@ def identify_finished(store: Path) -> dict[Path, tuple[int, int]]:
 
 
 def list_shard_files(receipt: Path) -> Iterator[Path]:
-    shard, coefficients = int(receipt.stem), receipt.parent.parent
-    yield from (receipt, coefficients / f"c.{shard}.0.0.0", coefficients.parent / "status" / f"c.{shard}")
+    yield from (receipt, receipt.parent.parent / f"c.{int(receipt.stem)}.0.0.0")
 
 
 def make_images(folder: Path, n_images: int, *, side: int = 16, classes: int = 2, seed: int = 0) -> Path:

@@ -21,8 +21,10 @@ from scatcache.errors import ScatcacheError, SettingsDiffer, SourceError, StoreL
 from scatcache.images.kinds.folder import FolderSource
 from scatcache.job import extraction
 from scatcache.job import run as job_run
+from scatcache.job.store_folder import StoreFolder
 from scatcache.store.lock import WriterLock
-from scatcache.store.writer import StoreFolder
+from scatcache.store.records import shard_path
+from scatcache.store.writer import StoreWriter
 from tests.runs import call, command, find_differences, list_files, list_temporaries, make_images, run, start
 
 EXTRACT_FIELDS = {"store", "state", "splits", "bytes", "elapsed_s", "images_per_s", "backend", "unreadable"}
@@ -381,7 +383,7 @@ def test_overwriting_without_J_is_2_and_keeps_the_store(tmp_path, images):
 def test_verify_of_a_damaged_store_is_4(tmp_path, images):
     out = tmp_path / "a.zarr"
     extract(images, out)
-    shard = StoreFolder(out).shard("all", 1)
+    shard = StoreFolder(out).path / shard_path("all", 1)
     data = bytearray(shard.read_bytes())
     data[40] ^= 1
     shard.write_bytes(data)
@@ -499,14 +501,14 @@ def test_a_newer_format_is_told(tmp_path, images):
     out = tmp_path / "a.zarr"
     extract(images, out)
     document = json.loads((out / "zarr.json").read_text())
-    document["attributes"]["scatcache"]["format"] = 2
+    document["attributes"]["scatcache"]["format"] = 3
     (out / "zarr.json").write_text(json.dumps(document))
     # Of another manifest's digest, as a newer version's are: ours would show that the number is damage.
     for path in (*out.rglob("0*.json"), *out.rglob("summary.json")):
         path.unlink()
     (tmp_path / "a.zarr.job/manifest.json").unlink()
     for done in (extract(images, out), call("resume", out), call("info", out)):
-        assert_refused(done, "format 2", "newer scatcache")
+        assert_refused(done, "format 3", "newer scatcache")
 
 
 def test_resume_and_info_of_no_store_are_told(tmp_path):
@@ -646,8 +648,8 @@ def interrupted_at(monkeypatch):
         (FolderSource, "list_rows", False, "nothing was deleted, the same command again", ["--overwrite"]),
         (extraction, "take_over", True, "nothing was deleted, the same command again", ["--overwrite"]),
         (shutil, "rmtree", True, "part of the old store is deleted, give the same command again", ["--overwrite"]),
-        (StoreFolder, "create", False, "give the same command without --overwrite, it goes on", []),
-        (StoreFolder, "add_split", True, "give the same command without --overwrite, it goes on", []),
+        (StoreWriter, "create", False, "give the same command without --overwrite, it goes on", []),
+        (StoreWriter, "add_split", True, "give the same command without --overwrite, it goes on", []),
         (job_run.JobRun, "_take", True, "give the same command without --overwrite, it goes on", []),
     ],
 )
@@ -671,7 +673,7 @@ def test_an_error_after_an_overwrite_says_which_command_goes_on(tmp_path, images
 
     out = tmp_path / "a.zarr"
     assert extract(images, out).code == 0
-    monkeypatch.setattr(StoreFolder, "publish_receipt", fill_up)
+    monkeypatch.setattr(StoreWriter, "publish_receipt", fill_up)
     assert_refused(extract(images, out, "--overwrite"), "then give the same command without --overwrite: it goes on")
     assert_refused(extract(images, out), "then give the same command again: it goes on")
 

@@ -31,7 +31,7 @@ def plan(**changes):
 
 def finish(n_rows=100, n_ok=100, file_bytes=2 * 10**6):
     return ShardFinished(
-        Receipt("train", 0, "", "", n_rows, n_ok, file_bytes, "", 0, (), (), (), (), {"name": "torch"}, {})
+        Receipt("train", 0, "", "", (8, 8), n_rows, n_ok, file_bytes, "", 0, (), (), (), (), (), {"name": "torch"}, {})
     )
 
 

@@ -4,9 +4,10 @@ import os
 import pytest
 
 from scatcache import retries
+from scatcache.durable import write_file
 from scatcache.retries import TRANSIENT_ERRNOS, retried, with_retries
-from scatcache.store.places.files import read_regular, write_atomically
-from scatcache.store.places.place import LocalPlace
+from scatcache.store.places.files import read_regular
+from scatcache.store.places.local import LocalPlace
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_after_a_failed_fsync_the_data_are_written_again(slept, tmp_path, monkey
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", fail_once)
-    write_atomically(tmp_path / "a", b"data")
+    write_file(tmp_path / "a", b"data")
     assert opened[0] != opened[1] and (tmp_path / "a").read_bytes() == b"data"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 

@@ -14,7 +14,7 @@ from scatcache.version import __version__
 
 CPUINFO = Path("/proc/cpuinfo")
 PACKAGES = ("torch", "cupy-cuda12x", "cupy-cuda13x", "zarr", "numcodecs", "dask", "distributed", "xarray", "numpy")
-MORE_PACKAGES = ("scipy", "pillow", "matplotlib", "obstore", "pooch", "click", "rich", "scikit-image")
+MORE_PACKAGES = ("scipy", "pillow", "matplotlib", "obstore", "click", "rich", "scikit-image")
 # Those that decide how fast transforms and codecs run, as /proc/cpuinfo spells them: x86, then arm64.
 INSTRUCTION_SETS = (
     *("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_fp16", "amx_tile"),

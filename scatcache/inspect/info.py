@@ -10,15 +10,17 @@ from scatcache.errors import StoreDamaged
 from scatcache.images.decoding.notes import word_notes
 from scatcache.inspect.energy import energy_of_orders
 from scatcache.spec import ScatteringSpec
+from scatcache.store.format.chunk_index import find_file_bytes
 from scatcache.store.format.layout import shard_name
 from scatcache.store.format.manifest import FORMAT
-from scatcache.store.reader import SplitReader
-from scatcache.store.records import open_view
+from scatcache.store.format.rows import OK, UNREADABLE
+from scatcache.store.records import open_records
+from scatcache.store.split_records import SplitRecords
 
 
 @dataclass(frozen=True)
 class SplitInfo:
-    """rows of the split; ok, unreadable: by the receipts; shards_done: those whose file has the receipt's size;
+    """rows of the split; ok, unreadable: by their statuses; shards_done: those whose file has the receipt's size;
     image_shape: (height, width) in pixels; classes: how many; energy: of each order, 0 to max_order: the squared
     coefficients averaged over readable rows, positions and colours, added up over the paths of the order, so that all
     orders compare with each other and with the mean squared pixel (0 to 1); None where the split is unfinished or has
@@ -64,19 +66,19 @@ def info(store: str | os.PathLike[str]) -> StoreInfo:
     Where the place cannot list its files (https, http), the receipts' word is taken for the shards' sizes, and bytes
     counts shards alone. Raises NotAStore, StoreDamaged.
     """
-    view = open_view(store)
-    manifest = view.read_manifest()
-    if lost := view.lost_splits(manifest):
-        raise StoreDamaged(f"{view.name}: split {lost[0]}: its zarr.json is missing: see `scatcache verify`")
-    files = view.place.list_sizes("")
+    records = open_records(store)
+    manifest = records.read_manifest()
+    if lost := records.lost_splits():
+        raise StoreDamaged(f"{records.name}: split {lost[0]}: its zarr.json is missing: see `scatcache verify`")
+    files = records.place.list_sizes("")
     splits, finished, receipt_bytes = {}, True, 0
-    for split in view.splits(manifest):
-        reader = SplitReader(view, manifest, split, allow_partial=True)
-        splits[split], shard_bytes = _describe(reader)
-        finished &= reader.summary is not None and splits[split].shards_done == splits[split].shards
+    for split in records.splits():
+        found = SplitRecords(records, manifest, split, allow_partial=True)
+        splits[split], shard_bytes = _describe(found)
+        finished &= found.summary is not None and splits[split].shards_done == splits[split].shards
         receipt_bytes += shard_bytes
     return StoreInfo(
-        store=view.name,
+        store=records.name,
         format=FORMAT,
         state="complete" if splits and finished else "incomplete",
         source=manifest.source,
@@ -89,35 +91,29 @@ def info(store: str | os.PathLike[str]) -> StoreInfo:
     )
 
 
-def _describe(reader: SplitReader) -> tuple[SplitInfo, int]:
-    """(what there is of a split, bytes of its shard files by the receipts)."""
-    layout, manifest = reader.layout, reader.manifest
-    assert layout.image_shape is not None
-    if reader.summary is not None:
-        ok, rows = reader.summary.n_ok, reader.summary.n_rows
-        sizes = dict(enumerate(shard.file_bytes for shard in reader.summary.shards))
-    else:
-        receipts = [reader.receipt(shard) for shard in reader.finished_shards()]
-        ok, rows = sum(receipt.n_ok for receipt in receipts), sum(receipt.n_rows for receipt in receipts)
-        sizes = {receipt.shard: receipt.file_bytes for receipt in receipts}
-    files = reader.view.place.list_sizes(f"{reader.split}/coefficients")
+def _describe(records: SplitRecords) -> tuple[SplitInfo, int]:
+    """(what there is of a split, bytes of its shard files by its own records)."""
+    layout, manifest, summary = records.layout, records.manifest, records.summary
+    finished = records.finished_shards()
+    sizes = dict(zip(finished, find_file_bytes(records.index[finished]).tolist(), strict=True))
+    files = records.store.place.list_sizes(f"{records.split}/coefficients")
     done = [shard for shard, size in sizes.items() if files is None or files.get(shard_name(shard)) == size]
     entry = SplitInfo(
         rows=layout.n_rows,
-        ok=ok,
-        unreadable=rows - ok,
+        ok=int((records.status == OK).sum()),
+        unreadable=int((records.status == UNREADABLE).sum()),
         shards=layout.n_shards,
         shards_done=len(done),
         image_shape=layout.image_shape,
         classes=len(manifest.classes),
-        energy=_average_energy(reader),
-        notes=word_notes(reader.summary.notes) if reader.summary is not None else (),
+        energy=_average_energy(records),
+        notes=word_notes(summary.notes) if summary is not None else (),
     )
     return entry, sum(sizes.values())
 
 
-def _average_energy(reader: SplitReader) -> tuple[float, ...] | None:
-    summary, (_, h, w) = reader.summary, reader.row_shape
+def _average_energy(records: SplitRecords) -> tuple[float, ...] | None:
+    summary, (_, h, w) = records.summary, records.row_shape
     if summary is None or not summary.n_ok:
         return None
-    return energy_of_orders(reader.manifest.spec, np.array(summary.square_sums) / (summary.n_ok * h * w))
+    return energy_of_orders(records.manifest.spec, np.array(summary.square_sums) / (summary.n_ok * h * w))

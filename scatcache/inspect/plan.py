@@ -113,13 +113,12 @@ def _report(prepared: Prepared) -> JobPlan:
 
 
 def _plan_split(prepared: Prepared, split: str) -> SplitPlan:
-    layout = prepared.manifest.splits[split]
-    assert layout.image_shape is not None
+    layout = prepared.layouts[split]
     return SplitPlan(
         images=layout.n_rows,
         image_shape=layout.image_shape,
         output_shape=prepared.manifest.spec.output_shape(*layout.image_shape),
-        bytes=bound_bytes(prepared.manifest, [split]),
+        bytes=bound_bytes(prepared.manifest, [layout]),
         shards=layout.n_shards,
         shard_images=layout.shard_images,
         views=prepared.manifest.n_views,

@@ -96,7 +96,7 @@ def _find_image(
         return None, NO_IMAGE
     except UnreadableImage:
         return None, "image not at hand:\nits file does not decode now"
-    if image.shape[:2] != manifest.splits[cache.split].image_shape:
+    if image.shape[:2] != cache.layout.image_shape:
         return None, "image not at hand:\nits file has another size now"
     return ViewedImage(image, manifest.views, key=key, seed=manifest.seed).cut(_find_view(cache, row)), ""
 
@@ -107,7 +107,7 @@ def _describe_label(cache: Cache, row: int) -> str:
 
 
 def _describe_settings(cache: Cache) -> str:
-    height, width = cache.manifest.splits[cache.split].image_shape or (0, 0)
+    height, width = cache.layout.image_shape
     channels, h, w = cache.row_shape
     shape = f"{channels} channels ({N_COLOURS} colours x {cache.spec.n_paths} paths) of {h} x {w}"
     return f"{cache.manifest.describe()}: images of {height} x {width} -> {shape}"

@@ -1,7 +1,8 @@
 """What verify says of files that no run of ours wrote: other programs' members and metadata, leftovers, strays."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
+from scatcache.durable import is_own_temporary, is_temporary
 from scatcache.errors import StoreDamaged
 from scatcache.inspect.failures import Failure
 from scatcache.scattering.paths import channel_table
@@ -13,31 +14,31 @@ from scatcache.store.documents import (
     list_members,
     read_document,
 )
+from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest
-from scatcache.store.format.rows import ROW_ARRAYS
-from scatcache.store.places.files import is_own_temporary, is_temporary
-from scatcache.store.records import StoreView, receipt_path, shard_path, status_path, summary_path
+from scatcache.store.format.rows import ALL_ROW_ARRAYS, row_chunk_name, row_chunks
+from scatcache.store.records import StoreRecords, index_path, receipt_path, shard_path, summary_path
 
 # How many names a note lists.
 N_NAMED = 10
 PUT_BACK = "the data are not touched by that, and `scatcache resume` puts it back"
 
 
-def check_documents(view: StoreView, expected: Expected) -> tuple[list[Failure], list[str]]:
+def check_documents(store: StoreRecords, expected: Expected) -> tuple[list[Failure], list[str]]:
     """(failures, notes) on every zarr.json of ours: missing, damaged, or rewritten by another program."""
     failures, rewritten = [], []
     for folder in sorted(expected.documents.keys() & expected.ours.keys()):
         path = f"{folder}/zarr.json".removeprefix("/")
         split = folder.partition("/")[0] or None
         try:
-            data = view.place.read(path)
+            data = store.place.read(path)
         except (FileNotFoundError, StoreDamaged) as error:
             reason = "the file is missing" if isinstance(error, FileNotFoundError) else str(error)
             failures.append(Failure(split, None, path, reason))
             continue
         if data == encode_document(expected.documents[folder]):
             continue
-        document = read_document(view.place, folder)
+        document = read_document(store.place, folder)
         if not document:
             failures.append(Failure(split, None, path, f"it is no Zarr metadata any more: {PUT_BACK}"))
         elif altered := find_altered(document, expected.ours[folder]):
@@ -46,16 +47,16 @@ def check_documents(view: StoreView, expected: Expected) -> tuple[list[Failure],
             failures.append(Failure(split, None, path, reason))
         else:
             rewritten.append(path)
-    return failures, [*_note_rewritten(view, expected, rewritten), *_note_added(expected)]
+    return failures, [*_note_rewritten(store, expected, rewritten), *_note_added(expected)]
 
 
-def _note_rewritten(view: StoreView, expected: Expected, paths: list[str]) -> Iterator[str]:
+def _note_rewritten(store: StoreRecords, expected: Expected, paths: list[str]) -> Iterator[str]:
     if paths:
         yield (
             f"another program rewrote {_name(paths)}: all of ours is in it; `scatcache resume` writes it in our own "
             f"manner again and keeps what was added"
         )
-    listed: dict[str, Document] = list_members(read_document(view.place, ""))
+    listed: dict[str, Document] = list_members(read_document(store.place, ""))
     there = list_members(expected.documents[""])
     if gone := sorted(listed.keys() - there.keys()):
         yield f"zarr.json lists what is not there: {_name(gone)}: `scatcache resume` drops that"
@@ -70,52 +71,64 @@ def _note_added(expected: Expected) -> Iterator[str]:
 
 
 def check_files(
-    view: StoreView, manifest: Manifest, splits: list[str], expected: Expected
+    store: StoreRecords,
+    manifest: Manifest,
+    splits: Collection[str],
+    layouts: Mapping[str, SplitLayout],
+    expected: Expected,
 ) -> tuple[list[Failure], list[str]]:
-    """(failures, notes) on the files that nobody expects; nothing where the place cannot list its files."""
-    sizes = view.place.list_sizes("")
-    failures: list[Failure] = []
+    """(failures, notes) on the files that nobody expects; nothing where the place cannot list its files.
+
+    layouts: of the splits, as far as they are known.
+    """
+    sizes = store.place.list_sizes("")
+    begun = [split for split in store.own_splits() if split not in splits]
+    failures = [Failure(split, None, f"{split}/zarr.json", _advise_on_begun(store, split)) for split in begun]
     beside = []
+    row_folders = (*ALL_ROW_ARRAYS, *channel_table(manifest.spec))
     for name in sorted(sizes or ()):
         split = name.partition("/")[0]
         parts = name.split("/")
         # Beside the splits users may keep files of their own.
-        if is_own_temporary(split) or (split in splits and any(map(is_temporary, parts))):
+        if any(map(is_own_temporary, parts)) or (split in splits and any(map(is_temporary, parts))):
             reason = "left by a run that was killed: `scatcache resume` removes it, or delete it"
             failures.append(Failure(split if split in splits else None, None, name, reason))
-        elif _is_expected(manifest, splits, name) or _is_member(expected, name):
+        elif _is_expected(layouts.get(split), name, row_folders) or _is_member(expected, name):
             continue
-        elif split in splits and len(parts) > 2 and parts[1] in ("coefficients", "status", *_row_folders(manifest)):
+        elif split in layouts and len(parts) > 2 and parts[1] in ("coefficients", *row_folders):
             failures.append(Failure(split, None, name, "no file of this store: delete it"))
-        else:
+        elif split in layouts or split not in (*splits, *begun):
             beside.append(name)
     return failures, [f"files that are no part of the store: {_name(beside)}"] if beside else []
 
 
-def _row_folders(manifest: Manifest) -> tuple[str, ...]:
-    return (*ROW_ARRAYS, *channel_table(manifest.spec))
+def _advise_on_begun(store: StoreRecords, split: str) -> str:
+    return (
+        f"the split was begun, and its making was cut off: give `scatcache resume {store.name} --split {split}`, or "
+        f"delete the folder"
+    )
 
 
 def _is_member(expected: Expected, name: str) -> bool:
     return any(name.startswith(f"{member}/") for member in expected.members)
 
 
-def _is_expected(manifest: Manifest, splits: list[str], name: str) -> bool:
-    """Whether a file's name is one that a run of ours gives, here or later."""
+def _is_expected(layout: SplitLayout | None, name: str, row_folders: tuple[str, ...]) -> bool:
+    """Whether a file's name is one that a run of ours gives, here or later; layout: of the split that it lies in."""
     split, _, inner = name.partition("/")
-    if split not in splits:
+    if layout is None:
         return name == "zarr.json"
-    layout = manifest.splits[split]
-    if inner in ("zarr.json", "coefficients/zarr.json", "status/zarr.json") or name == summary_path(split):
+    if inner in ("zarr.json", "coefficients/zarr.json") or name in (summary_path(split), index_path(split)):
         return True
     folder, _, file = inner.partition("/")
-    if folder in _row_folders(manifest):
-        return file in ("zarr.json", "c.0")
+    if folder in row_folders:
+        n_files = len(row_chunks(layout)) if folder in ALL_ROW_ARRAYS else 1
+        return file in ("zarr.json", *map(row_chunk_name, range(n_files)))
     number = file.removeprefix("receipts/").removeprefix("c.").partition(".")[0]
     if not (number.isascii() and number.isdecimal() and len(number) < 20 and int(number) < layout.n_shards):
         return False
     shard = int(number)
-    return name in (shard_path(split, shard), receipt_path(split, shard), status_path(split, shard))
+    return name in (shard_path(split, shard), receipt_path(split, shard))
 
 
 def _name(names: list[str]) -> str:

@@ -1,17 +1,18 @@
 """Checks every byte of a store against its receipts, and on demand coefficients against the images."""
 
-import hashlib
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from scatcache.errors import StoreDamaged, StoreIncomplete, UnreadableImage
+from scatcache.errors import StoreDamaged, UnreadableImage
 from scatcache.images.catalogue import Source
 from scatcache.images.decode import decode
 from scatcache.inspect.failures import Failure, VerifyReport
+from scatcache.inspect.split_check import check_split, say
 from scatcache.inspect.strangers import check_documents, check_files
 from scatcache.job.opening import open_source_of
 from scatcache.scattering.batched import BatchTransform, open_transform
@@ -19,20 +20,15 @@ from scatcache.scattering.paths import channel_table
 from scatcache.store.documents import expect
 from scatcache.store.evidence import confirms
 from scatcache.store.format.manifest import Manifest
-from scatcache.store.format.metadata import channel_chunk
-from scatcache.store.format.receipts import Receipt, Unreadable, encode_receipt_status, summarize
-from scatcache.store.format.rows import ROW_ARRAYS, with_crc
-from scatcache.store.places.place import LocalPlace, OpenFile, is_url
+from scatcache.store.format.receipts import Unreadable
+from scatcache.store.format.rows import OK, UNREADABLE
+from scatcache.store.places.place import is_url
 from scatcache.store.reader import SplitReader
-from scatcache.store.records import MEND_ROOT, StoreView, open_view, receipt_path, shard_path, status_path, summary_path
+from scatcache.store.records import MEND_ROOT, StoreRecords, open_records, receipt_path, shard_path
+from scatcache.store.split_records import SplitRecords
 from scatcache.views import ViewedImage
 
 logger = logging.getLogger(__name__)
-
-# Few requests where the store is remote, and little memory.
-READ_BYTES = 8 * 2**20
-# ||stored - recomputed|| / ||recomputed|| of one row: the dtype's rounding, and room for another backend's.
-RECOMPUTE_TOLERANCE = {"float16": 1e-3, "float32": 1e-5}
 
 
 def verify(
@@ -48,164 +44,67 @@ def verify(
     """
     if not 0 <= recompute <= 1:
         raise ValueError(f"recompute is {recompute}: expected a fraction from 0 to 1")
-    view = open_view(store)
+    records = open_records(store)
     try:
-        manifest = view.read_manifest()
-        _check_receipts_are_of(view, manifest)
+        manifest = records.read_manifest()
+        _check_receipts_are_of(records, manifest)
     except StoreDamaged as error:
-        return VerifyReport(False, 0, (Failure(None, None, "zarr.json", _say(error, view)),))
+        return VerifyReport(False, 0, (Failure(None, None, "zarr.json", say(error, records)),))
     images = Path(root) if root is not None else None
     # A store at a URL is read for long before anybody misses its images.
     source = open_source_of(store, manifest, root=images) if recompute and is_url(store) else None
-    splits = view.splits(manifest)
-    lost = view.lost_splits(manifest)
-    expected = expect(view.place, manifest, [*splits, *lost], channel_names=tuple(channel_table(manifest.spec)))
-    found_in_documents, notes = check_documents(view, expected)
-    strays, beside = check_files(view, manifest, [*splits, *lost], expected)
-    failures = [failure for failure in found_in_documents if failure.split is None or failure.path in _paths_of(lost)]
-    checked = recomputed = 0
-    if not splits and not lost:
-        failures.append(Failure(None, None, ".", "it holds no split yet"))
-    sound = []
-    for split in splits:
-        inner, n_shards = _check_split(view, manifest, split)
-        found = [failure for failure in found_in_documents if failure.split == split] + inner
-        if not found and not failures:
-            found = list(_check_with_zarr(SplitReader(view, manifest, split)))
-        if not found:
-            sound.append(split)
-        failures += found
-        checked += n_shards
-    failures += strays
+    sound, report = _check_store(records, manifest)
     # Afterwards, and only of a sound store: without the images there would be no report of the damage.
+    failures, recomputed = [*report.failures], 0
     for split in sound if recompute and not failures else []:
         source = source or open_source_of(store, manifest, root=images)
-        bad, n_rows = _recompute(SplitReader(view, manifest, split), source, recompute)
+        bad, n_rows = _recompute(SplitReader(SplitRecords(records, manifest, split)), source, recompute)
         failures += bad
         recomputed += n_rows
-    return VerifyReport(not failures, checked, tuple(failures), recomputed, (*notes, *beside))
+    return replace(report, ok=not failures, failures=tuple(failures), recomputed=recomputed)
 
 
-def _paths_of(splits: list[str]) -> set[str]:
-    return {f"{split}/zarr.json" for split in splits}
+def _check_store(records: StoreRecords, manifest: Manifest) -> tuple[list[str], VerifyReport]:
+    """(splits without a failure, the report) on all that the store holds."""
+    splits, lost = records.splits(), records.lost_splits()
+    found = {split: records.find_layouts(manifest, split) for split in [*splits, *lost]}
+    layouts = {split: layouts[0] for split, layouts in found.items() if layouts}
+    expected = expect(records.place, manifest, layouts, channel_names=tuple(channel_table(manifest.spec)))
+    in_documents, notes = check_documents(records, expected)
+    strays, beside = check_files(records, manifest, found, layouts, expected)
+    lost_paths = {f"{split}/zarr.json" for split in lost}
+    failures = [failure for failure in in_documents if failure.split is None or failure.path in lost_paths]
+    unknown = [split for split in lost if split not in layouts]
+    failures += [Failure(split, None, f"{split}/zarr.json", "the file is missing") for split in unknown]
+    if not splits and not lost:
+        failures.append(Failure(None, None, ".", "it holds no split yet"))
+    sound, checked = [], 0
+    for split in splits:
+        inner, n_shards = check_split(records, manifest, split)
+        in_split = [failure for failure in in_documents if failure.split == split]
+        in_split += [failure for failure in inner if failure.path not in {known.path for known in in_split}]
+        if not in_split and not failures:
+            in_split = list(_check_with_zarr(SplitReader(SplitRecords(records, manifest, split))))
+        if not in_split:
+            sound.append(split)
+        failures += in_split
+        checked += n_shards
+    failures += strays
+    return sound, VerifyReport(not failures, checked, tuple(failures), notes=(*notes, *beside))
 
 
-def _check_receipts_are_of(view: StoreView, manifest: Manifest) -> None:
+def _check_receipts_are_of(records: StoreRecords, manifest: Manifest) -> None:
     """Raises StoreDamaged where no receipt is of this manifest; at a URL the summary's own check has to do."""
-    if isinstance(view.place, LocalPlace) and confirms(view.place.path, manifest.digest) is False:
+    if confirms(records.place, manifest.digest) is False:
         raise StoreDamaged(f"zarr.json was edited: no receipt was made under the settings that it states: {MEND_ROOT}")
-
-
-def _check_split(view: StoreView, manifest: Manifest, split: str) -> tuple[list[Failure], int]:
-    """(failures, shards checked) of one split."""
-    failures = list(_check_small_files(view, manifest, split))
-    try:
-        reader = SplitReader(view, manifest, split, allow_partial=True)
-    except StoreIncomplete as error:
-        return [*failures, Failure(split, None, summary_path(split), _say(error, view))], 0
-    except StoreDamaged as error:
-        known = {summary_path(split), *(f"{split}/{name}/c.0" for name in ROW_ARRAYS)}
-        if not known & {failure.path for failure in failures}:
-            # The row arrays are sound, each for itself, and together not those of the receipts.
-            failures.append(Failure(split, None, split, _say(error, view)))
-        return failures, 0
-    layout = manifest.splits[split]
-    finished = reader.finished_shards()
-    if reader.summary is None:
-        reason = f"the split is incomplete: {len(finished)} of {layout.n_shards} shards are done, no summary"
-        failures.append(Failure(split, None, summary_path(split), reason))
-    receipts = []
-    for shard in finished:
-        try:
-            receipt = reader.receipt(shard)
-        except (StoreDamaged, StoreIncomplete) as error:
-            failures.append(Failure(split, shard, receipt_path(split, shard), _say(error, view)))
-            continue
-        receipts.append(receipt)
-        failures += _check_shard(view, manifest, reader, receipt)
-    whole = reader.summary is not None and len(receipts) == layout.n_shards
-    if whole and summarize(receipts) != reader.summary:
-        failures.append(Failure(split, None, summary_path(split), "it is not the sum of the receipts"))
-    return failures, len(finished)
-
-
-def _say(error: Exception, view: StoreView) -> str:
-    """What the reader said, without the store's path and the advice to run what is running."""
-    return str(error).removeprefix(f"{view.name}: ").removesuffix(": see `scatcache verify`")
-
-
-def _check_small_files(view: StoreView, manifest: Manifest, split: str) -> Iterator[Failure]:
-    channels = channel_table(manifest.spec)
-    expected = {f"{split}/{name}/c.0": with_crc(channel_chunk(values)) for name, values in channels.items()}
-    try:
-        summary = view.read_summary(split)
-    except StoreDamaged as error:
-        yield Failure(split, None, summary_path(split), _say(error, view))
-    else:
-        if summary is not None and summary.manifest != manifest.digest:
-            reason = "it belongs to another store, or zarr.json was edited"
-            yield Failure(split, None, summary_path(split), reason)
-    for name in ROW_ARRAYS:
-        try:
-            view.read_row_array(manifest, split, name)
-        except StoreDamaged as error:
-            yield Failure(split, None, f"{split}/{name}/c.0", _say(error, view))
-    for path, data in expected.items():
-        try:
-            if view.place.read(path) != data:
-                yield Failure(split, None, path, "its bytes are not what the manifest gives")
-        except (FileNotFoundError, StoreDamaged) as error:
-            yield Failure(split, None, path, _say_unread(error))
-
-
-def _say_unread(error: Exception) -> str:
-    return "the file is missing" if isinstance(error, FileNotFoundError) else str(error)
-
-
-def _check_shard(view: StoreView, manifest: Manifest, reader: SplitReader, receipt: Receipt) -> Iterator[Failure]:
-    split, shard = receipt.split, receipt.shard
-    layout = manifest.splits[split]
-    span = layout.rows_of(shard)
-    path = status_path(split, shard)
-    try:
-        if view.place.read(path) != encode_receipt_status(layout, receipt):
-            yield Failure(split, shard, path, "the statuses are not those of the receipt")
-    except (FileNotFoundError, StoreDamaged) as error:
-        yield Failure(split, shard, path, _say_unread(error))
-    path = shard_path(split, shard)
-    try:
-        found = hash_file(view.place.open(path, tail_bytes=READ_BYTES))
-    except (FileNotFoundError, StoreDamaged) as error:
-        yield Failure(split, shard, path, _say_unread(error))
-        return
-    if found != receipt.sha256:
-        yield Failure(split, shard, path, _locate_damage(reader, span))
-
-
-def _locate_damage(reader: SplitReader, span: range) -> str:
-    """What the reader says of the first row that it refuses."""
-    for row in span:
-        try:
-            reader.read(np.array([row]))
-        except StoreDamaged as error:
-            return _say(error, reader.view)
-    return "its bytes are not those of the receipt (none of the rows is touched)"
-
-
-def hash_file(file: OpenFile) -> str:
-    """sha256 of a file's bytes, as receipts write it."""
-    hashed = hashlib.sha256()
-    for start in range(0, file.file_bytes, READ_BYTES):
-        hashed.update(file.read_range(start, READ_BYTES))
-    return "sha256:" + hashed.hexdigest()
 
 
 def _check_with_zarr(reader: SplitReader) -> Iterator[Failure]:
     """The promise that any Zarr reader opens the store, kept on the first and the last row."""
-    rows = (0, reader.layout.n_rows - 1)
-    found = reader.view.place.read_with_zarr(f"{reader.split}/coefficients", rows)
+    rows, store = (0, reader.layout.n_positions - 1), reader.records.store
+    found = store.place.read_with_zarr(f"{reader.split}/coefficients", rows)
     if found is None:
-        logger.warning("%s: zarr-python has no way to read it, so that is not compared", reader.view.name)
+        logger.warning("%s: zarr-python has no way to read it, so that is not compared", store.name)
         return
     for row, theirs in zip(rows, found, strict=True):
         ours = reader.read(np.array([row]))[0]
@@ -217,20 +116,19 @@ def _check_with_zarr(reader: SplitReader) -> Iterator[Failure]:
 def _recompute(reader: SplitReader, source: Source, fraction: float) -> tuple[list[Failure], int]:
     """(failures, rows compared) on rows spread evenly over the split."""
     split, layout = reader.split, reader.layout
-    assert layout.image_shape is not None
     transform = open_transform(reader.manifest.spec, shape=layout.image_shape, device="cpu", backend="auto")
-    unreadable = reader.unreadable()
+    status, unreadable = reader.records.status, reader.records.unreadable
     n_rows = max(1, round(fraction * layout.n_rows))
-    spread = np.linspace(0, layout.n_rows - 1, n_rows).astype(int).tolist()
-    chosen = [row for row in spread if row not in unreadable]
-    failures = _find_mended(reader, [unreadable[row] for row in spread if row in unreadable], source)
+    spread = np.flatnonzero(layout.is_row())[np.linspace(0, layout.n_rows - 1, n_rows).astype(int)].tolist()
+    chosen = [row for row in spread if status[row] == OK]
+    failures = _find_mended(reader, [unreadable[row] for row in spread if status[row] == UNREADABLE], source)
     reasons: dict[int, str] = {}
     for start in range(0, len(chosen), transform.batch_images):
         reasons |= _compare_rows(reader, chosen[start : start + transform.batch_images], source, transform)
     for row, reason in sorted(reasons.items()):
         shard = row // layout.shard_images
-        view = f", view {reader.rows.view[row]}" if reader.manifest.views else ""
-        reason = f"row {row} ({reader.rows.key[row]}{view}): {reason}"
+        view = f", view {reader.records.rows.view[row]}" if reader.manifest.views else ""
+        reason = f"row {row} ({reader.records.rows.key[row]}{view}): {reason}"
         failures.append(Failure(split, shard, shard_path(split, shard), reason))
     return failures, len(chosen)
 
@@ -249,7 +147,7 @@ def _find_mended(reader: SplitReader, recorded: list[Unreadable], source: Source
             shard = entry.row // reader.layout.shard_images
             reason = (
                 f"row {entry.row} ({entry.key}): recorded as unreadable ({entry.reason}), its image decodes now: give "
-                f"`scatcache resume {reader.view.name} --retry-unreadable`"
+                f"`scatcache resume {reader.records.store.name} --retry-unreadable`"
             )
             failures[entry.key] = Failure(reader.split, shard, receipt_path(reader.split, shard), reason)
     return list(failures.values())
@@ -261,7 +159,7 @@ def _compare_rows(reader: SplitReader, rows: list[int], source: Source, transfor
     images: dict[int, np.ndarray] = {}
     reasons: dict[int, str] = {}
     for row in rows:
-        key = reader.rows.key[row]
+        key = reader.records.rows.key[row]
         try:
             image = decode(source.read(reader.split, key), size=manifest.size)
         except (UnreadableImage, OSError) as error:
@@ -269,7 +167,7 @@ def _compare_rows(reader: SplitReader, rows: list[int], source: Source, transfor
             continue
         if image.shape[:2] == reader.layout.image_shape:
             viewed = ViewedImage(image, manifest.views, key=key, seed=manifest.seed)
-            images[row] = viewed.cut(int(reader.rows.view[row]))
+            images[row] = viewed.cut(int(reader.records.rows.view[row]))
         else:
             reasons[row] = f"its image has {image.shape[0]}x{image.shape[1]} pixels now"
     if not images:
@@ -280,6 +178,6 @@ def _compare_rows(reader: SplitReader, rows: list[int], source: Source, transfor
     for row, ours, theirs in zip(images, stored, fresh, strict=True):
         difference = np.linalg.norm(ours.astype(np.float64) - theirs) / max(float(np.linalg.norm(theirs)), 1e-30)
         # Not "greater than": NaN differs.
-        if not difference <= RECOMPUTE_TOLERANCE[reader.encoding.dtype]:
+        if not difference <= reader.encoding.tolerance:
             reasons[row] = f"recomputed from its image it differs by {difference:.1e} of its norm"
     return reasons

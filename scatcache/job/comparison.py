@@ -1,7 +1,7 @@
 """How what is asked for differs from a store: settings field by field, listings image by image."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,10 +10,11 @@ import numpy as np
 from scatcache.errors import SettingsDiffer, StoreDamaged
 from scatcache.images.catalogue import Listing
 from scatcache.job.planning import place_key
+from scatcache.job.store_folder import StoreFolder
+from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest, differing_fields
 from scatcache.store.format.rows import RowTable
-from scatcache.store.records import StoreView
-from scatcache.store.writer import StoreFolder
+from scatcache.store.records import StoreRecords
 
 # Keys told of each kind of change.
 N_KEYS = 3
@@ -21,25 +22,42 @@ N_KEYS = 3
 _UNKNOWN = "as of an item that does not decode"
 
 
-def compare(folder: StoreFolder, stored: Manifest, wanted: Manifest, listings: dict[str, Listing]) -> None:
-    """Raises SettingsDiffer listing the fields in which two manifests differ."""
-    differing = list(differing_fields(stored.to_dict(), wanted.to_dict()))
-    if not differing:
+@dataclass(frozen=True)
+class Listed:
+    """The splits of a job, by name. listings: of the source now; records: all that the store says of a split, nothing
+    of one that was never added; layouts: as they would be now."""
+
+    listings: Mapping[str, Listing]
+    records: Mapping[str, Sequence[SplitLayout]]
+    layouts: Mapping[str, SplitLayout]
+
+
+def compare(folder: StoreFolder, stored: Manifest, wanted: Manifest, listed: Listed) -> None:
+    """Raises SettingsDiffer listing the fields in which settings or splits differ; see Listed.
+
+    Where a split's records contradict one another, one is damaged, and the right one is that which agrees.
+    """
+    # An encoding is chosen by its name, and its facts follow.
+    then, now = (manifest.to_dict() | {"encoding": manifest.encoding} for manifest in (stored, wanted))
+    differing = list(differing_fields(then, now))
+    changed = [split for split, records in listed.records.items() if records and listed.layouts[split] not in records]
+    if not (differing or changed):
         return
-    # The listing decides how many rows and shards there are: naming it says the rest.
-    changed = {
-        name for name in listings if name not in stored.splits or stored.splits[name].listing != listings[name].hash
-    }
-    listing_lines = [
-        _describe_listing(folder, stored, name, listings[name], wanted.classes) for name in sorted(changed)
-    ]
-    listing_lines += [f"splits.{name}: the source no longer has this split" for name in sorted(stored.splits)
-                      if name not in listings]  # fmt: skip
+    listing_lines: list[str] = []
+    layout_fields: list[tuple[str, Any, Any]] = []
+    for split in changed:
+        record, listing = listed.records[split][0], listed.listings[split]
+        fields = differing_fields(record.to_dict(), listed.layouts[split].to_dict(), f"splits.{split}")
+        layout_fields += fields
+        # The listing decides how many rows and shards there are: naming it says the rest.
+        if record.listing != listing.hash:
+            listing_lines.append(_describe_listing(folder, stored, split, record, listing, wanted.classes))
+            layout_fields.append((f"splits.{split}.listing", record.listing, listing.hash))
     # What follows from other fields says nothing more.
-    derived = ["splits", "classes"] + ["filter_bank"] * (stored.spec != wanted.spec)
+    derived = ["classes"] + ["filter_bank"] * (stored.spec != wanted.spec)
     others = [entry for entry in differing if entry[0].split(".")[0] not in derived]
     if not (listing_lines or others):
-        others = differing
+        others = differing + layout_fields
     advice = "choose another --out, or --overwrite to start anew, with `scatcache extract`"
     if any(_UNKNOWN in line for line in listing_lines):
         advice += (
@@ -49,22 +67,25 @@ def compare(folder: StoreFolder, stored: Manifest, wanted: Manifest, listings: d
     lines = [f"{field}: the store has {_show(then)}, asked for now {_show(now)}" for field, then, now in others]
     raise SettingsDiffer(
         f"{folder.path} was extracted otherwise:\n  " + "\n  ".join(lines + listing_lines) + f"\n{advice}",
-        tuple(field for field, _, _ in differing),
+        tuple(field for field, _, _ in [*differing, *layout_fields]),
     )
 
 
 def _describe_listing(
-    folder: StoreFolder, stored: Manifest, split: str, listing: Listing, classes: tuple[str, ...]
+    folder: StoreFolder,
+    stored: Manifest,
+    split: str,
+    record: SplitLayout,
+    listing: Listing,
+    classes: tuple[str, ...],
 ) -> str:
-    if split not in stored.splits:
-        return f"splits.{split}.listing: split {split} is new ({len(listing.rows)} rows)"
     line = (
         f"splits.{split}.listing: the keys, labels or sizes of split {split} are not those of the first run "
-        f"({stored.splits[split].n_listed} rows then, {len(listing.rows)} now)"
+        f"({record.n_listed} rows then, {len(listing.rows)} now)"
     )
-    if split not in folder.view.splits(stored):
+    if split not in folder.records.splits():
         return f"{line}: it is not in the store, so which they are cannot be told"
-    return f"{line}: {describe_changes(folder.view, stored, split, listing, classes)}"
+    return f"{line}: {describe_changes(folder.records, stored, split, record, listing, classes)}"
 
 
 def _show(value: Any) -> str:
@@ -88,7 +109,14 @@ class Changes:
         return "; ".join(f"{len(keys)} {kind}: {_show_first(keys)}" for kind, keys in kinds.items() if keys)
 
 
-def describe_changes(view: StoreView, stored: Manifest, split: str, listing: Listing, classes: Sequence[str]) -> str:
+def describe_changes(
+    records: StoreRecords,
+    stored: Manifest,
+    split: str,
+    record: SplitLayout,
+    listing: Listing,
+    classes: Sequence[str],
+) -> str:
     """What of a split is not as in the store: how many images were added, removed, changed, relabelled, and the first.
 
     A store made with limit can tell of the images that it holds, or would hold, alone, and says so.
@@ -96,12 +124,11 @@ def describe_changes(view: StoreView, stored: Manifest, split: str, listing: Lis
     classes: names of the labels that the listing has now.
     """
     try:
-        rows = view.read_rows(stored, split)
+        rows = records.read_rows(record, split)
     except StoreDamaged:
         return "the store holds no sound rows of it: which images they are cannot be told"
-    layout = stored.splits[split]
     images = rows.view == 0
-    is_sample = int(images.sum()) < layout.n_listed
+    is_sample = int(images.sum()) < record.n_listed
     changes = find_changes(rows, listing, stored=stored, classes=classes, is_sample=is_sample)
     found = changes.describe()
     if not is_sample:

@@ -18,12 +18,12 @@ from scatcache.job.preparation import Prepared, Settings, check_out, name_splits
 from scatcache.job.report import ExtractReport
 from scatcache.job.run import JobRun
 from scatcache.job.settings import RunOptions
+from scatcache.job.store_folder import StoreFolder
 from scatcache.job.stored import confirm_manifest, find_stored, require_stored
 from scatcache.job.takeover import take_over
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.lock import WriterLock
 from scatcache.store.places.files import exists
-from scatcache.store.writer import StoreFolder
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ def resume(
             fetch=download,
             on_archive=_tell_archive(on_event),
         )
-        splits = name_splits(split) or tuple(folder.view.splits(manifest)) or None
+        splits = name_splits(split) or tuple(folder.records.splits()) or None
         asked = Asked(Settings(), splits, options, kept=list_kept(folder))
         return _run(source, folder, asked=asked, stored=manifest, on_event=on_event)
 
@@ -180,8 +180,8 @@ def _run(
         token = take_over(folder)
         if asked.overwrite:
             tell(StoreReplaced(str(folder.path), deleted=False))
-            if folder.is_started():
-                folder.delete()
+            if folder.writer.is_started():
+                folder.writer.delete()
             tell(StoreReplaced(str(folder.path), deleted=True))
         else:
             confirm_manifest(folder, prepared.manifest)

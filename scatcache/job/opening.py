@@ -17,25 +17,24 @@ from scatcache.images.catalogue import (
     tell_nobody,
 )
 from scatcache.images.keys import show_path
+from scatcache.job.store_folder import StoreFolder
 from scatcache.store.format.json_text import parse_json, to_json
 from scatcache.store.format.manifest import Manifest
-from scatcache.store.places.files import exists, make_folder, read_regular, write_atomically
+from scatcache.store.places.files import exists
 from scatcache.store.places.place import is_url
-from scatcache.store.writer import StoreFolder
 from scatcache.typed import check
 
 
 def remember(folder: StoreFolder, **values: Any) -> None:
     """Keeps comfort for later runs (the source's root, times, host) in STORE.job/job.json."""
     known = recall(folder)
-    make_folder(folder.job)
-    write_atomically(folder.job / "job.json", to_json({**known, **values}, indent=2))
+    folder.notes.put("job.json", to_json({**known, **values}, indent=2))
 
 
 def recall(folder: StoreFolder) -> dict[str, Any]:
     """What remember() kept, {} where it is gone or not readable."""
     try:
-        known = parse_json(read_regular(folder.job / "job.json"))
+        known = parse_json(folder.notes.read("job.json"))
     except (OSError, ValueError):
         return {}
     if not isinstance(known, dict):

@@ -11,16 +11,17 @@ from scatcache.images.catalogue import Listing, Row
 from scatcache.spec import ScatteringSpec
 from scatcache.store.format.encodings import Encoding, find_encoding
 from scatcache.store.format.json_text import to_json
-from scatcache.store.format.layout import SplitLayout, choose_sizes
+from scatcache.store.format.layout import Generation, SplitLayout, choose_sizes
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.rows import RowTable
 
 # Chunk's Blosc header and crc32c, and its entry in the shard's index.
 CHUNK_OVERHEAD_BYTES = 16 + 4 + 16
-# A chunk's crc32c in a receipt, its label, source index, view, file's bytes, status and key.
-ROW_OVERHEAD_BYTES = 104
-# A receipt's sums and squares, as decimal float64, and the rest of it.
-CHANNEL_OVERHEAD_BYTES = 50
+# A chunk's bytes and crc32c in a receipt (base64) and in the split's index; its label, source index, view, file's
+# bytes, status and key.
+ROW_OVERHEAD_BYTES = 120
+# A receipt's sums and squares, as base64 of float64, and the rest of it.
+CHANNEL_OVERHEAD_BYTES = 24
 SHARD_OVERHEAD_BYTES = 8192
 # Its arrays' metadata, once beside them and once consolidated in the root.
 SPLIT_OVERHEAD_BYTES = 65536
@@ -103,28 +104,27 @@ def lay_out(
     *,
     n_listed: int,
     listing: str,
-    image_shape: tuple[int, int] | None,
+    image_shape: tuple[int, int],
     limit: int | None,
     shard_images: int | None,
     folds: tuple[tuple[int, ...], ...] | None = None,
     n_views: int = 1,
 ) -> SplitLayout:
-    """The layout of one split; one whose images differ in size gets a placeholder of one row a shard."""
+    """The layout of one split that is extracted at once."""
     n_rows = n_views * (n_listed if limit is None else min(limit, n_listed))
-    sizes = (1, 1)
-    if image_shape is not None:
-        bytes_each = row_bytes(spec, image_shape, encoding)
-        sizes = choose_sizes(n_rows, bytes_each, encoding=encoding, shard_images=shard_images)
-    return SplitLayout(n_rows, n_listed, listing, image_shape, *sizes, folds)
+    bytes_each = row_bytes(spec, image_shape, encoding)
+    sizes = choose_sizes(n_rows, bytes_each, encoding=encoding, shard_images=shard_images)
+    return SplitLayout(image_shape, *sizes, (Generation(n_rows, n_listed, listing),), folds)
 
 
-def bound_bytes(manifest: Manifest, splits: Iterable[str]) -> int:
-    """What these splits take on disk at most, were nothing compressible."""
+def bound_bytes(manifest: Manifest, layouts: Iterable[SplitLayout]) -> int:
+    """What splits of these layouts take on disk at most, were nothing compressible."""
     encoding = find_encoding(manifest.encoding)
     total = 2 * len(to_json(manifest.to_dict(), indent=2))
-    for layout in (manifest.splits[split] for split in splits):
-        assert layout.image_shape is not None
+    for layout in layouts:
         each = row_bytes(manifest.spec, layout.image_shape, encoding) + CHUNK_OVERHEAD_BYTES + ROW_OVERHEAD_BYTES
+        # Twice a document, in the split's and in the root's.
+        total += 4 * len(to_json(layout.to_dict(), indent=2))
         shard = CHANNEL_OVERHEAD_BYTES * manifest.spec.n_channels + SHARD_OVERHEAD_BYTES
         # A split's last chunk is stored whole.
         total += each * (layout.n_rows + layout.chunk_images - 1) + shard * (layout.n_shards + 1) + SPLIT_OVERHEAD_BYTES

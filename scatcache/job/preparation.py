@@ -2,26 +2,29 @@
 
 import operator
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from scatcache.durable import is_own_temporary
 from scatcache.errors import ScatcacheError, SourceError, StoreDamaged
 from scatcache.images.catalogue import FOLDER_NAME, Listing, Source
 from scatcache.images.keys import show_path
-from scatcache.job.comparison import compare
-from scatcache.job.planning import bound_bytes, choose_folds, lay_out, order_rows
+from scatcache.job.comparison import Listed, compare
+from scatcache.job.layouts import find_shapes, make_layout
+from scatcache.job.planning import bound_bytes, order_rows
+from scatcache.job.store_folder import StoreFolder
 from scatcache.job.stored import find_stored, refuse_newer
 from scatcache.retries import with_retries
 from scatcache.scattering.filters import filter_bank_hash
 from scatcache.spec import ScatteringSpec, check_grid
 from scatcache.store.format.encodings import DEFAULT_ENCODING, find_encoding
+from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import MAX_SEED, Manifest
 from scatcache.store.format.rows import RowTable
-from scatcache.store.places.files import exists, is_folder, is_own_temporary
-from scatcache.store.writer import StoreFolder
+from scatcache.store.places.files import exists, is_folder
 from scatcache.views import Views, choose_padding, count_windows
 
 DEFAULT_SEED = 0
@@ -74,13 +77,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A job ready to run. splits: those asked for; rows: their rows by split; is_new: the store does not exist yet;
+    """A job ready to run. splits: those asked for; layouts, rows: theirs by split; is_new: there is no store yet;
     device, backend, reason: what computes, and why; warnings: sentences for the user."""
 
     folder: StoreFolder
     manifest: Manifest
     source: Source
     splits: tuple[str, ...]
+    layouts: dict[str, SplitLayout]
     rows: dict[str, RowTable]
     is_new: bool
     device: str
@@ -91,7 +95,7 @@ class Prepared:
     @property
     def bound_bytes(self) -> int:
         """Bytes of the splits asked for, at most."""
-        return bound_bytes(self.manifest, self.splits)
+        return bound_bytes(self.manifest, self.layouts.values())
 
 
 def require_J(J: int | None) -> int:
@@ -112,7 +116,7 @@ def read_stored(folder: StoreFolder, J: int | None, *, overwrite: bool = False) 
     Raises ValueError without it, and as find_stored does.
     """
     stored = None if overwrite else find_stored(folder)
-    if stored is None and J is None and not overwrite and folder.is_started():
+    if stored is None and J is None and not overwrite and folder.writer.is_started():
         refuse_newer(folder)
         raise StoreDamaged(
             f"{folder.path}: its zarr.json is lost or damaged: give every setting of the first run again, --J too"
@@ -142,7 +146,7 @@ def check_out(out: str | os.PathLike[str]) -> StoreFolder:
     Raises ScatcacheError, NotAStore, StoreDamaged.
     """
     folder = StoreFolder(out)
-    if not exists(folder.path) or folder.view.own_splits() or folder.view.read_root() is not None:
+    if not exists(folder.path) or folder.records.own_splits() or folder.records.read_root() is not None:
         return folder
     if not is_folder(folder.path):
         raise ScatcacheError(f"{out} is a file, not a scatcache store: choose another --out")
@@ -167,10 +171,16 @@ def prepare(
     """
     check_place(source, folder)
     chosen = check_splits(source, splits)
-    listings = {split: with_retries(partial(source.list_rows, split)) for split in source.splits}
-    manifest = make_manifest(source, listings, settings=settings, stored=stored, splits=chosen)
+    # Of a new store all, asked for or not, so that the order in which they are added never shows.
+    listed = source.splits if stored is None else chosen
+    listings = {split: with_retries(partial(source.list_rows, split)) for split in listed}
+    records = {split: folder.records.find_layouts(stored, split) for split in chosen} if stored is not None else {}
+    size = _pick(settings.size, stored and stored.size, None if stored else source.default_size)
+    shapes = find_shapes(source, listings, size=size, records=records, wanted=chosen)
+    manifest = make_manifest(source, settings=settings, stored=stored, shapes=shapes)
+    layouts = {split: make_layout(manifest, split, listings[split], shape=shapes[split]) for split in chosen}
     if stored is not None:
-        compare(folder, stored, manifest, listings)
+        compare(folder, stored, manifest, Listed(listings, records, layouts))
     rows = {
         split: order_rows(listings[split].rows, seed=manifest.seed, limit=manifest.limit, n_views=manifest.n_views)
         for split in chosen
@@ -178,7 +188,7 @@ def prepare(
     device, backend, reason = choose_backend(device, backend)
     left_out = [warning for split in chosen for warning in count_left_out(split, listings[split])]
     warnings = (*source.warnings, *left_out)
-    return Prepared(folder, manifest, source, chosen, rows, stored is None, device, backend, reason, warnings)
+    return Prepared(folder, manifest, source, chosen, layouts, rows, stored is None, device, backend, reason, warnings)
 
 
 def count_left_out(split: str, listing: Listing) -> Iterator[str]:
@@ -202,53 +212,26 @@ def check_splits(source: Source, splits: tuple[str, ...] | None) -> tuple[str, .
 
 def make_manifest(
     source: Source,
-    listings: dict[str, Listing],
     *,
     settings: Settings,
     stored: Manifest | None,
-    splits: tuple[str, ...],
+    shapes: Mapping[str, tuple[int, int] | None],
 ) -> Manifest:
-    """The manifest that these settings give, what is not typed taken from the stored one."""
+    """The manifest that these settings give, what is not typed taken from the stored one. shapes: find_shapes."""
     spec = make_spec(settings, stored)
-    encoding = _pick(settings.encoding, stored and stored.encoding, DEFAULT_ENCODING)
-    size = _pick(settings.size, stored and stored.size, None if stored else source.default_size)
-    limit = _pick(settings.limit, stored and stored.limit, None)
-    shard_images = _pick(settings.shard_images, stored and stored.shard_images, None)
-    seed = _pick(settings.seed, stored and stored.seed, DEFAULT_SEED)
-    shapes = {
-        split: _find_shape(source, split, listing, size=size, stored=stored, wanted=split in splits)
-        for split, listing in listings.items()
-    }
-    # Of all splits, asked for or not, so that the order in which they are added never shows.
-    views = make_views(settings, stored, [shape for shape in shapes.values() if shape is not None])
-    n_views = 1 if views is None else views.n
-    layouts = {}
-    for split, listing in listings.items():
-        layouts[split] = lay_out(
-            spec,
-            find_encoding(encoding),
-            n_listed=len(listing.rows),
-            listing=listing.hash,
-            image_shape=_check_shape(spec, views, split, shapes[split], wanted=split in splits),
-            limit=limit,
-            shard_images=shard_images,
-            folds=choose_folds(listing, seed=seed, limit=limit, n_views=n_views),
-            n_views=n_views,
-        )
     return Manifest(
         spec=spec,
         filter_bank=filter_bank_hash(spec),
-        encoding=encoding,
-        size=size,
-        limit=limit,
-        seed=seed,
-        shard_images=shard_images,
+        encoding=_pick(settings.encoding, stored and stored.encoding, DEFAULT_ENCODING),
+        size=_pick(settings.size, stored and stored.size, None if stored else source.default_size),
+        limit=_pick(settings.limit, stored and stored.limit, None),
+        seed=_pick(settings.seed, stored and stored.seed, DEFAULT_SEED),
+        shard_images=_pick(settings.shard_images, stored and stored.shard_images, None),
         source=source.name,
         official=source.official,
         classes=source.classes,
-        splits=layouts,
         source_options=source.options,
-        views=views,
+        views=make_views(settings, stored, [shape for shape in shapes.values() if shape is not None]),
     )
 
 
@@ -276,40 +259,6 @@ def make_spec(settings: Settings, stored: Manifest | None) -> ScatteringSpec:
 
 def _pick(typed: Any, stored: Any, default: Any) -> Any:
     return typed if typed is not None else stored if stored is not None else default
-
-
-def _find_shape(
-    source: Source, split: str, listing: Listing, *, size: int | None, stored: Manifest | None, wanted: bool
-) -> tuple[int, int] | None:
-    """Pixels of a split's images; None for mixed sizes in a split that nobody asked for."""
-    if size is not None:
-        return size, size
-    known = stored.splits.get(split) if stored is not None and stored.size is None else None
-    if known is not None and known.listing == listing.hash and known.image_shape is not None:
-        return known.image_shape
-    try:
-        return with_retries(lambda: source.native_shape(split, listing.rows))
-    except SourceError:
-        if wanted:
-            raise
-        return None
-
-
-def _check_shape(
-    spec: ScatteringSpec, views: Views | None, split: str, image_shape: tuple[int, int] | None, *, wanted: bool
-) -> tuple[int, int] | None:
-    """The shape where the transform and the views can take it; else None for a split that nobody asked for, which may
-    be too small for this J, or odd, without stopping the others. Raises SourceError for one that was asked for."""
-    try:
-        if image_shape is not None:
-            spec.check_shape(*image_shape)
-            if views is not None:
-                views.check_shape(*image_shape)
-    except ValueError as error:
-        if wanted:
-            raise SourceError(f"split {split}: {error}") from error
-        return None
-    return image_shape
 
 
 def choose_backend(device: str, backend: str) -> tuple[str, str, str]:

@@ -31,8 +31,8 @@ from scatcache.resources import count_cores, folder_bytes, free_disk_bytes, free
 from scatcache.retries import with_retries
 from scatcache.scattering.paths import channel_table
 from scatcache.store.format.encodings import find_encoding
-from scatcache.store.format.receipts import Receipt, summarize
-from scatcache.store.places.files import append_line
+from scatcache.store.format.receipts import Receipt
+from scatcache.store.format.summaries import finish_split
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class JobRun:
         """Everything but the report."""
         prepared, folder, manifest = self.prepared, self.prepared.folder, self.prepared.manifest
         # A split that is asked for gets its metadata back, one whose folder was deleted is gone.
-        lost = set(folder.view.lost_splits(manifest)) - set(prepared.splits)
+        lost = set(folder.records.lost_splits()) - set(prepared.splits)
         if there := [split for split in sorted(lost) if (folder.path / split).exists()]:
             raise StoreDamaged(
                 f"{folder.path}: split {there[0]}: its zarr.json is missing: give --split {there[0]} to mend it, or "
@@ -92,8 +92,10 @@ class JobRun:
         # A newer run may have taken the store over, where somebody deleted STORE.job and with it the lock.
         check_ours(folder, manifest, self.job_id)
         for split in prepared.splits:
-            folder.publish_summary(summarize(self._read_receipts(split)))
-        folder.clean(manifest)
+            folder.writer.publish_split(
+                finish_split(self._read_receipts(split), prepared.layouts[split], prepared.rows[split])
+            )
+        folder.clean(prepared.splits)
         self._check_whole()
         self._log(event="end", images=self.n_images_computed)
         self.on_event(JobFinished(str(folder.path), self._find_warnings()))
@@ -101,9 +103,9 @@ class JobRun:
     def _check_whole(self) -> None:
         """Raises StoreDamaged where the metadata vanished while the shards were computed."""
         folder, manifest = self.prepared.folder, self.prepared.manifest
-        present = folder.view.splits(manifest)
+        present = folder.records.splits()
         lost = [f"{split}/zarr.json" for split in self.prepared.splits if split not in present]
-        if not folder.states(manifest):
+        if not folder.writer.states(manifest):
             lost = ["zarr.json"]
         if lost:
             raise StoreDamaged(
@@ -117,9 +119,11 @@ class JobRun:
         missing = []
         for split in prepared.splits:
             known = self.receipts[split] = {}
-            layout = prepared.manifest.splits[split]
+            layout = prepared.layouts[split]
             for task in plan_tasks(layout, split, prepared.rows[split]):
-                done = prepared.folder.find_done(prepared.manifest, split, task.shard, rows_digest=task.rows_digest)
+                done = prepared.folder.writer.find_done(
+                    prepared.manifest, split, layout, task.shard, rows_digest=task.rows_digest
+                )
                 if done is not None and done.unreadable and self.options.retry_unreadable:
                     self.retried.append((split, task.shard))
                     done = None
@@ -146,12 +150,8 @@ class JobRun:
         return max(1, min(count_cores(), free_memory_bytes() // 2 // each)), ()
 
     def _find_output_shapes(self) -> dict[str, tuple[int, int, int]]:
-        manifest, shapes = self.prepared.manifest, {}
-        for split in self.prepared.splits:
-            image_shape = manifest.splits[split].image_shape
-            assert image_shape is not None
-            shapes[split] = manifest.spec.output_shape(*image_shape)
-        return shapes
+        spec, layouts = self.prepared.manifest.spec, self.prepared.layouts
+        return {split: spec.output_shape(*layout.image_shape) for split, layout in layouts.items()}
 
     def _plan(self, n_workers: int) -> JobPlanned:
         prepared, manifest = self.prepared, self.prepared.manifest
@@ -159,11 +159,11 @@ class JobRun:
         return JobPlanned(
             store=str(prepared.folder.path),
             settings=manifest.describe(),
-            n_images=sum(manifest.splits[split].n_rows for split in prepared.splits),
+            n_images=sum(layout.n_rows for layout in prepared.layouts.values()),
             output_shapes=self._find_output_shapes(),
             bytes=prepared.bound_bytes,
             free_bytes=with_retries(partial(free_disk_bytes, prepared.folder.path)),
-            n_shards=sum(manifest.splits[split].n_shards for split in prepared.splits),
+            n_shards=sum(layout.n_shards for layout in prepared.layouts.values()),
             n_done=len(kept),
             n_views=manifest.n_views,
             n_images_done=sum(receipt.n_rows for receipt in kept),
@@ -186,16 +186,17 @@ class JobRun:
 
     def _make_folders(self) -> None:
         prepared, folder, manifest = self.prepared, self.prepared.folder, self.prepared.manifest
-        folder.mend_root(manifest)
-        folder.clean(manifest)
+        folder.writer.mend_root(manifest)
+        folder.clean(prepared.splits)
         channels = channel_table(manifest.spec)
         for split in prepared.splits:
-            folder.add_split(manifest, split, rows=prepared.rows[split], channels=channels)
-            if len(self.receipts[split]) < manifest.splits[split].n_shards:
-                folder.withdraw_summary(split)
+            layout = prepared.layouts[split]
+            folder.writer.add_split(manifest, split, layout, rows=prepared.rows[split], channels=channels)
+            if len(self.receipts[split]) < layout.n_shards:
+                folder.writer.withdraw_summary(split)
         for split, shard in self.retried:
-            folder.withdraw_receipt(split, shard)
-        folder.consolidate(manifest, channel_names=tuple(channels))
+            folder.writer.withdraw_receipt(split, shard)
+        folder.writer.consolidate(manifest, channel_names=tuple(channels))
 
     def _compute(self, places: list[ShardPlace], n_workers: int, gpus: tuple[str, ...]) -> None:
         options, prepared = self.options, self.prepared
@@ -206,6 +207,7 @@ class JobRun:
             job_id=self.job_id,
             store=str(prepared.folder.path),
             manifest=prepared.manifest,
+            layouts=prepared.layouts,
             source=prepared.source,
             device=prepared.device,
             backend=prepared.backend,
@@ -235,8 +237,8 @@ class JobRun:
 
     def _read_receipts(self, split: str) -> Iterator[Receipt]:
         """A split's receipts in the order of its shards, from the disk: all of them at once may be gigabytes."""
-        for shard in range(self.prepared.manifest.splits[split].n_shards):
-            found = self.prepared.folder.view.read_receipt(split, shard)
+        for shard in range(self.prepared.layouts[split].n_shards):
+            found = self.prepared.folder.records.read_receipt(split, shard)
             if found is None:
                 raise StoreDamaged(f"{self.prepared.folder.path}: split {split}: the receipt of shard {shard} vanished")
             yield found[0]
@@ -252,7 +254,7 @@ class JobRun:
 
     def _check_trial(self, split: str) -> None:
         """Raises SourceError once over half of a split's first rows turn out unreadable."""
-        layout, known = self.prepared.manifest.splits[split], self.receipts[split]
+        layout, known = self.prepared.layouts[split], self.receipts[split]
         n_rows = min(N_ROWS_ON_TRIAL, layout.n_rows)
         shards = range(math.ceil(n_rows / layout.shard_images))
         if split not in self.on_trial or any(shard not in known for shard in shards):
@@ -272,7 +274,7 @@ class JobRun:
         line = json.dumps({"time": time.time(), **fields})
         logger.info("%s", line)
         with contextlib.suppress(OSError):
-            append_line(self.prepared.folder.job / "log.jsonl", line)
+            self.prepared.folder.log(line)
 
     def _find_warnings(self) -> tuple[str, ...]:
         """What is to be told of the images of the job's splits, those of earlier runs too."""
@@ -287,8 +289,8 @@ class JobRun:
         """What this run did."""
         prepared, manifest = self.prepared, self.prepared.manifest
         every = {split: list(self.receipts[split].values()) for split in prepared.splits}
-        present = prepared.folder.view.splits(manifest)
-        finished = all(prepared.folder.view.read_summary(split) is not None for split in present)
+        records = prepared.folder.records
+        finished = all(records.read_summary(split) is not None for split in records.splits())
         names = {receipt.backend["name"] for receipts in every.values() for receipt in receipts}
         # Each image once, however many of its views are rows.
         unreadable = {

@@ -17,14 +17,15 @@ from scatcache.images.catalogue import Source
 from scatcache.images.decode import decode_noted
 from scatcache.job.planning import ShardPlace, ShardTask, plan_task
 from scatcache.job.reading import ShardReads
+from scatcache.job.store_folder import StoreFolder
 from scatcache.job.takeover import check_ours
 from scatcache.scattering.channel_sums import find_adder
 from scatcache.store.format.encodings import Encoding, find_encoding
+from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.receipts import Receipt, Unreadable
 from scatcache.store.format.rows import RowTable
-from scatcache.store.format.shard_file import ShardWriter
-from scatcache.store.writer import StoreFolder
+from scatcache.store.format.shard_file import ShardEncoder
 from scatcache.version import __version__
 from scatcache.views import ViewedImage
 
@@ -46,12 +47,14 @@ class JobStopped(BaseException):
 @dataclass(frozen=True)
 class ShardJob:
     """What every shard of a job shares. job_id: the run's token, see take_over; store: absolute path, the same on every
-    worker; device: "cpu" or "cuda"; backend: a name of open_transform; decode_threads: per process; on_error: "skip" or
-    "fail"; rows: the splits' row tables in the process that has them anyway, never sent to another."""
+    worker; layouts: of its splits; device: "cpu" or "cuda"; backend: a name of open_transform; decode_threads: per
+    process; on_error: "skip" or "fail"; rows: the splits' row tables in the process that has them anyway, never sent to
+    another."""
 
     job_id: str
     store: str
     manifest: Manifest
+    layouts: Mapping[str, SplitLayout]
     source: Source
     device: str
     backend: str
@@ -61,7 +64,7 @@ class ShardJob:
 
     def plan(self, place: ShardPlace) -> ShardTask:
         """All that is known of one shard before its pixels."""
-        return plan_task(self.manifest.splits[place.split], place, self.rows[place.split])
+        return plan_task(self.layouts[place.split], place, self.rows[place.split])
 
 
 def stop_job(job_id: str) -> None:
@@ -76,7 +79,7 @@ def run_shard(job: ShardJob, shard: ShardPlace | ShardTask) -> Receipt:
 
 def lighten(receipt: Receipt) -> Receipt:
     """A receipt without what grows with channels and rows, and what all have in common; who needs it reads the disk."""
-    return replace(receipt, chunk_crc32c=(), sums=(), square_sums=(), versions={})
+    return replace(receipt, chunk_bytes=(), chunk_crc32c=(), sums=(), square_sums=(), versions={})
 
 
 def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
@@ -88,21 +91,21 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
     folder = StoreFolder(job.store)
     check = functools.partial(check_ours, folder, job.manifest, job.job_id)
     check()
-    done = folder.find_done(job.manifest, task.split, task.shard, rows_digest=task.rows_digest)
+    layout = job.layouts[task.split]
+    done = folder.writer.find_done(job.manifest, task.split, layout, task.shard, rows_digest=task.rows_digest)
     if done is not None:
         return done
-    layout = job.manifest.splits[task.split]
     transform = _find_transform(job, task.split)
     encoding = find_encoding(job.manifest.encoding)
-    path = folder.shard(task.split, task.shard)
     reads = ShardReads(job.source, task.split, dict(zip(task.keys, task.file_bytes, strict=True)))
     images = ShardImages(job, task, reads)
-    with reads, ShardWriter(path, n_chunks=layout.n_chunks) as writer:
-        sink = ShardSink(writer, encoding, chunk_images=layout.chunk_images, n_channels=job.manifest.spec.n_channels)
+    with reads, folder.writer.put_shard(task.split, task.shard) as file:
+        encoder = ShardEncoder(file.write, n_chunks=layout.n_chunks)
+        sink = ShardSink(encoder, encoding, chunk_images=layout.chunk_images, n_channels=job.manifest.spec.n_channels)
         with ThreadPoolExecutor(1, thread_name_prefix="scatcache-write") as writing:
             pending: deque[Future[None]] = deque()
             for batch, reasons in _decode_batches(job, task, images, transform.batch_images):
-                coefficients = transform.start(batch, encoding.dtype)
+                coefficients = transform.start(batch, encoding.compute_dtype)
                 pending.append(writing.submit(_append, sink, coefficients, [reason is None for reason in reasons]))
                 sink.reasons.extend(reasons)
                 if len(pending) > N_BATCHES_AHEAD:
@@ -111,10 +114,11 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
                 future.result()
         sink.finish()
         # A worker that was given up for dead may have been overtaken: what is finished keeps its file.
-        done = folder.find_done(job.manifest, task.split, task.shard, rows_digest=task.rows_digest)
+        done = folder.writer.find_done(job.manifest, task.split, layout, task.shard, rows_digest=task.rows_digest)
         if done is not None:
             return done
-        digests = writer.commit(check)
+        digests = encoder.finish()
+        file.commit(check)
     unreadable = tuple(
         Unreadable(task.start + position, task.keys[position], reason)
         for position, reason in enumerate(sink.reasons)
@@ -123,13 +127,15 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
     receipt = Receipt(
         split=task.split,
         shard=task.shard,
-        manifest=job.manifest.digest,
+        settings=job.manifest.digest,
         rows=task.rows_digest,
+        image_shape=layout.image_shape,
         n_rows=len(task.keys),
         n_ok=len(task.keys) - len(unreadable),
         file_bytes=digests.file_bytes,
         sha256=digests.sha256,
         index_crc32c=digests.index_crc32c,
+        chunk_bytes=digests.chunk_bytes,
         chunk_crc32c=digests.chunk_crc32c,
         sums=tuple(sink.sums.tolist()),
         square_sums=tuple(sink.square_sums.tolist()),
@@ -139,7 +145,7 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
         notes=images.notes,
     )
     check()
-    folder.publish_receipt(job.manifest, receipt)
+    folder.writer.publish_receipt(receipt)
     return receipt
 
 
@@ -154,11 +160,11 @@ class ShardSink:
     where it is readable.
     """
 
-    def __init__(self, writer: ShardWriter, encoding: Encoding, *, chunk_images: int, n_channels: int):
+    def __init__(self, encoder: ShardEncoder, encoding: Encoding, *, chunk_images: int, n_channels: int):
         self.sums = np.zeros(n_channels, np.float64)
         self.square_sums = np.zeros(n_channels, np.float64)
         self.reasons: list[str | None] = []
-        self._writer, self._encoding, self._chunk_images = writer, encoding, chunk_images
+        self._encoder, self._encoding, self._chunk_images = encoder, encoding, chunk_images
         self._add = find_adder()
         self._held: list[np.ndarray] = []
         self._held_ok: list[bool] = []
@@ -170,7 +176,7 @@ class ShardSink:
                 # One row at a time: the last bit of a sum then depends on the shard alone, not on its batches.
                 self._add(row, self.sums, self.square_sums)
             else:
-                row[...] = np.nan
+                row[...] = self._encoding.fill_value
             self._held.append(row)
             self._held_ok.append(readable)
             if len(self._held) == self._chunk_images:
@@ -179,15 +185,15 @@ class ShardSink:
     def _write_chunk(self) -> None:
         if any(self._held_ok):
             chunk = self._held[0][None] if len(self._held) == 1 else np.stack(self._held)
-            self._writer.append(self._encoding.encode(np.ascontiguousarray(chunk)))
+            self._encoder.append(self._encoding.encode(np.ascontiguousarray(chunk)))
         else:
-            self._writer.append(None)
+            self._encoder.append(None)
         self._held, self._held_ok = [], []
 
     def finish(self) -> None:
         """Writes a last, partly filled chunk, filled up with the array's fill value."""
         if self._held:
-            filler = np.full_like(self._held[0], np.nan)
+            filler = np.full_like(self._held[0], self._encoding.fill_value)
             self._held += [filler] * (self._chunk_images - len(self._held))
             self._write_chunk()
 
@@ -247,9 +253,9 @@ class ShardImages:
                 f"{self._split}: {key}: {error}, which is no fault of the image: give the same command again: it "
                 f"goes on from here"
             ) from error
-        pixels, expected = decoded.pixels, manifest.splits[self._split].image_shape
+        pixels, expected = decoded.pixels, self._job.layouts[self._split].image_shape
         if pixels.shape[:2] != expected:
-            found, wanted = ("x".join(map(str, shape)) for shape in (pixels.shape[:2], expected or ()))
+            found, wanted = ("x".join(map(str, shape)) for shape in (pixels.shape[:2], expected))
             raise UnreadableImage(f"it is {found} pixels, the split is {wanted}")
         if decoded.notes and key in self._told_here:
             with self._notes_lock:
@@ -283,8 +289,7 @@ def _decode_batches(
 def _start_batch(
     pool: ThreadPoolExecutor, job: ShardJob, task: ShardTask, rows: range, images: ShardImages
 ) -> tuple[np.ndarray, list[Future[list[str | None]]]]:
-    image_shape = job.manifest.splits[task.split].image_shape
-    assert image_shape is not None
+    image_shape = job.layouts[task.split].image_shape
     batch = np.zeros((len(rows), *image_shape, 3), np.uint8)
     step = -(-len(rows) // job.decode_threads)
     futures = [
@@ -317,9 +322,7 @@ def _find_transform(job: ShardJob, split: str) -> Any:
     from scatcache.scattering.batched import open_transform
 
     torch.set_num_threads(1)
-    image_shape = job.manifest.splits[split].image_shape
-    assert image_shape is not None
-    wanted = (job.manifest.spec, image_shape, job.device, job.backend)
+    wanted = (job.manifest.spec, job.layouts[split].image_shape, job.device, job.backend)
     if getattr(_local, "wanted", None) != wanted:
         spec, shape, device, backend = wanted
         _local.transform = open_transform(spec, shape=shape, device=device, backend=backend)

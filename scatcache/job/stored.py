@@ -5,15 +5,16 @@ a command's settings or from the copy in STORE.job, is known for the right one.
 """
 
 import contextlib
-from pathlib import Path
 
 from scatcache.errors import NotAStore, SettingsDiffer, StoreDamaged
+from scatcache.job.store_folder import StoreFolder
 from scatcache.store.evidence import confirms
 from scatcache.store.format.json_text import parse_json, to_json
 from scatcache.store.format.manifest import Manifest
-from scatcache.store.places.files import read_regular, write_atomically
 from scatcache.store.records import MEND_ROOT
-from scatcache.store.writer import StoreFolder
+
+# In STORE.job.
+COPY = "manifest.json"
 
 
 def find_stored(folder: StoreFolder) -> Manifest | None:
@@ -22,29 +23,29 @@ def find_stored(folder: StoreFolder) -> Manifest | None:
     None where there is no store, or one of ours whose manifest must be made again; confirm_manifest() then says whether
     it is the right one. Raises NotAStore for a newer format, StoreDamaged where nothing shows whose the folder is.
     """
-    if not folder.is_started():
+    if not folder.writer.is_started():
         return None
     try:
-        manifest = folder.view.read_manifest()
+        manifest = folder.records.read_manifest()
     except (NotAStore, StoreDamaged) as error:
         copy = _read_copy(folder)
-        if copy is not None and confirms(folder.path, copy.digest):
+        if copy is not None and confirms(folder.records.place, copy.digest):
             return copy
-        has_receipts = confirms(folder.path, "") is not None
-        if not folder.view.own_splits() or (isinstance(error, NotAStore) and not has_receipts):
+        has_receipts = confirms(folder.records.place, "") is not None
+        if not folder.records.own_splits() or (isinstance(error, NotAStore) and not has_receipts):
             raise
         return None
-    if confirms(folder.path, manifest.digest) is not False:
+    if confirms(folder.records.place, manifest.digest) is not False:
         return manifest
     copy = _read_copy(folder)
-    return copy if copy is not None and confirms(folder.path, copy.digest) else None
+    return copy if copy is not None and confirms(folder.records.place, copy.digest) else None
 
 
 def require_stored(folder: StoreFolder) -> Manifest:
     """find_stored where there must be one. Raises NotAStore, StoreDamaged that says what to type."""
     manifest = find_stored(folder)
     if manifest is None:
-        folder.view.read_manifest()
+        folder.records.read_manifest()
         raise StoreDamaged(f"{folder.path}: zarr.json states settings that no receipt was made under: {MEND_ROOT}")
     return manifest
 
@@ -52,7 +53,7 @@ def require_stored(folder: StoreFolder) -> Manifest:
 def confirm_manifest(folder: StoreFolder, manifest: Manifest) -> None:
     """Raises SettingsDiffer where zarr.json does not state this manifest and no receipt was made under it either;
     NotAStore where it then states a newer format."""
-    if folder.states(manifest) or confirms(folder.path, manifest.digest) is not False:
+    if folder.writer.states(manifest) or confirms(folder.records.place, manifest.digest) is not False:
         return
     refuse_newer(folder)
     raise SettingsDiffer(
@@ -64,26 +65,22 @@ def confirm_manifest(folder: StoreFolder, manifest: Manifest) -> None:
 def refuse_newer(folder: StoreFolder) -> None:
     """Raises NotAStore where zarr.json states a newer format, of which no receipt tells that it is damage."""
     with contextlib.suppress(StoreDamaged):
-        folder.view.read_manifest()
+        folder.records.read_manifest()
 
 
 def keep_copy(folder: StoreFolder, manifest: Manifest) -> None:
     """Keeps the manifest in STORE.job too: from it resume, or a shorter command, mends a damaged zarr.json."""
     data = to_json(manifest.to_dict())
     try:
-        if read_regular(_copy_path(folder)) == data:
+        if folder.notes.read(COPY) == data:
             return
     except (FileNotFoundError, StoreDamaged):
         pass
-    write_atomically(_copy_path(folder), data)
+    folder.notes.put(COPY, data)
 
 
 def _read_copy(folder: StoreFolder) -> Manifest | None:
     try:
-        return Manifest.from_dict(parse_json(read_regular(_copy_path(folder))))
+        return Manifest.from_dict(parse_json(folder.notes.read(COPY)))
     except (FileNotFoundError, NotAStore, StoreDamaged, ValueError):
         return None
-
-
-def _copy_path(folder: StoreFolder) -> Path:
-    return folder.job / "manifest.json"

@@ -3,9 +3,8 @@
 import uuid
 
 from scatcache.errors import ScatcacheError, StoreDamaged
+from scatcache.job.store_folder import StoreFolder
 from scatcache.store.format.manifest import Manifest
-from scatcache.store.places.files import write_atomically
-from scatcache.store.writer import StoreFolder
 
 
 def take_over(folder: StoreFolder) -> str:
@@ -14,7 +13,7 @@ def take_over(folder: StoreFolder) -> str:
     Call it holding the lock, before anything of the store is deleted or made.
     """
     token = uuid.uuid4().hex
-    write_atomically(folder.job / "run", token.encode())
+    folder.notes.put("run", token.encode())
     return token
 
 
@@ -24,15 +23,15 @@ def check_ours(folder: StoreFolder, manifest: Manifest, token: str) -> None:
     Where the user has deleted STORE.job, the manifest decides alone.
     """
     try:
-        found = (folder.job / "run").read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+        found = folder.notes.read("run")
+    except (FileNotFoundError, StoreDamaged):
         found = token.encode()
     if found != token.encode():
         raise ScatcacheError(
             f"{folder.path}: a newer run has taken the store over: nothing of this one is written any more"
         )
     try:
-        root = folder.view.read_root()
+        root = folder.records.read_root()
     except StoreDamaged:
         root = None
     if root != manifest.to_dict():

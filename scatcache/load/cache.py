@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from scatcache.errors import StoreIncomplete, UnreadableImage
 from scatcache.spec import ScatteringSpec
+from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest
+from scatcache.store.format.rows import OK, UNREADABLE
 from scatcache.store.reader import SplitReader, open_split
 
 if TYPE_CHECKING:
@@ -35,14 +37,16 @@ class Cache:
     """
 
     def __init__(self, reader: SplitReader):
-        self._reader = reader
+        self._reader, self._records = reader, reader.records
         # First: of a partial store this checks the rows of the shards that are there.
-        self._unreadable = reader.unreadable()
-        self._stored_row = np.empty(len(reader.rows), np.int64)
-        self._stored_row[reader.rows.source_index] = np.arange(len(reader.rows))
-        self.labels: npt.NDArray[np.int64] = reader.rows.label[self._stored_row]
-        self.keys: list[str] = reader.rows.key[self._stored_row].tolist()
-        self.views: npt.NDArray[np.uint16] = reader.rows.view[self._stored_row]
+        status, rows = self._records.status, self._records.rows
+        stored = np.flatnonzero(reader.layout.is_row())
+        self._stored_row = np.empty(len(stored), np.int64)
+        self._stored_row[rows.source_index[stored]] = stored
+        self._status: npt.NDArray[np.uint8] = status[self._stored_row]
+        self.labels: npt.NDArray[np.int64] = rows.label[self._stored_row]
+        self.keys: list[str] = rows.key[self._stored_row].tolist()
+        self.views: npt.NDArray[np.uint16] = rows.view[self._stored_row]
         folds = reader.layout.folds
         self.folds = None if folds is None else [np.array(fold, np.int64) for fold in folds]
         self.preloaded: Preloaded | None = None
@@ -58,6 +62,11 @@ class Cache:
     @property
     def manifest(self) -> Manifest:
         return self._reader.manifest
+
+    @property
+    def layout(self) -> SplitLayout:
+        """The split's images, shards and generations."""
+        return self._reader.layout
 
     @property
     def spec(self) -> ScatteringSpec:
@@ -93,18 +102,14 @@ class Cache:
 
     def __repr__(self) -> str:
         channels, height, width = self.row_shape
-        name = f"Cache {self._reader.view.name.rpartition('/')[2]!r}, split {self.split!r}"
+        name = f"Cache {self._records.store.name.rpartition('/')[2]!r}, split {self.split!r}"
         return f"<{name}: {len(self)} rows of ({channels}, {height}, {width}) {self.dtype}, {self.spec}>"
 
     @property
     def readable(self) -> npt.NDArray[np.int64]:
-        """(n_ok,) int64, increasing: rows whose image could be read and whose shard is finished."""
-        stored = np.zeros(len(self), bool)
-        for shard in self._reader.finished_shards():
-            span = self._reader.layout.rows_of(shard)
-            stored[span.start : span.stop] = True
-        stored[list(self._unreadable)] = False
-        return np.flatnonzero(stored[self._stored_row])
+        """(n_ok,) int64, increasing: rows whose image could be read, is still in the source, and whose shard is
+        finished."""
+        return np.flatnonzero(self._status == OK)
 
     def coefficients(self, rows: npt.ArrayLike | slice) -> npt.NDArray[Any]:
         """(n, n_channels, h, w) coefficients of source rows, in the stored dtype; NumPy only, every byte checked.
@@ -113,10 +118,8 @@ class Cache:
         for rows out of range, UnreadableImage, StoreIncomplete, StoreDamaged.
         """
         wanted = self._find_rows(rows)
-        stored = self._stored_row[wanted]
-        if self._unreadable:
-            self._refuse_unreadable(stored)
-        return self._reader.read(stored)
+        self._refuse_unreadable(wanted)
+        return self._reader.read(self._stored_row[wanted])
 
     def _find_rows(self, rows: npt.ArrayLike | slice) -> npt.NDArray[np.int64]:
         if isinstance(rows, slice):
@@ -134,15 +137,17 @@ class Cache:
         wanted = wanted.astype(np.int64)
         return np.where(wanted < 0, wanted + len(self), wanted)
 
-    def _refuse_unreadable(self, stored: npt.NDArray[np.int64]) -> None:
-        for row in stored.tolist():
-            if row in self._unreadable:
-                entry = self._unreadable[row]
-                index = int(self._reader.rows.source_index[row])
-                raise UnreadableImage(
-                    f"split {self.split}, row {index} ({entry.key}) has no coefficients: its image was unreadable: "
-                    f"{entry.reason}"
-                )
+    def _refuse_unreadable(self, wanted: npt.NDArray[np.int64]) -> None:
+        # Those that are absent the reader refuses.
+        refused = wanted[self._status[wanted] > OK]
+        if not len(refused):
+            return
+        row = int(refused[0])
+        reason = "is no longer in the source, and no row of the split any more"
+        if self._status[row] == UNREADABLE:
+            entry = self._records.unreadable[int(self._stored_row[row])]
+            reason = f"has no coefficients: its image was unreadable: {entry.reason}"
+        raise UnreadableImage(f"split {self.split}, row {row} ({self.keys[row]}) {reason}")
 
     def __getitem__(self, row: int) -> "tuple[torch.Tensor, int]":
         """(float32 (n_channels, h, w), label) of one source row. Raises as coefficients() does."""
@@ -163,7 +168,7 @@ class Cache:
         return np.sqrt(np.maximum(square_mean - mean**2, 0))
 
     def _moments(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        summary = self._reader.summary
+        summary = self._records.summary
         if summary is None:
             raise StoreIncomplete(f"split {self.split} is incomplete: its statistics are known once it is finished")
         n_values = max(1, summary.n_ok * self.row_shape[1] * self.row_shape[2])

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from scatcache.errors import StoreIncomplete
 from scatcache.scattering.paths import channel_table
-from scatcache.store.format.rows import OK, UNREADABLE
+from scatcache.store.format.metadata import RECORD
 from scatcache.store.reader import SplitReader
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def read_shard(reader: SplitReader, shard: int, dtype: np.dtype[Any]) -> np.ndarray:
     """(n_rows of the shard, n_channels, h, w) of dtype, checked."""
-    return reader.read(np.asarray(reader.layout.rows_of(shard))).astype(dtype, copy=False)
+    return reader.read(np.asarray(reader.layout.positions_of(shard))).astype(dtype, copy=False)
 
 
 def find_dtype(dtype: npt.DTypeLike | None, stored: npt.DTypeLike) -> np.dtype[Any]:
@@ -34,16 +34,17 @@ def build_dask(reader: SplitReader, dtype: npt.DTypeLike | None = None) -> "dask
     from dask.delayed import delayed
 
     wanted = find_dtype(dtype, reader.encoding.dtype)
-    if reader.summary is None:
-        raise StoreIncomplete(f"split {reader.split} is incomplete: {reader.view.place.finish}")
+    layout = reader.layout
+    if reader.records.summary is None:
+        raise StoreIncomplete(f"split {reader.split} is incomplete: {reader.records.store.place.finish}")
     delayed_reader = delayed(reader, pure=False)
     blocks = [
         dask.array.from_delayed(
             delayed(read_shard)(delayed_reader, shard, wanted),
-            shape=(len(reader.layout.rows_of(shard)), *reader.row_shape),
+            shape=(len(layout.positions_of(shard)), *reader.row_shape),
             dtype=wanted,
         )
-        for shard in range(reader.layout.n_shards)
+        for shard in range(layout.n_shards)
     ]
     return dask.array.concatenate(blocks)
 
@@ -53,16 +54,16 @@ def build_xarray(reader: SplitReader, dtype: npt.DTypeLike | None = None) -> "xa
     dtype."""
     import xarray
 
-    status = np.full(len(reader.rows), OK, np.uint8)
-    status[list(reader.unreadable())] = UNREADABLE
-    rows = {name: ("image", getattr(reader.rows, name)) for name in ("label", "source_index", "view", "file_bytes")}
+    table = reader.records.rows
+    rows = {name: ("image", getattr(table, name)) for name in ("label", "source_index", "view", "file_bytes")}
     channels = {name: ("channel", values) for name, values in channel_table(reader.manifest.spec).items()}
     return xarray.Dataset(
         {"coefficients": (("image", "channel", "y", "x"), build_dask(reader, dtype))},
         coords={
             **channels,
             **rows,
-            "key": ("image", reader.rows.key.astype(str)),
-            "status": ("image", status),
+            "key": ("image", table.key.astype(str)),
+            "status": ("image", reader.records.status),
         },
+        attrs={RECORD: reader.layout.to_dict()},
     )

@@ -75,7 +75,7 @@ def preload(
     n_channels = reader.row_shape[0] if channels is None else len(channels)
     shape = (len(source), n_channels, *reader.row_shape[1:])
     dtype = torch.from_numpy(np.empty(0, reader.encoding.dtype)).dtype
-    check_fits(int(np.prod(shape)) * dtype.itemsize, device, what=f"{len(source)} rows of {reader.view.name}")
+    check_fits(int(np.prod(shape)) * dtype.itemsize, device, what=f"{len(source)} rows of {reader.records.store.name}")
     coefficients = torch.empty(shape, dtype=dtype, device=device)
     if device.type == "cpu" and channels is None:
         reader.read(stored_row[source], coefficients.numpy())

@@ -5,19 +5,17 @@ keep such members and attributes, and change what is ours alone.
 """
 
 import contextlib
-import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from scatcache.durable import is_temporary
 from scatcache.errors import StoreDamaged
-from scatcache.retries import retried
 from scatcache.store.format.json_text import parse_json, to_json
+from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.metadata import describe_group, describe_root, describe_split
-from scatcache.store.places.files import is_folder, is_temporary
-from scatcache.store.places.place import LocalPlace, Place
+from scatcache.store.places.place import Place
 
 ROOT = "zarr.json"
 # Groups within groups of other programs, and what is nested in their attributes.
@@ -38,14 +36,18 @@ class Expected:
     attributes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def expect(place: Place, manifest: Manifest, splits: Collection[str], *, channel_names: tuple[str, ...]) -> Expected:
+def expect(
+    place: Place, manifest: Manifest, layouts: Mapping[str, SplitLayout], *, channel_names: tuple[str, ...]
+) -> Expected:
     """Every document of the root and of these splits, with what others have added to it at this place."""
     found_root = read_document(place, "")
-    own_names = {split: describe_split(manifest, split, channel_names=channel_names) for split in splits}
-    foreign = _find_foreign(place, found_root, {split: set(own_names[split]) for split in splits})
+    own_names = {
+        split: describe_split(manifest, layout, channel_names=channel_names) for split, layout in layouts.items()
+    }
+    foreign = _find_foreign(place, found_root, {split: set(own_names[split]) for split in layouts})
     ours, documents, attributes = {}, {}, {}
     merged_splits = {}
-    for split in splits:
+    for split in layouts:
         found = {name: read_document(place, _join(split, name)) for name in own_names[split]}
         inner = {name.removeprefix(f"{split}/"): foreign[name] for name in foreign if name.startswith(f"{split}/")}
         merged_splits[split] = merged = _merge_split(own_names[split], found, inner)
@@ -158,12 +160,12 @@ def _merge_split(
 
 
 def _find_foreign(place: Place, root: Document, own: dict[str, set[str]]) -> dict[str, Document]:
-    """Documents of other programs' arrays and groups by folder; at a place that is not local, those listed."""
-    if not isinstance(place, LocalPlace):
+    """Documents of other programs' arrays and groups by folder; where looking costs requests, those listed."""
+    if place.list_names("") is None:
         listed = list_members(root)
         return {name: document for name, document in listed.items() if not _is_own(name, own)}
     found = {}
-    for folder in _walk_foreign(place.path, "", own):
+    for folder in _walk_foreign(place, "", own):
         if document := read_document(place, folder):
             found[folder] = {name: value for name, value in document.items() if name != "consolidated_metadata"}
     return found
@@ -174,24 +176,17 @@ def _is_own(name: str, own: dict[str, set[str]]) -> bool:
     return split in own and inner in own[split]
 
 
-def _walk_foreign(store: Path, folder: str, own: dict[str, set[str]], depth: int = 0) -> Iterator[str]:
+def _walk_foreign(place: Place, folder: str, own: dict[str, set[str]], depth: int = 0) -> Iterator[str]:
     """Folders with a zarr.json that are not ours; what lies in an array of ours is looked at by nobody."""
-    for name in _list_folders(store / folder):
-        path = _join(folder, name)
+    # A link may lead to a folder, so every name is looked at.
+    names = [name.removesuffix("/") for name in place.list_names(folder) or ()]
+    for path in [_join(folder, name) for name in names if not is_temporary(name)]:
         if path in own:
-            yield from _walk_foreign(store, path, own, depth + 1)
-        elif not _is_own(path, own) and (store / path / ROOT).is_file():
+            yield from _walk_foreign(place, path, own, depth + 1)
+        elif not _is_own(path, own) and place.has(f"{path}/{ROOT}"):
             yield path
             if depth < MAX_DEPTH:
-                yield from _walk_foreign(store, path, own, depth + 1)
-
-
-@retried
-def _list_folders(folder: Path) -> list[str]:
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-        names = sorted(os.listdir(folder))
-        return [name for name in names if not is_temporary(name) and is_folder(folder / name)]
-    return []
+                yield from _walk_foreign(place, path, own, depth + 1)
 
 
 def _check_depth(value: Any, depth: int = 0) -> None:

@@ -5,29 +5,26 @@ import errno
 import fcntl
 import logging
 import os
-import struct
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from scatcache.durable import make_folder
 from scatcache.errors import ScatcacheError, StoreLocked
 from scatcache.retries import retried
-from scatcache.store.places.files import make_folder
 
 logger = logging.getLogger(__name__)
 
 # Some network file systems have no locks.
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
-# struct flock of the 64-bit Linux ABI: type, whence, start, length, pid; length 0 is "to the end of the file".
-_FLOCK = "hhqqi4x"
 
 
 class WriterLock:
     """Holds STORE.job/lock while used as a context; raises StoreLocked on entering where another process does.
 
-    An open-file-description lock (fcntl(2)) where there are such, else flock(2): neither is inherited by spawned
-    processes, both end with the last descriptor. Correctness does not rest on it: writers of equal tasks write equal
-    bytes under unique temporary names. Where the file system has no locks, that is logged and the run goes on.
+    By flock(2), which spawned processes do not inherit and which ends with the last descriptor. Correctness does not
+    rest on it: writers of equal tasks write equal bytes under unique temporary names. Where the file system has no
+    locks, that is logged and the run goes on.
     """
 
     def __init__(self, path: Path):
@@ -38,7 +35,7 @@ class WriterLock:
         make_folder(self.path.parent)
         descriptor = _open(self.path)
         try:
-            _lock(descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             store = str(self.path.parent).removesuffix(".job")
             if isinstance(error, BlockingIOError | PermissionError):
@@ -60,7 +57,7 @@ class WriterLock:
     ) -> None:
         # Said, not left to closing: a forked child holds the descriptor too.
         with contextlib.suppress(OSError):
-            _unlock(self._descriptor)
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         os.close(self._descriptor)
         self._descriptor = -1
 
@@ -82,18 +79,3 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _unlock(descriptor: int) -> None:
-    if hasattr(fcntl, "F_OFD_SETLK"):
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0))
-    else:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-
-
-def _lock(descriptor: int) -> None:
-    if hasattr(fcntl, "F_OFD_SETLK"):
-        lock = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, lock)
-    else:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,5 +1,6 @@
-"""A store's records, read from any place: manifest, splits, row tables, receipts, summaries."""
+"""What a store says of itself, read from any place: settings, splits, row arrays, receipts, summaries."""
 
+import contextlib
 import os
 from typing import Any
 
@@ -7,21 +8,27 @@ import numpy as np
 
 from scatcache.errors import NotAStore, StoreDamaged
 from scatcache.store.evidence import find_splits
+from scatcache.store.format.chunk_index import parse_index
 from scatcache.store.format.json_text import parse_json
-from scatcache.store.format.layout import receipt_name, shard_name, status_name
+from scatcache.store.format.layout import SplitLayout, receipt_name, shard_name
 from scatcache.store.format.manifest import Manifest
-from scatcache.store.format.receipts import Receipt, Summary, hash_bytes, parse_receipt, parse_summary
-from scatcache.store.format.rows import ROW_ARRAYS, RowTable, decode_rows
-from scatcache.store.places.place import LocalPlace, Place, open_place
+from scatcache.store.format.metadata import COORDINATES, RECORD
+from scatcache.store.format.receipts import Receipt, hash_bytes, parse_receipt
+from scatcache.store.format.rows import ROW_ARRAYS, RowTable, decode_rows, row_chunk_name, row_chunks
+from scatcache.store.format.summaries import Summary, parse_summary
+from scatcache.store.places.opening import open_place
+from scatcache.store.places.place import Place
 
 # What a lost or damaged root asks for.
 MEND_ROOT = (
     "give the `scatcache extract` command that made it, with all its settings: it makes zarr.json anew where the "
     "receipts confirm it"
 )
+# What a damaged zarr.json of a split asks for.
+MEND_SPLIT = "`scatcache resume` makes it anew from the source's listing, where the receipts confirm it"
 
 
-class StoreView:
+class StoreRecords:
     """One store for reading; holds no open file. place: where its files are."""
 
     def __init__(self, place: Place):
@@ -44,7 +51,7 @@ class StoreView:
         try:
             document = parse_json(self.place.read("zarr.json"))
             members = document.get("consolidated_metadata") or {}
-            return document.get("attributes", {}).get("scatcache"), dict(members.get("metadata", {}))
+            return document.get("attributes", {}).get(RECORD), dict(members.get("metadata", {}))
         except FileNotFoundError:
             return None, {}
         except (StoreDamaged, ValueError, TypeError, AttributeError) as error:
@@ -55,10 +62,10 @@ class StoreView:
 
     def own_splits(self) -> list[str]:
         """Folders that show to be splits of ours whatever the root says; none where only requests could tell."""
-        return find_splits(self.place.path) if isinstance(self.place, LocalPlace) else []
+        return find_splits(self.place)
 
     def read_manifest(self) -> Manifest:
-        """Raises NotAStore where there is none of ours, or one of a newer format; StoreDamaged for a malformed one."""
+        """Raises NotAStore where there is none of ours, or one of another format; StoreDamaged for a malformed one."""
         fields = self.read_root()
         if fields is None and (splits := self.own_splits()):
             raise StoreDamaged(
@@ -71,45 +78,89 @@ class StoreView:
                 f"{self.name} is no scatcache store (found {found}): name a folder that scatcache extract made"
             )
         try:
-            manifest = Manifest.from_dict(fields)
+            return Manifest.from_dict(fields)
         except NotAStore as error:
             raise NotAStore(f"{self.name}: {error}") from error
         except StoreDamaged as error:
             raise StoreDamaged(f"{self.name}: {error}, or {MEND_ROOT}") from error
-        for split in self.splits(manifest):
-            if manifest.splits[split].image_shape is None:
-                raise StoreDamaged(f"{self.name}: the manifest in zarr.json lost split {split}'s shape: restore it")
-        return manifest
 
-    def splits(self, manifest: Manifest) -> list[str]:
-        """The splits that were added, sorted by name; by the root's metadata where looking costs requests."""
-        present = {name: self.place.has(f"{name}/zarr.json") for name in sorted(manifest.splits)}
-        if None not in present.values():
-            return [name for name, there in present.items() if there]
-        members = self._read_document()[1]
-        return [name for name in present if name in members]
+    # Splits
 
-    def lost_splits(self, manifest: Manifest) -> list[str]:
-        """The splits that were added, by the root's metadata, and whose own metadata is gone."""
+    def list_splits(self) -> dict[str, Any]:
+        """The records of the splits that the root's metadata lists."""
         try:
             members = self._read_document()[1]
         except StoreDamaged:
             # Whoever makes the root anew knows of no other split than those that are there.
-            return []
-        present = self.splits(manifest)
-        return [name for name in sorted(manifest.splits) if name in members and name not in present]
+            return {}
+        listed = {}
+        for name, member in members.items():
+            with contextlib.suppress(TypeError, KeyError):
+                attributes = member["attributes"]
+                if "/" not in name and attributes["coordinates"] == COORDINATES:
+                    listed[name] = attributes.get(RECORD)
+        return listed
 
-    def read_rows(self, manifest: Manifest, split: str) -> RowTable:
-        """A split's row table. Raises StoreDamaged naming the array that is missing or damaged."""
-        return RowTable(**{name: self.read_row_array(manifest, split, name) for name in ROW_ARRAYS})
+    def splits(self) -> list[str]:
+        """The splits that were added, sorted by name; by the root's metadata where looking costs requests."""
+        listed = self.list_splits()
+        found = {name: self.place.has(f"{name}/zarr.json") for name in {*listed, *self.own_splits()}}
+        return sorted(name for name, there in found.items() if there or (there is None and name in listed))
 
-    def read_row_array(self, manifest: Manifest, split: str, name: str) -> np.ndarray:
-        """(n_rows,) values of one of ROW_ARRAYS. Raises StoreDamaged where it is missing or damaged."""
+    def lost_splits(self) -> list[str]:
+        """The splits that were added, by the root's metadata, and whose own metadata is gone."""
+        return sorted(name for name in self.list_splits() if self.place.has(f"{name}/zarr.json") is False)
+
+    def read_layout(self, manifest: Manifest, split: str) -> SplitLayout:
+        """A split's record: its zarr.json's, or its summary's where another program took the attribute away.
+
+        Raises StoreDamaged where zarr.json is missing, or holds none or an impossible one.
+        """
         try:
-            return decode_rows(name, self.place.read(f"{split}/{name}/c.0"), n_rows=manifest.splits[split].n_rows)
+            attributes = parse_json(self.place.read(f"{split}/zarr.json"))["attributes"]
+            if RECORD not in attributes and (summary := self.read_summary(split)) is not None:
+                manifest.check_split(summary.layout)
+                return summary.layout
+            return _check_layout(manifest, attributes[RECORD])
+        except (FileNotFoundError, StoreDamaged, LookupError, TypeError, ValueError, AttributeError) as error:
+            reason = "it is missing" if isinstance(error, FileNotFoundError) else f"it holds no record of it ({error})"
+            raise StoreDamaged(f"{self.name}: split {split}, zarr.json: {reason}: {MEND_SPLIT}") from error
+
+    def find_layouts(self, manifest: Manifest, split: str) -> list[SplitLayout]:
+        """All different records of a split that are sound: the summary's, its zarr.json's, the root's copy.
+
+        There is one of a store that nobody has damaged, and none of a split that was never added.
+        """
+        found = []
+        with contextlib.suppress(StoreDamaged):
+            summary = self.read_summary(split)
+            if summary is not None and summary.settings == manifest.digest:
+                found.append(summary.layout)
+        with contextlib.suppress(StoreDamaged):
+            found.append(self.read_layout(manifest, split))
+        with contextlib.suppress(LookupError, TypeError, ValueError, AttributeError):
+            found.append(_check_layout(manifest, self.list_splits()[split]))
+        return [layout for place, layout in enumerate(found) if layout not in found[:place]]
+
+    def read_rows(self, layout: SplitLayout, split: str) -> RowTable:
+        """A split's row table. Raises StoreDamaged naming the array that is missing or damaged."""
+        return RowTable(**{name: self.read_row_array(layout, split, name) for name in ROW_ARRAYS})
+
+    def read_row_array(self, layout: SplitLayout, split: str, name: str) -> np.ndarray:
+        """(n_positions,) values of one of ALL_ROW_ARRAYS. Raises StoreDamaged where it is missing or damaged."""
+        parts = [self.read_row_chunk(layout, split, name, chunk) for chunk in range(len(row_chunks(layout)))]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def read_row_chunk(self, layout: SplitLayout, split: str, name: str, chunk: int) -> np.ndarray:
+        """The values in one chunk of a row array. Raises StoreDamaged where it is missing or damaged."""
+        try:
+            data = self.place.read(row_path(split, name, chunk))
+            return decode_rows(name, data, n_rows=len(row_chunks(layout)[chunk]))
         except (FileNotFoundError, StoreDamaged) as error:
             reason = "it is missing" if isinstance(error, FileNotFoundError) else error
-            raise StoreDamaged(f"{self.name}: split {split}, array {name} (c.0): {reason}") from error
+            raise StoreDamaged(
+                f"{self.name}: split {split}, array {name} ({row_chunk_name(chunk)}): {reason}"
+            ) from error
 
     def read_receipt(self, split: str, shard: int) -> tuple[Receipt, str] | None:
         """(receipt, sha256 of its bytes), None where the shard has none."""
@@ -126,6 +177,20 @@ class StoreView:
         except FileNotFoundError:
             return None
 
+    def read_index(self, summary: Summary) -> np.ndarray:
+        """(n_shards, n_chunks) entries of a finished split's index.bin. Raises StoreDamaged."""
+        try:
+            data = self.place.read(index_path(summary.split))
+        except FileNotFoundError as error:
+            raise StoreDamaged("it is missing") from error
+        return parse_index(data, summary.layout, crc=summary.index.crc32c)
+
+
+def _check_layout(manifest: Manifest, fields: Any) -> SplitLayout:
+    layout = SplitLayout.from_dict(fields)
+    manifest.check_split(layout)
+    return layout
+
 
 def shard_path(split: str, shard: int) -> str:
     """A shard's file, relative to the store; so the others."""
@@ -140,10 +205,15 @@ def summary_path(split: str) -> str:
     return f"{split}/coefficients/receipts/summary.json"
 
 
-def status_path(split: str, shard: int) -> str:
-    return f"{split}/status/{status_name(shard)}"
+def index_path(split: str) -> str:
+    return f"{split}/coefficients/receipts/index.bin"
 
 
-def open_view(path: str | os.PathLike[str]) -> StoreView:
-    """The view of a store by its local path or its URL. Raises ScatcacheError for a URL that is none of a store."""
-    return StoreView(open_place(path))
+def row_path(split: str, name: str, chunk: int = 0) -> str:
+    """A chunk of a row array."""
+    return f"{split}/{name}/{row_chunk_name(chunk)}"
+
+
+def open_records(path: str | os.PathLike[str]) -> StoreRecords:
+    """The records of a store by its local path or URL. Raises ScatcacheError for a URL that is none of a store."""
+    return StoreRecords(open_place(path))

@@ -1,93 +1,45 @@
-"""A store's local folder: creating it and its splits, publishing receipts and summaries."""
+"""Making and mending a store at any place that takes files: its root, its splits, receipts and summaries."""
 
 import contextlib
-import os
-import shutil
-from collections.abc import Mapping
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from scatcache.errors import ScatcacheError, StoreDamaged
-from scatcache.retries import with_retries
-from scatcache.store.documents import encode_document, expect, merge, read_document
-from scatcache.store.format.layout import receipt_name, shard_name, status_name
+from scatcache.store.documents import ROOT, encode_document, expect, merge, read_document
+from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest, is_split_name
 from scatcache.store.format.metadata import COORDINATES, channel_chunk, describe_root, describe_split
-from scatcache.store.format.receipts import Receipt, Summary, encode_receipt_status, encode_record, fits
-from scatcache.store.format.rows import ROW_ARRAYS, RowTable, encode_rows, with_crc
+from scatcache.store.format.receipts import Receipt, encode_record, fits
+from scatcache.store.format.rows import ROW_ARRAYS, STATUS, RowTable, encode_rows, with_crc
 from scatcache.store.format.shard_file import index_bytes, read_index
-from scatcache.store.places.files import (
-    exists,
-    fsync_folder,
-    is_folder,
-    is_own_temporary,
-    make_folder,
-    publish,
-    read_regular,
-    remove_file,
-    remove_temporaries,
-    temporary_beside,
-    write_atomically,
-    write_synced,
-)
-from scatcache.store.places.place import LocalPlace, is_url, show_place
-from scatcache.store.records import StoreView, shard_path, status_path
+from scatcache.store.format.summaries import FinishedSplit
+from scatcache.store.places.place import NewObject, Place
+from scatcache.store.records import StoreRecords, index_path, receipt_path, shard_path, summary_path
 
 
-class StoreFolder:
-    """The paths and files of one store on a local (or locally mounted) file system; holds no open file.
+class StoreWriter:
+    """Writes one store; knows names and bytes alone. place: where its files are; records: of the same store."""
 
-    path: absolute and without links, so that a store has one STORE.job whichever way it is named, and is found after a
-    change of the working folder. view: the same store for reading. Raises ScatcacheError for a URL.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]):
-        if is_url(path):
-            raise ScatcacheError(
-                f"{show_place(path)} is no local path: extract to a local folder, then copy it with any tool"
-            )
-        self.path = Path(os.path.realpath(path))
-        self.view = StoreView(LocalPlace(self.path))
-
-    @property
-    def job(self) -> Path:
-        """STORE.job: everything volatile; deleting it loses only comfort."""
-        return self.path.with_name(self.path.name + ".job")
-
-    def coefficients(self, split: str) -> Path:
-        return self.path / split / "coefficients"
-
-    def shard(self, split: str, shard: int) -> Path:
-        return self.coefficients(split) / shard_name(shard)
-
-    def receipts(self, split: str) -> Path:
-        return self.coefficients(split) / "receipts"
-
-    def summary(self, split: str) -> Path:
-        return self.receipts(split) / "summary.json"
-
-    def status(self, split: str, shard: int) -> Path:
-        return self.path / split / "status" / status_name(shard)
+    def __init__(self, place: Place):
+        self.place = place
+        self.records = StoreRecords(place)
 
     # Writing
 
     def create(self, manifest: Manifest) -> None:
-        """Makes the folder with the manifest and no split yet; what others wrote beside a manifest stays."""
-        make_folder(self.path)
-        root = merge(describe_root(manifest, {}), read_document(self.view.place, ""))
-        write_atomically(self.path / "zarr.json", encode_document(root))
-        with_retries(lambda: fsync_folder(self.path.parent))
+        """Makes the store with the manifest and no split yet; what others wrote beside a manifest stays."""
+        root = merge(describe_root(manifest, {}), read_document(self.place, ""))
+        self.place.put(ROOT, encode_document(root))
 
     def is_started(self) -> bool:
         """Whether anything of a store is here: a zarr.json, or splits of ours."""
-        return exists(self.path / "zarr.json") or bool(self.view.own_splits())
+        return bool(self.place.has(ROOT)) or bool(self.records.own_splits())
 
     def states(self, manifest: Manifest) -> bool:
         """Whether the root's metadata is there and carries exactly this manifest."""
         try:
-            return self.view.read_root() == manifest.to_dict()
+            return self.records.read_root() == manifest.to_dict()
         except StoreDamaged:
             return False
 
@@ -96,176 +48,161 @@ class StoreFolder:
         if not self.states(manifest):
             self.create(manifest)
 
-    def add_split(self, manifest: Manifest, split: str, *, rows: RowTable, channels: Mapping[str, np.ndarray]) -> None:
-        """Writes a split's metadata and small arrays once, whole or not at all; mends those of a split that is there.
+    def add_split(
+        self,
+        manifest: Manifest,
+        split: str,
+        layout: SplitLayout,
+        *,
+        rows: RowTable,
+        channels: Mapping[str, np.ndarray],
+    ) -> None:
+        """Writes those of a split's metadata and small arrays that are missing or differ.
 
-        channels: (n_channels,) int8 coordinates by name.
+        Row arrays are compared by value. The split's own zarr.json comes last: with it the split is there, and without
+        it the next run goes on. channels: (n_channels,) int8 coordinates by name.
         """
-        expected = expect(self.view.place, manifest, [split], channel_names=tuple(channels))
-        names = describe_split(manifest, split, channel_names=tuple(channels))
-        documents = {name: expected.documents[f"{split}/{name}".removesuffix("/")] for name in names}
-        files = {f"{name}/zarr.json": encode_document(document) for name, document in documents.items()}
-        files |= {f"{name}/c.0": encode_rows(name, getattr(rows, name)) for name in ROW_ARRAYS}
+        expected = expect(self.place, manifest, {split: layout}, channel_names=tuple(channels))
+        names = describe_split(manifest, layout, channel_names=tuple(channels))
+        metadata = {
+            f"{name}/{ROOT}".removeprefix("/"): encode_document(expected.documents[f"{split}/{name}".removesuffix("/")])
+            for name in names
+        }
+        # In the order of their writing: by the first the others are known for a split of ours.
+        first, last = f"coefficients/{ROOT}", metadata.pop(ROOT)
+        files = {first: metadata.pop(first)}
+        for name in ROW_ARRAYS:
+            values = getattr(rows, name)
+            if not self._has_rows(layout, split, name, values):
+                files |= {f"{name}/{file}": data for file, data in encode_rows(name, values).items()}
         files |= {f"{name}/c.0": with_crc(channel_chunk(values)) for name, values in channels.items()}
-        if exists(self.path / split):
-            self._mend_split(manifest, split, rows=rows, files=files)
-        else:
-            with_retries(partial(self._make_split, split, files))
-
-    def _make_split(self, split: str, files: dict[str, bytes]) -> None:
-        final = self.path / split
-        if final.exists():
-            # An earlier try came as far as the name.
-            fsync_folder(self.path)
-            return
-        temporary = temporary_beside(final)
-        try:
-            (temporary / "coefficients" / "receipts").mkdir(parents=True)
-            for name, data in files.items():
-                path = temporary / name.removeprefix("/")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_synced(path, data)
-            for folder, _, _ in os.walk(temporary, topdown=False):
-                fsync_folder(Path(folder))
-            publish(temporary, final)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-
-    def _mend_split(self, manifest: Manifest, split: str, *, rows: RowTable, files: dict[str, bytes]) -> None:
-        """Writes those of a split's files that are missing or differ; row arrays are compared by value."""
-        make_folder(self.receipts(split))
+        files |= metadata | {ROOT: last}
         for name, data in files.items():
-            path = self.path / split / name.removeprefix("/")
-            array = path.parent.name if path.name == "c.0" else ""
-            if array in ROW_ARRAYS:
-                with contextlib.suppress(StoreDamaged):
-                    if np.array_equal(self.view.read_row_array(manifest, split, array), getattr(rows, array)):
-                        continue
-            elif _holds(path, data):
-                continue
-            make_folder(path.parent)
-            write_atomically(path, data)
+            self._put_changed(f"{split}/{name}", data)
+
+    def _has_rows(self, layout: SplitLayout, split: str, array: str, values: np.ndarray) -> bool:
+        """Whether a row array is there and holds these values."""
+        with contextlib.suppress(StoreDamaged):
+            return np.array_equal(self.records.read_row_array(layout, split, array), values)
+        return False
 
     def consolidate(self, manifest: Manifest, *, channel_names: tuple[str, ...]) -> None:
         """Replaces the root's metadata, atomically, by one that lists the splits present; keeps an equal one.
 
-        What other programs added stays listed; see expect().
+        What other programs added stays listed; see expect(). So does a split whose own metadata is damaged, as far as
+        anything tells its record.
         """
-        expected = expect(self.view.place, manifest, self.view.splits(manifest), channel_names=channel_names)
-        document = encode_document(expected.documents[""])
-        if not _holds(self.path / "zarr.json", document):
-            write_atomically(self.path / "zarr.json", document)
+        found = {split: self.records.find_layouts(manifest, split) for split in self.records.splits()}
+        layouts = {split: layouts[0] for split, layouts in found.items() if layouts}
+        expected = expect(self.place, manifest, layouts, channel_names=channel_names)
+        self._put_changed(ROOT, encode_document(expected.documents[""]))
 
-    def publish_receipt(self, manifest: Manifest, receipt: Receipt) -> None:
-        """Writes the statuses of a committed shard's rows, then its receipt: from here on it is done."""
-        write_atomically(
-            self.status(receipt.split, receipt.shard), encode_receipt_status(manifest.splits[receipt.split], receipt)
-        )
-        write_atomically(self.receipts(receipt.split) / receipt_name(receipt.shard), encode_record(receipt))
+    def put_shard(self, split: str, shard: int) -> contextlib.AbstractContextManager[NewObject]:
+        """The file of a shard in the making."""
+        return self.place.put_stream(shard_path(split, shard))
 
-    def publish_summary(self, summary: Summary) -> None:
-        """Finishes a split; keeps a summary that is already equal."""
-        data = encode_record(summary)
-        path = self.summary(summary.split)
-        if not _holds(path, data):
-            write_atomically(path, data)
+    def publish_receipt(self, receipt: Receipt) -> None:
+        """Writes the receipt of a committed shard: from here on it is done."""
+        self.place.put(receipt_path(receipt.split, receipt.shard), encode_record(receipt))
+
+    def publish_split(self, finished: FinishedSplit) -> None:
+        """Finishes a split: its statuses and index, then its summary; keeps what is already equal."""
+        split = finished.summary.split
+        for file, data in encode_rows(STATUS, finished.status).items():
+            self._put_changed(f"{split}/{STATUS}/{file}", data)
+        self._put_changed(index_path(split), finished.index)
+        self._put_changed(summary_path(split), encode_record(finished.summary))
 
     def withdraw_summary(self, split: str) -> None:
-        """A split that turns out unfinished must not claim to be finished while it is worked on."""
-        remove_file(self.summary(split))
+        """A split that turns out unfinished must not claim to be finished while it is worked on, nor its statuses."""
+        self.place.delete(summary_path(split))
+        self.place.delete(index_path(split))
+        for name in self.place.list_names(f"{split}/{STATUS}") or ():
+            if name != ROOT:
+                self.place.delete(f"{split}/{STATUS}/{name}")
 
     def withdraw_receipt(self, split: str, shard: int) -> None:
         """A shard is to be computed again; withdraw its split's summary first."""
-        with contextlib.suppress(FileNotFoundError):
-            (self.receipts(split) / receipt_name(shard)).unlink()
-        fsync_folder(self.receipts(split))
+        self.place.delete(receipt_path(split, shard))
 
-    def clean(self, manifest: Manifest) -> None:
-        """Removes what killed writers left, in splits that nobody asked for too; call it holding the lock."""
-        remove_temporaries(self.path, self.job, is_left=is_own_temporary)
-        folders = []
-        for split in manifest.splits:
-            folders += [self.path / split, self.coefficients(split), self.receipts(split)]
-            folders += [self.path / split / name for name in COORDINATES.split()]
-        remove_temporaries(*folders)
+    def clean(self, splits: Iterable[str] = ()) -> None:
+        """Removes what killed writers left, in these splits and in all that are there; call it holding the lock."""
+        self.place.sweep("")
+        for split in sorted({*splits, *self.records.own_splits()}):
+            for folder in (
+                "",
+                "/coefficients",
+                "/coefficients/receipts",
+                *(f"/{name}" for name in COORDINATES.split()),
+            ):
+                self.place.sweep(f"{split}{folder}")
 
     def delete(self) -> None:
         """Deletes the store: its root's metadata, its splits and temporaries, nothing that is not ours.
 
         What is ours: a root with our manifest, or else splits that show to be ours. Whenever this is cut off, the rest
-        can still be told for ours and deleted: a sound root goes last, a damaged one first, and a split under a
-        temporary name. Raises ScatcacheError where nothing here is ours.
+        can still be told for ours and deleted: a sound root goes last, and a damaged one first. Raises ScatcacheError
+        where nothing here is ours.
         """
         try:
-            root = self.view.read_root()
+            root = self.records.read_root()
         except StoreDamaged:
             root = None
-        is_sound, splits = isinstance(root, dict) and type(root.get("format")) is int, set(self.view.own_splits())
+        is_sound, splits = isinstance(root, dict) and type(root.get("format")) is int, set(self.records.own_splits())
         if not (is_sound or splits):
-            raise ScatcacheError(f"{self.path} carries no scatcache manifest: not deleted")
+            raise ScatcacheError(f"{self.place.name} carries no scatcache manifest: not deleted")
         # A group of the user's own that holds splits of ours keeps its metadata.
-        is_foreign = root is None and bool(read_document(self.view.place, ""))
+        is_foreign = root is None and bool(read_document(self.place, ""))
         if is_sound:
-            assert root is not None
-            stated = root.get("splits")
-            splits |= set(filter(self._has_split, stated)) if isinstance(stated, dict) else set()
+            splits |= set(filter(self._has_split, self.records.list_splits()))
         elif not is_foreign:
-            remove_file(self.path / "zarr.json")
+            self.place.delete(ROOT)
         for split in sorted(splits):
-            with_retries(partial(self._discard, self.path / split))
-        remove_temporaries(self.path, is_left=is_own_temporary)
+            self.place.delete(split)
+        self.place.sweep("")
         if not is_foreign:
-            remove_file(self.path / "zarr.json")
+            self.place.delete(ROOT)
 
     def _has_split(self, name: str) -> bool:
         """Whether a name that nobody vouches for is that of a folder in the store, and not of one elsewhere."""
-        return is_split_name(name) and is_folder(self.path / name)
+        if not is_split_name(name):
+            return False
+        return f"{name}/" in (self.place.list_names("") or ()) or bool(self.place.has(f"{name}/{ROOT}"))
 
-    def _discard(self, split: Path) -> None:
-        if split.is_symlink():
-            split.unlink()
-        elif split.is_dir():
-            publish(split, temporary_beside(split))
+    def _put_changed(self, name: str, data: bytes) -> None:
+        if not self._holds(name, data):
+            self.place.put(name, data)
+
+    def _holds(self, name: str, data: bytes) -> bool:
+        """Whether a file is there with exactly these bytes."""
+        try:
+            return self.place.read(name) == data
+        except (FileNotFoundError, StoreDamaged):
+            return False
 
     # What is done
 
-    def find_done(self, manifest: Manifest, split: str, shard: int, *, rows_digest: str) -> Receipt | None:
+    def find_done(
+        self, manifest: Manifest, split: str, layout: SplitLayout, shard: int, *, rows_digest: str
+    ) -> Receipt | None:
         """The receipt of a finished shard whose file's size and index agree with it, else None."""
         try:
-            found = self.view.read_receipt(split, shard)
-            if found is None or not self._agrees(manifest, found[0], split, shard, rows_digest):
+            found = self.records.read_receipt(split, shard)
+            if found is None:
                 return None
-            return found[0]
+            identity = (found[0].split, found[0].shard, found[0].settings, found[0].rows)
+            if identity != (split, shard, manifest.digest, rows_digest):
+                return None
+            return found[0] if self._agrees(manifest, found[0], layout) else None
         except (FileNotFoundError, StoreDamaged):
             return None
 
-    def _agrees(self, manifest: Manifest, receipt: Receipt, split: str, shard: int, rows_digest: str) -> bool:
-        identity = (receipt.split, receipt.shard, receipt.manifest, receipt.rows)
-        if identity != (split, shard, manifest.digest, rows_digest):
-            return False
-        layout = manifest.splits[split]
+    def _agrees(self, manifest: Manifest, receipt: Receipt, layout: SplitLayout) -> bool:
         if not fits(receipt, layout, n_channels=manifest.spec.n_channels):
             return False
-        file = self.view.place.open(shard_path(split, shard), tail_bytes=index_bytes(manifest.splits[split].n_chunks))
+        path = shard_path(receipt.split, receipt.shard)
+        file = self.place.open(path, tail_bytes=index_bytes(layout.n_chunks))
         if file.file_bytes != receipt.file_bytes:
             return False
-        if self.view.place.read(status_path(split, shard)) != encode_receipt_status(
-            manifest.splits[receipt.split], receipt
-        ):
-            return False
-        read_index(
-            file.read_range,
-            file_bytes=receipt.file_bytes,
-            n_chunks=manifest.splits[split].n_chunks,
-            crc=receipt.index_crc32c,
-        )
+        read_index(file.read_range, file_bytes=receipt.file_bytes, n_chunks=layout.n_chunks, crc=receipt.index_crc32c)
         return True
-
-
-def _holds(path: Path, data: bytes) -> bool:
-    """Whether a file is there with exactly these bytes."""
-    try:
-        return read_regular(path) == data
-    except (FileNotFoundError, StoreDamaged):
-        return False

@@ -144,7 +144,7 @@ def list_places(value: Any) -> Any:
 
 
 def are_kin(name: str, other: str) -> bool:
-    """Files of one suffix and kind: shards, receipts, statuses, chunks of arrays, metadata."""
+    """Files of one suffix and kind: shards, receipts, chunks of arrays, metadata."""
     return kind_of(name) == kind_of(other)
 
 
@@ -156,10 +156,10 @@ def kind_of(name: str) -> str:
     if parts[-1] == "zarr.json":
         return "metadata"
     if "receipts" in parts:
-        return "summary" if parts[-1] == "summary.json" else "receipt"
+        return {"summary.json": "summary", "index.bin": "index"}.get(parts[-1], "receipt")
     if parts[-2] == "coefficients":
         return "shard"
-    return "status" if parts[-2] == "status" else "array"
+    return "array"
 
 
 def list_files(store: Path) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import scatcache
-from scatcache.store.places.files import TEMPORARY_SUFFIX
+from scatcache.durable import TEMPORARY_SUFFIX
 from tests.faults.children import fork, shorten_pauses
 from tests.faults.scenarios import Inputs, Scenario
 from tests.faults.shim import Control, Injection, Step, arm, read_steps
@@ -214,14 +214,20 @@ def find_lost(
 
 
 def is_whole(store: Path, reference: Path) -> bool:
-    """Whether all files of the reference are there with the same bytes, and no others but temporaries."""
-    names = {name for name in list_names(store) if TEMPORARY_SUFFIX not in name}
-    files = [name for name in names if not (reference / name).is_dir()]
-    return names == list_names(reference) and all(same_bytes(store / name, reference / name) for name in files)
+    """Whether all files of the reference are there with the same bytes, and no others but temporaries.
+
+    A split is made file by file, so that folders without any are nothing of it yet.
+    """
+    names = {name for name in list_files(store) if TEMPORARY_SUFFIX not in name}
+    return names == list_files(reference) and all(same_bytes(store / name, reference / name) for name in names)
 
 
 def list_names(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def list_files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
 
 
 def read_back(store: Path, references: list[Path]) -> Iterator[str]:

@@ -110,13 +110,15 @@ def set_out_resumed(inputs: Inputs, place: Path) -> None:
     store = _copy_store(inputs, "straight", place)
     for split in ("train", "val"):
         coefficients = store / split / "coefficients"
-        (coefficients / "receipts" / "summary.json").unlink()
+        for path in (coefficients / "receipts" / "summary.json", coefficients / "receipts" / "index.bin"):
+            path.unlink()
+        (store / split / "status" / "c.0").unlink()
         (coefficients / "receipts" / "00001.json").unlink()
         (coefficients / f".c.1.0.0.0.{STALE}.tmp").write_bytes(b"half")
         (coefficients / "receipts" / f".00001.json.{STALE}.tmp").write_bytes(b"half")
-        (store / split / "status" / f".c.1.{STALE}.tmp").write_bytes(b"half")
+        (store / split / "status" / f".c.0.{STALE}.tmp").write_bytes(b"half")
     coefficients = store / "train" / "coefficients"
-    for path in (coefficients / "receipts" / "00002.json", coefficients / "c.2.0.0.0", store / "train/status/c.2"):
+    for path in (coefficients / "receipts" / "00002.json", coefficients / "c.2.0.0.0"):
         path.unlink()
     (store / f".zarr.json.{STALE}.tmp").write_bytes(b"half")
     (store / f".val.{STALE}.tmp" / "label").mkdir(parents=True)
@@ -128,7 +130,7 @@ def set_out_mended(inputs: Inputs, place: Path) -> None:
     store = _copy_store(inputs, "straight", place)
     for name in (
         "train/coefficients/c.0.0.0.0",
-        "train/status/c.1",
+        "train/status/c.0",
         "train/key/c.0",
         "train/order/c.0",
         "train/coefficients/receipts/summary.json",

@@ -13,7 +13,7 @@ def test_finished_store_is_described(sound):
     info = scatcache.info(sound)
     assert (info.store, info.format, info.state, info.source, info.encoding) == (
         str(sound),
-        1,
+        2,
         "complete",
         "folder",
         "float16",

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import scatcache
-from scatcache.store.places.files import temporary_beside
+from scatcache.durable import temporary_beside
 from tests.runs import call, find_differences
-from tests.store.stores import edit, read_everything
+from tests.store.stores import draw_images, edit, read_everything
 
 COEFFICIENTS = "all/coefficients"
 SUMMARY = f"{COEFFICIENTS}/receipts/summary.json"
@@ -246,7 +246,15 @@ KINDS = {
     "device": make_device,
 }
 NAMES = (
-    *("zarr.json", "all/zarr.json", "all/label/zarr.json", "all/key/c.0", "all/j1/c.0", "all/status/c.2"),
+    *(
+        "zarr.json",
+        "all/zarr.json",
+        "all/label/zarr.json",
+        "all/key/c.0",
+        "all/j1/c.0",
+        "all/status/c.0",
+        "all/coefficients/receipts/index.bin",
+    ),
     *(f"{COEFFICIENTS}/c.2.0.0.0", f"{COEFFICIENTS}/receipts/00002.json", SUMMARY),
 )
 
@@ -273,3 +281,18 @@ def test_a_file_that_may_not_be_read_is_a_failure(store):
         (failure,) = scatcache.verify(store).failures
         assert failure.path == name and "permission denied" in failure.reason
         (store / name).chmod(0o644)
+
+
+def test_a_split_whose_making_was_cut_off_is_named_and_finished_by_the_advice(tmp_path):
+    for split in ("train", "test"):
+        draw_images(tmp_path / "images" / split, seed=3, n_images=6)
+    store = tmp_path / "a.zarr"
+    scatcache.extract(tmp_path / "images", out=store, J=1, L=2, split="train", workers=1)
+    scatcache.extract(tmp_path / "images", out=tmp_path / "whole.zarr", J=1, L=2, workers=1)
+    for name in ("coefficients/zarr.json", "key/c.0"):
+        (store / "test" / name).parent.mkdir(parents=True)
+        (store / "test" / name).write_bytes((tmp_path / "whole.zarr/test" / name).read_bytes())
+    (failure,) = scatcache.verify(store).failures
+    assert failure.split == "test" and f"give `scatcache resume {store} --split test`" in failure.reason
+    scatcache.resume(store, split="test")
+    assert scatcache.verify(store).ok and find_differences(store, tmp_path / "whole.zarr") == []

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 import scatcache
+from scatcache.job.store_folder import StoreFolder
 from scatcache.store.format.encodings import crc32c
 from scatcache.store.format.rows import encode_rows
 from scatcache.store.reader import open_split
-from scatcache.store.writer import StoreFolder
 from tests.store.stores import (
     N_IMAGES,
     READ_ERRORS,
@@ -31,6 +31,7 @@ COEFFICIENTS = "all/coefficients"
 SUMMARY = f"{COEFFICIENTS}/receipts/summary.json"
 RECEIPT = f"{COEFFICIENTS}/receipts/00002.json"
 SHARD = f"{COEFFICIENTS}/c.2.0.0.0"
+INDEX = f"{COEFFICIENTS}/receipts/index.bin"
 
 
 def paths_of(report):
@@ -52,7 +53,7 @@ def test_every_split_is_checked(splits):
 
 
 @pytest.mark.parametrize(
-    "name", [SHARD, RECEIPT, SUMMARY, "all/label/c.0", "all/key/c.0", "all/status/c.2", "all/j1/c.0"]
+    "name", [SHARD, RECEIPT, SUMMARY, "all/label/c.0", "all/key/c.0", "all/status/c.0", INDEX, "all/j1/c.0"]
 )
 @pytest.mark.parametrize("how", ["flip", "cut", "empty", "delete"])
 def test_damaged_file_is_named(store, name, how):
@@ -106,34 +107,31 @@ def test_damaged_row_is_named_with_its_shard(store):
 def test_every_failure_is_reported(store):
     for shard in (0, 3):
         flip(store / f"{COEFFICIENTS}/c.{shard}.0.0.0", 5)
-    (store / "all/status/c.1").unlink()
+    (store / "all/status/c.0").unlink()
     flip(store / RECEIPT, 77)
+    flip(store / INDEX, 7)
     found = [(failure.shard, failure.path) for failure in scatcache.verify(store).failures]
-    expected = [(0, f"{COEFFICIENTS}/c.0.0.0.0"), (1, "all/status/c.1"), (2, RECEIPT), (3, f"{COEFFICIENTS}/c.3.0.0.0")]
-    assert found == expected
+    shards = [(0, f"{COEFFICIENTS}/c.0.0.0.0"), (2, RECEIPT), (3, f"{COEFFICIENTS}/c.3.0.0.0")]
+    assert found == [(None, "all/status/c.0"), (None, INDEX), *shards]
 
 
-@pytest.mark.parametrize("kinds", [(0,), (1,), (2,), (0, 1), (0, 1, 2)])
+@pytest.mark.parametrize("kinds", [(0,), (1,), (0, 1)])
 def test_exchanged_shards_are_found(store, kinds):
-    # Statuses of shards 0 and 3 differ.
-    names = [
-        (f"{COEFFICIENTS}/c.{n}.0.0.0", f"{COEFFICIENTS}/receipts/0000{n}.json", f"all/status/c.{n}") for n in (0, 3)
-    ]
-    assert (store / names[0][2]).read_bytes() != (store / names[1][2]).read_bytes()
+    names = [(f"{COEFFICIENTS}/c.{n}.0.0.0", f"{COEFFICIENTS}/receipts/0000{n}.json") for n in (0, 3)]
     for kind in kinds:
         swap(store / names[0][kind], store / names[1][kind])
     report = scatcache.verify(store)
     assert {failure.shard for failure in report.failures} == {0, 3}
-    # The statuses are for the readers of others.
-    with contextlib.nullcontext() if kinds == (2,) else pytest.raises(READ_ERRORS):
+    # A finished split is read without its receipts.
+    with contextlib.nullcontext() if kinds == (1,) else pytest.raises(READ_ERRORS):
         read_everything(store)
 
 
-@pytest.mark.parametrize("kinds", [(0,), (0, 1, 2)])
+@pytest.mark.parametrize("kinds", [(0,), (0, 1)])
 def test_shard_of_another_store_is_found(store, tmp_path_factory, kinds):
     other = made_store(tmp_path_factory.getbasetemp(), seed=1)
     for kind in kinds:
-        name = (SHARD, RECEIPT, "all/status/c.2")[kind]
+        name = (SHARD, RECEIPT)[kind]
         shutil.copy(other / name, store / name)
     assert paths_of(scatcache.verify(store)) == {RECEIPT if 1 in kinds else SHARD}
     with pytest.raises(scatcache.StoreDamaged, match="shard 2"):
@@ -141,17 +139,21 @@ def test_shard_of_another_store_is_found(store, tmp_path_factory, kinds):
 
 
 def test_edited_labels_with_a_mended_crc_are_found(store):
-    labels = open_split(store).rows.label.copy()
+    labels = open_split(store).records.rows.label.copy()
     labels[3] += 1
-    (store / "all/label/c.0").write_bytes(encode_rows("label", labels))
+    (store / "all/label/c.0").write_bytes(encode_rows("label", labels)["c.0"])
     (failure,) = scatcache.verify(store).failures
-    assert failure.path == "all" and "the keys, labels or source indices are not those" in failure.reason
+    assert (
+        failure.path == "all"
+        and "array label (c.0): its values are not those that the summary recorded" in failure.reason
+    )
 
 
 def test_edited_summary_with_a_mended_crc_is_found(store):
     fields = json.loads((store / SUMMARY).read_bytes())
     del fields["crc32c"]
-    fields["sums"][0] += 1
+    fields["n_ok"] -= 1
+    fields["unreadable"].append({"row": 0, "key": "x", "reason": "forged"})
 
     def text(value):
         return json.dumps(value, sort_keys=True, separators=(",", ":")).encode() + b"\n"
@@ -184,7 +186,7 @@ def test_split_without_its_summary_is_a_failure(store):
 
 def test_store_without_a_split_is_a_failure(store, tmp_path):
     other = StoreFolder(tmp_path / "other.zarr")
-    other.create(StoreFolder(store).view.read_manifest())
+    other.writer.create(StoreFolder(store).records.read_manifest())
     (failure,) = scatcache.verify(other.path).failures
     assert failure.reason == "it holds no split yet"
 
@@ -212,7 +214,7 @@ FILES = {
     "receipt": (f"{COEFFICIENTS}/receipts/0*.json", 4),
     "summary": (SUMMARY, 20),
     "rows": ("all/[fklsv]*/c.0", 3),
-    "status": ("all/status/c.*", 2),
+    "index": (INDEX, 20),
     "channels": ("all/[cjot]*/c.0", 1),
     "root": ("zarr.json", 60),
     "metadata": ("all/**/zarr.json", 1),
@@ -247,19 +249,29 @@ def test_pattern_of_files_covers_the_store(sound):
     assert covered == {path for path in sound.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize(
-    "field", ["n_rows", "shard_images", "chunk_images", "image_shape", "J", "L", "encoding", "classes"]
-)
+@pytest.mark.parametrize("field", ["shard_images", "J", "L", "encoding", "classes", "pixels"])
 @pytest.mark.parametrize("value", [None, 0, 1, 7, -3, 2.5, "x", [], {}, [2, 2], True])
 def test_no_edited_setting_goes_unseen(sound, store, field, value):
     document = json.loads((store / "zarr.json").read_bytes())
     manifest = document["attributes"]["scatcache"]
-    for place in (manifest, manifest["spec"], manifest["splits"]["all"]):
+    for place in (manifest, manifest["spec"]):
         if field in place:
             assert place[field] != value
             place[field] = value
     (store / "zarr.json").write_text(json.dumps(document))
     with pytest.raises((scatcache.StoreDamaged, scatcache.NotAStore)):
+        read_everything(store)
+    assert not scatcache.verify(store).ok
+
+
+@pytest.mark.parametrize("field", ["n_rows", "shard_images", "chunk_images", "image_shape", "generations"])
+@pytest.mark.parametrize("value", [None, 0, 1, 7, -3, 2.5, "x", [], {}, [2, 2], True])
+def test_no_edited_record_of_a_split_goes_unseen(store, field, value):
+    document = json.loads((store / "all/zarr.json").read_bytes())
+    record = document["attributes"]["scatcache"]
+    (record["generations"][0] if field == "n_rows" else record)[field] = value
+    (store / "all/zarr.json").write_text(json.dumps(document))
+    with pytest.raises(scatcache.StoreDamaged):
         read_everything(store)
     assert not scatcache.verify(store).ok
 
@@ -289,7 +301,7 @@ def test_image_replaced_by_one_of_equal_size_is_found(store, own_images):
     assert path.stat().st_size == n_bytes
     report = scatcache.verify(store, recompute=1.0, root=own_images)
     (failure,) = report.failures
-    row = open_split(store).rows.key.tolist().index("b/007.png")
+    row = open_split(store).records.rows.key.tolist().index("b/007.png")
     assert (failure.split, failure.shard) == ("all", row // SETTINGS["shard_images"])
     assert f"row {row} (b/007.png): recomputed from its image it differs by" in failure.reason
     assert scatcache.verify(store, root=own_images).ok

@@ -11,10 +11,10 @@ from PIL import Image
 import scatcache
 from scatcache.images.catalogue import Row
 from scatcache.job.planning import bound_bytes, lay_out, order_rows, plan_tasks, row_bytes
+from scatcache.job.store_folder import StoreFolder
 from scatcache.spec import ScatteringSpec
 from scatcache.store.format.encodings import ENCODINGS
 from scatcache.store.format.manifest import Manifest
-from scatcache.store.writer import StoreFolder
 
 keys = st.lists(st.text(st.characters(exclude_categories=("C",)), min_size=1, max_size=12), unique=True, max_size=60)
 seeds = st.integers(0, 2**63 - 1)
@@ -113,13 +113,6 @@ def test_planning_is_pure(monkeypatch):
     assert plan() == first
 
 
-def test_images_of_mixed_sizes_get_a_placeholder():
-    spec = ScatteringSpec(J=2)
-    options = {"n_listed": 9, "listing": "sha256:0", "image_shape": None, "limit": None, "shard_images": None}
-    layout = lay_out(spec, ENCODINGS["float16"], **options)
-    assert (layout.n_rows, layout.image_shape, layout.shard_images, layout.chunk_images) == (9, None, 1, 1)
-
-
 @settings(max_examples=30)
 @given(J=st.integers(1, 3), height=st.integers(8, 70), width=st.integers(8, 70))
 def test_bytes_of_a_row_are_those_of_its_array(J, height, width):
@@ -152,8 +145,9 @@ def test_no_store_is_larger_than_the_plan_says(tmp_path, encoding, n_images, hei
     report = scatcache.extract(source, out=out, workers=2, on_event=events.append, **settings)
     planned = scatcache.plan(source, out=out, **settings)
     assert report.bytes <= events[0].bytes == planned.bytes
-    manifest = StoreFolder(out).view.read_manifest()
-    assert bound_bytes(manifest, ["all"]) == planned.bytes
+    records = StoreFolder(out).records
+    manifest = records.read_manifest()
+    assert bound_bytes(manifest, [records.read_layout(manifest, "all")]) == planned.bytes
 
 
 @pytest.mark.parametrize("encoding", sorted(ENCODINGS))
@@ -161,9 +155,5 @@ def test_the_plan_is_not_far_above_what_incompressible_coefficients_take(encodin
     spec = ScatteringSpec(J=2)
     options = {"n_listed": 50_000, "listing": "sha256:0", "image_shape": (32, 32), "limit": None, "shard_images": None}
     layout = lay_out(spec, ENCODINGS[encoding], **options)
-    manifest = make_manifest(spec, encoding, layout)
-    assert bound_bytes(manifest, ["train"]) < 1.03 * 50_000 * row_bytes(spec, (32, 32), ENCODINGS[encoding])
-
-
-def make_manifest(spec, encoding, layout):
-    return Manifest(spec, "sha256:0", encoding, None, None, 0, None, "folder", None, ("cat",), {"train": layout})
+    manifest = Manifest(spec, "sha256:0", encoding, None, None, 0, None, "folder", None, ("cat",))
+    assert bound_bytes(manifest, [layout]) < 1.03 * 50_000 * row_bytes(spec, (32, 32), ENCODINGS[encoding])

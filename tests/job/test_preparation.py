@@ -6,12 +6,13 @@ import torch
 
 from scatcache.errors import BackendUnavailable, NotAStore, ScatcacheError, SettingsDiffer, SourceError
 from scatcache.images.catalogue import open_source
-from scatcache.job import opening
 from scatcache.job.opening import open_stored_source, recall, remember
 from scatcache.job.preparation import Settings, check_out, check_splits, choose_backend, make_spec, name_store, prepare
+from scatcache.job.store_folder import StoreFolder
 from scatcache.scattering.backends import resolve_backend
+from scatcache.scattering.paths import channel_table
 from scatcache.spec import ScatteringSpec
-from scatcache.store.writer import StoreFolder
+from scatcache.store.places.local import LocalPlace
 from tests.runs import list_files, make_images
 
 
@@ -161,7 +162,10 @@ def remove_image(images):
 @pytest.mark.parametrize("change", [rename_image, move_image, grow_image, remove_image])
 def test_a_changed_listing_is_named(tmp_path, folder, change):
     images = make_images(tmp_path / "images", 5)
-    stored = prepare_folder(images, folder).manifest
+    prepared = prepare_folder(images, folder)
+    stored, channels = prepared.manifest, channel_table(prepared.manifest.spec)
+    folder.writer.create(stored)
+    folder.writer.add_split(stored, "all", prepared.layouts["all"], rows=prepared.rows["all"], channels=channels)
     change(images)
     with pytest.raises(SettingsDiffer, match=r"splits.all.listing: .*5 rows then, [45] now") as caught:
         prepare_folder(images, folder, stored=stored)
@@ -182,8 +186,7 @@ def test_a_split_nobody_asked_for_may_be_unfit(tmp_path, folder):
     make_images(tmp_path / "images" / "val", 2, side=8)
     make_images(tmp_path / "images" / "val" / "more", 2, side=16)
     prepared = prepare_folder(tmp_path / "images", folder, splits=("train",))
-    shapes = {name: layout.image_shape for name, layout in prepared.manifest.splits.items()}
-    assert shapes == {"train": (16, 16), "test": None, "val": None}
+    assert {name: layout.image_shape for name, layout in prepared.layouts.items()} == {"train": (16, 16)}
 
 
 def test_images_too_small_for_J_are_refused(tmp_path, folder):
@@ -206,8 +209,7 @@ def test_a_split_nobody_asked_for_may_be_odd(tmp_path, folder):
     make_images(tmp_path / "images" / "train", 4, side=16)
     make_images(tmp_path / "images" / "test", 4, side=15)
     prepared = prepare_folder(tmp_path / "images", folder, splits=("train",), grid="centered")
-    shapes = {name: layout.image_shape for name, layout in prepared.manifest.splits.items()}
-    assert shapes == {"train": (16, 16), "test": None}
+    assert {name: layout.image_shape for name, layout in prepared.layouts.items()} == {"train": (16, 16)}
 
 
 def test_mixed_sizes_are_refused_with_what_to_type(tmp_path, folder):
@@ -215,7 +217,7 @@ def test_mixed_sizes_are_refused_with_what_to_type(tmp_path, folder):
     make_images(images / "more", 2, side=16)
     with pytest.raises(SourceError, match="--size N"):
         prepare_folder(images, folder)
-    assert prepare_folder(images, folder, size=8).manifest.splits["all"].image_shape == (8, 8)
+    assert prepare_folder(images, folder, size=8).layouts["all"].image_shape == (8, 8)
 
 
 def test_a_new_store_needs_J():
@@ -260,10 +262,10 @@ def test_a_memory_that_is_not_readable_is_no_memory(folder, text):
 def test_remembering_is_whole_or_not_at_all(folder, monkeypatch):
     remember(folder, root="/data")
 
-    def fail(path, data):
+    def fail(place, name, data):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(opening, "write_atomically", fail)
+    monkeypatch.setattr(LocalPlace, "put", fail)
     with pytest.raises(OSError, match="No space"):
         remember(folder, root="/other")
     assert json.loads((folder.job / "job.json").read_text()) == {"root": "/data"}
@@ -301,4 +303,4 @@ def test_a_newer_format_is_refused(tmp_path, folder):
     document = {"zarr_format": 3, "node_type": "group", "attributes": {"scatcache": {"format": 99}}}
     (folder.path / "zarr.json").write_text(json.dumps(document))
     with pytest.raises(NotAStore, match=r"format 99.*newer"):
-        check_out(folder.path).view.read_manifest()
+        check_out(folder.path).records.read_manifest()

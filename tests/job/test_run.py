@@ -16,8 +16,9 @@ from scatcache.job.opening import recall
 from scatcache.job.preparation import Settings, prepare
 from scatcache.job.run import JobRun, find_gpus
 from scatcache.job.settings import RunOptions
+from scatcache.job.store_folder import StoreFolder
 from scatcache.scattering.backends import resolve_backend
-from scatcache.store.writer import StoreFolder
+from scatcache.store.writer import StoreWriter
 from tests.images.datasets.test_cifar10 import write_form
 from tests.runs import find_differences, list_receipts, list_temporaries, make_images
 
@@ -120,7 +121,7 @@ def test_a_job_remembers_its_root_from_before_the_store_exists(tmp_path, images,
     def die(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(StoreFolder, "add_split", die)
+    monkeypatch.setattr(StoreWriter, "add_split", die)
     with pytest.raises(KeyboardInterrupt):
         scatcache.extract(images, out=tmp_path / "a.zarr", **SMALL)
     assert recall(StoreFolder(tmp_path / "a.zarr"))["root"] == str(images)
@@ -156,8 +157,8 @@ def test_only_the_first_rows_are_on_trial(tmp_path, monkeypatch):
     )
     order = list(scatcache.open_cache(tmp_path / "sound.zarr").keys)
     assert len(order) == 40 and len(keys) == 20
-    reader_rows = StoreFolder(tmp_path / "sound.zarr")
-    stored = reader_rows.view.read_rows(reader_rows.view.read_manifest(), "all").key
+    records = StoreFolder(tmp_path / "sound.zarr").records
+    stored = records.read_rows(records.read_layout(records.read_manifest(), "all"), "all").key
     monkeypatch.setattr(run, "N_ROWS_ON_TRIAL", 10)
     damage(images, *[int(key[-8:-4]) for key in stored[10:]])
     assert scatcache.extract(images, out=tmp_path / "late.zarr", **SMALL).splits["all"].unreadable == 30

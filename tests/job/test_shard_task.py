@@ -29,10 +29,12 @@ from scatcache.job.shard_task import (
     compute_shard,
     stop_job,
 )
+from scatcache.job.store_folder import StoreFolder
 from scatcache.scattering.paths import channel_table
 from scatcache.store.format.encodings import ENCODINGS
 from scatcache.store.reader import SplitReader
-from scatcache.store.writer import StoreFolder
+from scatcache.store.records import shard_path
+from scatcache.store.split_records import SplitRecords
 from tests.runs import list_temporaries, make_images
 
 
@@ -57,19 +59,21 @@ def make_job(tmp_path, *, n_images=6, damage=(), name="store.zarr", decode_threa
     settings = Settings(**{"J": 1, "L": 4, "shard_images": 4, **typed})
     prepared = prepare(source, folder, settings=settings, stored=None, splits=None, device="cpu", backend="auto")
     manifest, channels = prepared.manifest, channel_table(prepared.manifest.spec)
-    folder.create(manifest)
-    folder.add_split(manifest, "all", rows=prepared.rows["all"], channels=channels)
+    layout, rows = prepared.layouts["all"], prepared.rows["all"]
+    folder.writer.create(manifest)
+    folder.writer.add_split(manifest, "all", layout, rows=rows, channels=channels)
     job = ShardJob(
         job_id=uuid.uuid4().hex,
         store=str(folder.path),
         manifest=manifest,
+        layouts=prepared.layouts,
         source=source,
         device="cpu",
         backend="torch",
         decode_threads=decode_threads,
         on_error=on_error,
     )
-    return job, list(plan_tasks(manifest.splits["all"], "all", prepared.rows["all"])), folder
+    return job, list(plan_tasks(layout, "all", rows)), folder
 
 
 class FlakySource(FolderSource):
@@ -101,7 +105,7 @@ def test_a_shard_is_published_whole_with_its_receipt(tmp_path):
     job, tasks, folder = make_job(tmp_path)
     receipts = [compute_shard(job, task) for task in tasks]
     assert [(receipt.shard, receipt.n_rows, receipt.n_ok) for receipt in receipts] == [(0, 4, 4), (1, 2, 2)]
-    assert [folder.view.read_receipt("all", shard)[0] for shard in (0, 1)] == receipts
+    assert [folder.records.read_receipt("all", shard)[0] for shard in (0, 1)] == receipts
     assert list_temporaries(folder.path) == []
 
 
@@ -109,9 +113,9 @@ def test_sums_are_those_of_the_stored_values(tmp_path):
     job, tasks, folder = make_job(tmp_path, damage={1})
     for task in tasks:
         receipt = compute_shard(job, task)
-        reader = SplitReader(folder.view, job.manifest, "all", allow_partial=True)
+        reader = SplitReader(SplitRecords(folder.records, job.manifest, "all", allow_partial=True))
         bad = {entry.row for entry in receipt.unreadable}
-        rows = [row for row in job.manifest.splits["all"].rows_of(task.shard) if row not in bad]
+        rows = [row for row in job.layouts["all"].rows_of(task.shard) if row not in bad]
         stored = reader.read(np.array(rows)).astype(np.float64)
         np.testing.assert_allclose(receipt.sums, stored.sum(axis=(0, 2, 3)), rtol=1e-12)
         np.testing.assert_allclose(receipt.square_sums, (stored**2).sum(axis=(0, 2, 3)), rtol=1e-12)
@@ -136,7 +140,7 @@ def test_a_failure_of_the_process_records_no_image_and_names_it(tmp_path, monkey
     monkeypatch.setattr(decode_module, "_convert_to_rgb", fail)
     with pytest.raises(ScatcacheError, match=r"all: class\d/\d+\.png: can't start new thread, .*same command"):
         compute_shard(job, tasks[0])
-    assert folder.view.read_receipt("all", 0) is None and list_temporaries(folder.path) == []
+    assert folder.records.read_receipt("all", 0) is None and list_temporaries(folder.path) == []
 
 
 def test_an_image_that_fails_to_decode_once_is_no_unreadable_one(tmp_path, monkeypatch):
@@ -162,18 +166,19 @@ def test_a_finished_shard_is_not_computed_again(tmp_path, monkeypatch):
     assert compute_shard(job, tasks[0]) == first
 
 
-@pytest.mark.parametrize("damage", ["truncate", "remove", "status", "receipt"])
+@pytest.mark.parametrize("damage", ["truncate", "remove", "receipt"])
 def test_a_damaged_shard_is_computed_again_to_the_same_bytes(tmp_path, damage):
     job, tasks, folder = make_job(tmp_path)
     first = compute_shard(job, tasks[0])
-    shard = folder.shard("all", 0)
+    shard = folder.path / shard_path("all", 0)
     whole = shard.read_bytes()
     if damage == "truncate":
         shard.write_bytes(whole[:-5])
     else:
-        {"remove": shard, "status": folder.status("all", 0), "receipt": folder.receipts("all") / "00000.json"}[
-            damage
-        ].unlink()
+        {
+            "remove": shard,
+            "receipt": (folder.path / "all/coefficients/receipts") / "00000.json",
+        }[damage].unlink()
     assert compute_shard(job, tasks[0]) == first
     assert shard.read_bytes() == whole
 
@@ -207,7 +212,7 @@ def test_a_file_that_grew_since_it_was_listed_ends_the_shard_and_is_not_recorded
     task = next(task for task in tasks if "class0/0000.png" in task.keys)
     with pytest.raises(SourceError, match=r"all: class0/0000.png changed .*: 60 bytes when listed, .* now"):
         compute_shard(job, task)
-    assert folder.view.read_receipt("all", task.shard) is None and list_temporaries(folder.path) == []
+    assert folder.records.read_receipt("all", task.shard) is None and list_temporaries(folder.path) == []
 
 
 def test_on_error_fail_names_the_image_and_leaves_no_file(tmp_path):
@@ -215,7 +220,7 @@ def test_on_error_fail_names_the_image_and_leaves_no_file(tmp_path):
     with pytest.raises(UnreadableImage, match=r"all: class./000..png: .*--on-error fail"):
         compute_shard(job, tasks[0])
     assert list_temporaries(folder.path) == []
-    assert folder.view.read_receipt("all", 0) is None
+    assert folder.records.read_receipt("all", 0) is None
 
 
 @pytest.mark.parametrize(("n_failures", "slept"), [(1, [0.2]), (2, [0.2, 1.0]), (3, [0.2, 1.0, 3.0])])
@@ -233,7 +238,7 @@ def test_a_lasting_failure_of_the_machine_is_never_an_unreadable_image(tmp_path,
         compute_shard(make_flaky(job), tasks[0])
     assert not isinstance(caught.value, UnreadableImage)
     assert pauses[:3] == [0.2, 1.0, 3.0]
-    assert folder.view.read_receipt("all", 0) is None and list_temporaries(folder.path) == []
+    assert folder.records.read_receipt("all", 0) is None and list_temporaries(folder.path) == []
     flaky.n_failures = 0
     assert compute_shard(job, tasks[0]).n_ok == 4
 
@@ -271,7 +276,7 @@ def test_a_stopped_job_leaves_nothing_and_no_other_job_minds(tmp_path):
     stop_job(job.job_id)
     with pytest.raises(JobStopped):
         compute_shard(job, tasks[0])
-    assert list_temporaries(folder.path) == [] and folder.view.read_receipt("all", 0) is None
+    assert list_temporaries(folder.path) == [] and folder.records.read_receipt("all", 0) is None
     assert compute_shard(other, tasks[0]).n_ok == 4
 
 
@@ -290,7 +295,7 @@ def test_a_shard_is_computed_with_one_thread_of_torch(tmp_path):
 @pytest.mark.parametrize("call", [1, 3])
 def test_a_disk_that_fills_up_leaves_no_file(tmp_path, monkeypatch, call):
     job, tasks, folder = make_job(tmp_path, encoding="float16raw")
-    append, calls = shard_task.ShardWriter.append, []
+    append, calls = shard_task.ShardEncoder.append, []
 
     def fill_up(writer, chunk):
         calls.append(chunk)
@@ -298,10 +303,10 @@ def test_a_disk_that_fills_up_leaves_no_file(tmp_path, monkeypatch, call):
             raise OSError(errno.ENOSPC, "No space left on device")
         append(writer, chunk)
 
-    monkeypatch.setattr(shard_task.ShardWriter, "append", fill_up)
+    monkeypatch.setattr(shard_task.ShardEncoder, "append", fill_up)
     with pytest.raises(OSError, match="No space"):
         compute_shard(job, tasks[0])
-    assert list_temporaries(folder.path) == [] and not folder.shard("all", 0).exists()
+    assert list_temporaries(folder.path) == [] and not (folder.path / shard_path("all", 0)).exists()
 
 
 class Chunks:

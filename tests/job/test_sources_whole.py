@@ -149,7 +149,7 @@ def test_folds_of_a_sample_are_those_of_its_rows(tmp_path):
 def test_changed_folds_are_another_setting(tmp_path):
     folder = write_stl10(tmp_path / "root")
     out = tmp_path / "x.zarr"
-    scatcache.extract("stl10", root=tmp_path / "root", out=out, split="test", J=3, max_order=0)
+    scatcache.extract("stl10", root=tmp_path / "root", out=out, split="train", J=3, max_order=0)
     (folder / "fold_indices.txt").write_text("1 2 3\n")
     with pytest.raises(SettingsDiffer) as caught:
         scatcache.extract("stl10", root=tmp_path / "root", out=out, split="train")

@@ -14,11 +14,13 @@ from scatcache.errors import NotAStore, ScatcacheError, SettingsDiffer, StoreDam
 from scatcache.job import extraction
 from scatcache.job.events import JobPlanned, ShardFinished
 from scatcache.job.run import JobRun
-from scatcache.store import writer as folder_module
+from scatcache.job.store_folder import StoreFolder
 from scatcache.store.evidence import confirms, find_splits
-from scatcache.store.writer import StoreFolder
+from scatcache.store.format.summaries import finish_split
+from scatcache.store.places.local import LocalPlace
+from scatcache.store.records import index_path, summary_path
 from tests.runs import call, find_differences, identify_finished, make_images
-from tests.store.stores import copy_store, edit
+from tests.store.stores import copy_store, edit, flip
 
 TYPED = {"J": 1, "L": 2, "seed": 3, "shard_images": 2}
 COMMAND = ("--J", 1, "--L", 2, "--seed", 3, "--shard-images", 2)
@@ -76,7 +78,7 @@ DAMAGES = {
     "cut": cut,
     "empty": lambda root: root.write_bytes(b""),
     "other settings": state(seed=4),
-    "newer format": state(format=2),
+    "newer format": state(format=3),
     "huge format": state(format=10**30),
     "no manifest": forget,
     "deep": lambda root: root.write_bytes(b"[" * 100_000),
@@ -171,10 +173,10 @@ def test_an_overwrite_killed_while_it_deletes_is_told_for_ours(images, sound, st
 
         return step
 
-    for name in ("publish", "remove_file", "remove_temporaries"):
-        monkeypatch.setattr(folder_module, name, die_at(getattr(folder_module, name)))
+    for module, name in ((os, "replace"), (os, "unlink"), (shutil, "rmtree")):
+        monkeypatch.setattr(module, name, die_at(getattr(module, name)))
     with contextlib.suppress(KeyboardInterrupt):
-        StoreFolder(store).delete()
+        StoreFolder(store).writer.delete()
     monkeypatch.undo()
     scatcache.extract(images, out=store, overwrite=True, **TYPED)
     assert find_differences(sound, store) == []
@@ -184,7 +186,7 @@ def test_a_foreign_folder_shows_no_split_of_ours(tmp_path):
     (tmp_path / "data/coefficients/receipts").mkdir(parents=True)
     (tmp_path / "data/coefficients/receipts/00000.json").write_text('{"manifest": "sha256:0"}')
     (tmp_path / "data/zarr.json").write_text('{"attributes": {"coordinates": "x y"}}')
-    assert find_splits(tmp_path) == [] and confirms(tmp_path, "sha256:0") is None
+    assert find_splits(LocalPlace(tmp_path)) == [] and confirms(LocalPlace(tmp_path), "sha256:0") is None
     with pytest.raises(NotAStore):
         scatcache.verify(tmp_path)
 
@@ -237,25 +239,32 @@ def test_a_store_that_vanished_before_the_lock_was_had_is_made_anew(images, soun
     assert scatcache.open_cache(store, "train").manifest.seed == 0
 
 
-def test_a_receipt_is_written_after_the_statuses(store, monkeypatch):
-    """Cut off between the two, the shard must not count as finished."""
+def test_the_summary_is_written_last(store, monkeypatch):
+    """Cut off before it, the split must not count as finished."""
     folder = StoreFolder(store)
-    manifest = folder.view.read_manifest()
-    receipt = folder.view.read_receipt("train", 0)[0]
-    (folder.receipts("train") / "00000.json").unlink()
-    folder.status("train", 0).unlink()
-    write, written = folder_module.write_atomically, []
+    layout = folder.records.read_layout(folder.records.read_manifest(), "train")
+    receipts = [folder.records.read_receipt("train", shard)[0] for shard in range(layout.n_shards)]
+    finished = finish_split(receipts, layout, folder.records.read_rows(layout, "train"))
+    folder.writer.withdraw_summary("train")
+    put, written = LocalPlace.put, []
 
-    def write_once(path, data):
-        if written:
-            raise KeyboardInterrupt
-        written.append(path)
-        write(path, data)
+    def note(place, name, data):
+        written.append(name)
+        put(place, name, data)
 
-    monkeypatch.setattr(folder_module, "write_atomically", write_once)
-    with pytest.raises(KeyboardInterrupt):
-        folder.publish_receipt(manifest, receipt)
-    assert folder.status("train", 0).exists() and folder.view.read_receipt("train", 0) is None
+    monkeypatch.setattr(LocalPlace, "put", note)
+    folder.writer.publish_split(finished)
+    assert written == ["train/status/c.0", index_path("train"), summary_path("train")]
+
+
+def test_a_run_cut_off_before_the_summary_is_finished_by_the_next(images, sound, store, monkeypatch):
+    (store / summary_path("train")).unlink()
+    flip(store / index_path("train"), 3)
+    (store / "train/status/c.0").unlink()
+    computed = scatcache.extract(images, out=store, **TYPED).splits["train"].shards_computed
+    assert computed == 0
+    for path in (index_path("train"), summary_path("train"), "train/status/c.0"):
+        assert (store / path).read_bytes() == (sound / path).read_bytes()
 
 
 def test_a_failure_that_stays_ends_the_run_with_advice(images, store, monkeypatch):
@@ -279,8 +288,8 @@ def test_overwriting_touches_no_folder_outside_whatever_zarr_json_says(images, s
     victim.mkdir()
     (victim / "thesis.tex").write_text("mine")
     document = json.loads((store / "zarr.json").read_bytes())
-    splits = document["attributes"]["scatcache"]["splits"]
-    splits |= {"../victim": splits["train"], str(victim): splits["train"], "": splits["train"]}
+    members = document["consolidated_metadata"]["metadata"]
+    members |= dict.fromkeys(("../victim", str(victim), "", ".."), members["train"])
     (store / "zarr.json").write_text(json.dumps(document))
     assert scatcache.extract(images, out=store, overwrite=True, **TYPED).state == "complete"
     assert (victim / "thesis.tex").read_text() == "mine" and {path.name for path in tmp_path.iterdir()} >= {"victim"}
@@ -307,14 +316,18 @@ def test_a_refused_run_removes_nothing_that_lay_where_its_job_folder_would_be(im
     assert {path.name: path.read_text() for path in job.iterdir()} == {"data.tar": "mine", "my.index.npz": "mine"}
 
 
-def test_a_store_of_an_earlier_version_is_told(images, store):
-    state(decoder="pillow-rgb-1")(store / "zarr.json")
+def test_a_store_of_an_earlier_version_is_told(images, sound, store):
+    state(format=1)(store / "zarr.json")
     for path in [*store.rglob("0*.json"), *store.rglob("summary.json")]:
         path.unlink()
     shutil.rmtree(f"{store}.job", ignore_errors=True)
     for read in (scatcache.open_cache, scatcache.info):
-        with pytest.raises(NotAStore, match=r"earlier scatcache.*--overwrite"):
+        with pytest.raises(NotAStore, match=r"format 1, of an earlier scatcache.*--overwrite"):
             read(store)
+    with pytest.raises(NotAStore, match="format 1, of an earlier scatcache"):
+        scatcache.extract(images, out=store, **TYPED)
+    assert scatcache.extract(images, out=store, overwrite=True, **TYPED).state == "complete"
+    assert find_differences(sound, store) == []
 
 
 def test_a_run_whose_lock_was_deleted_publishes_nothing_over_a_newer_one(images, tmp_path):

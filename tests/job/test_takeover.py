@@ -3,11 +3,13 @@ import shutil
 import pytest
 
 import scatcache
+from scatcache.durable import NewFile
 from scatcache.errors import ScatcacheError
 from scatcache.job import shard_task
 from scatcache.job.shard_task import compute_shard
+from scatcache.job.store_folder import StoreFolder
 from scatcache.job.takeover import check_ours, take_over
-from scatcache.store.writer import StoreFolder
+from scatcache.store.records import shard_path
 from tests.job.test_shard_task import make_job
 from tests.runs import find_differences, list_temporaries
 
@@ -17,7 +19,7 @@ SAME = {"J": 1, "L": 4, "shard_images": 4}
 
 def overwrite_at(moment, monkeypatch, images, out, settings):
     """Makes a newer run overwrite the store, just before a task of the older one publishes its shard or receipt."""
-    kind, name = {"shard": (shard_task.ShardSink, "finish"), "receipt": (shard_task.ShardWriter, "commit")}[moment]
+    kind, name = {"shard": (shard_task.ShardSink, "finish"), "receipt": (NewFile, "commit")}[moment]
     original = getattr(kind, name)
 
     def act(*arguments):
@@ -74,7 +76,7 @@ def test_the_root_alone_stops_a_task_too(tmp_path, monkeypatch, damage):
     with pytest.raises(ScatcacheError, match=r"zarr.json (is missing or damaged|was replaced by another store's)"):
         compute_shard(job, tasks[0])
     assert not folder.path.exists() or list_temporaries(folder.path) == []
-    assert not folder.shard("all", 0).exists()
+    assert not (folder.path / shard_path("all", 0)).exists()
 
 
 def test_the_latest_run_may_write_and_so_may_one_whose_token_was_deleted(tmp_path):

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scatcache.store.format.receipts import encode_record, summarize
+from scatcache.store.format.receipts import encode_record
 from scatcache.store.format.rows import ROW_ARRAYS, RowTable, encode_rows
-from scatcache.store.places.files import write_atomically
-from scatcache.store.records import open_view, receipt_path, summary_path
+from scatcache.store.format.summaries import finish_split
+from scatcache.store.places.local import LocalPlace
+from scatcache.store.records import receipt_path, row_path
+from scatcache.store.writer import StoreWriter
 from tests.store.stores import copy_store
 
 N_VIEWS = 5
@@ -22,18 +24,18 @@ def viewed(sound: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     Views 1 of image 1, 0 and 4 of image 7 are unreadable.
     """
     store = copy_store(sound, tmp_path_factory.mktemp("viewed"))
-    view = open_view(store)
-    manifest = view.read_manifest()
-    plain = view.read_rows(manifest, "all")
+    writer = StoreWriter(LocalPlace(store))
+    layout = writer.records.read_layout(writer.records.read_manifest(), "all")
+    plain = writer.records.read_rows(layout, "all")
     image, number = np.divmod(plain.source_index, N_VIEWS)
     names = np.array([f"{index:03d}" for index in range(len(plain) // N_VIEWS)], object)
     rows = RowTable(names[image], image % 3, plain.source_index, number.astype(np.uint16), plain.file_bytes)
     for name in ROW_ARRAYS:
-        write_atomically(store / f"all/{name}/c.0", encode_rows(name, getattr(rows, name)))
-    layout, receipts = manifest.splits["all"], []
+        writer.place.put(row_path("all", name), encode_rows(name, getattr(rows, name))["c.0"])
+    receipts = []
     for shard in range(layout.n_shards):
-        receipt, _ = view.read_receipt("all", shard)
+        receipt, _ = writer.records.read_receipt("all", shard)
         receipts.append(dataclasses.replace(receipt, rows=rows.digest(layout.rows_of(shard))))
-        write_atomically(store / receipt_path("all", shard), encode_record(receipts[-1]))
-    write_atomically(store / summary_path("all"), encode_record(summarize(receipts)))
+        writer.place.put(receipt_path("all", shard), encode_record(receipts[-1]))
+    writer.publish_split(finish_split(receipts, layout, rows))
     return store

@@ -78,11 +78,11 @@ def copy_store(store: Path, folder: Path) -> Path:
 def make_partial(store: Path, *, missing: tuple[int, ...] = (1, 4)) -> None:
     """Makes of a finished store what a killed run leaves: no summary, and shards without receipt."""
     coefficients = store / "all/coefficients"
-    (coefficients / "receipts/summary.json").unlink()
+    for name in ("all/status/c.0", "all/coefficients/receipts/index.bin", "all/coefficients/receipts/summary.json"):
+        (store / name).unlink()
     for shard in missing:
         (coefficients / f"receipts/{shard:05d}.json").unlink()
         (coefficients / f"c.{shard}.0.0.0").unlink()
-        (store / f"all/status/c.{shard}").unlink()
 
 
 def read_everything(store: Path) -> dict[str, object]:

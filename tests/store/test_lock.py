@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from scatcache.errors import ScatcacheError, StoreLocked
-from scatcache.store import lock as lock_module
 from scatcache.store.lock import WriterLock
 
 HOLD = "import sys, pathlib; from scatcache.store.lock import WriterLock\n"
@@ -82,26 +81,20 @@ def test_lock_is_not_inherited_by_a_started_process(path):
 
 
 def test_failed_locking_closes_the_file(path, monkeypatch):
-    def fail(descriptor):
+    def fail(*arguments):
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(lock_module, "_lock", fail)
+    monkeypatch.setattr(fcntl, "flock", fail)
     before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(OSError, match="Input/output error"):
         WriterLock(path).__enter__()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_lock_works_without_open_file_description_locks(path, monkeypatch):
-    monkeypatch.delattr(lock_module.fcntl, "F_OFD_SETLK")
-    with WriterLock(path), pytest.raises(StoreLocked):
-        WriterLock(path).__enter__()
-
-
 def test_a_file_system_without_locks_is_no_obstacle(tmp_path, monkeypatch, caplog):
     def refuse(*arguments):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(fcntl, "fcntl", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     with WriterLock(tmp_path / "s.zarr.job" / "lock"):
         assert "no lock to be had" in caplog.text

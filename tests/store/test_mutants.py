@@ -12,13 +12,15 @@ from numcodecs import zstd
 import scatcache
 from scatcache.errors import NotAStore, StoreDamaged
 from scatcache.job.opening import recall
+from scatcache.job.store_folder import StoreFolder
+from scatcache.store.format.chunk_index import parse_index
 from scatcache.store.format.encodings import CRC_BYTES, ENCODINGS, crc32c
 from scatcache.store.format.json_text import to_json
 from scatcache.store.format.manifest import Manifest
-from scatcache.store.format.receipts import Receipt, encode_record, parse_receipt, parse_summary, summarize
+from scatcache.store.format.receipts import Receipt, encode_record, parse_receipt
 from scatcache.store.format.rows import ROW_ARRAYS, check_crc, decode_rows, encode_rows, with_crc
-from scatcache.store.records import StoreView
-from scatcache.store.writer import StoreFolder
+from scatcache.store.format.summaries import finish_split, parse_summary
+from scatcache.store.records import StoreRecords, index_path
 from tests.store.format.test_rows import make_table
 from tests.store.stores import read_everything
 
@@ -112,7 +114,7 @@ def test_mutants_of_chunks(encoding):
 @pytest.mark.parametrize("name", ROW_ARRAYS)
 def test_mutants_of_row_arrays(name):
     rng, table = random.Random(name), make_table([f"class{row % 7}/é{row}.png" for row in range(200)])
-    payload = check_crc(encode_rows(name, getattr(table, name)))
+    payload = check_crc(encode_rows(name, getattr(table, name))["c.0"])
     n_refused = 0
     for _ in range(N_MUTANTS):
         n_refused += refused(decode_rows, name, with_crc(mutate_bytes(payload, rng)), n_rows=200)
@@ -137,8 +139,8 @@ def test_a_small_frame_of_many_zeros_is_not_decoded(monkeypatch):
 
 @pytest.mark.parametrize("name", ["receipt", "summary"])
 def test_mutants_of_records(sound, name):
-    rng, view = random.Random(name), StoreFolder(sound).view
-    record = view.read_receipt("all", 1)[0] if name == "receipt" else view.read_summary("all")
+    rng, records = random.Random(name), StoreFolder(sound).records
+    record = records.read_receipt("all", 1)[0] if name == "receipt" else records.read_summary("all")
     parse = parse_receipt if name == "receipt" else parse_summary
     fields = record.to_dict()
     for _ in range(N_MUTANTS):
@@ -181,8 +183,8 @@ def test_mutants_of_the_manifest(sound):
         mutant = mutate_value(fields, rng)
         n_refused += refused(Manifest.from_dict, mutant)
         for text in (mutate_bytes(data, rng), write({**document, "attributes": {"scatcache": mutant}})):
-            refused(StoreView(Root(text)).read_manifest)
-        refused(StoreView(Root(write(mutate_value(document, rng)))).read_manifest)
+            refused(StoreRecords(Root(text)).read_manifest)
+        refused(StoreRecords(Root(write(mutate_value(document, rng)))).read_manifest)
     assert n_refused > N_MUTANTS // 2
 
 
@@ -193,16 +195,41 @@ def test_texts_without_end_are_refused(data):
     for parse in (parse_receipt, parse_summary):
         with pytest.raises(StoreDamaged):
             parse(data)
-    assert refused(StoreView(Root(data)).read_manifest)
+    assert refused(StoreRecords(Root(data)).read_manifest)
 
 
-def test_a_manifest_that_claims_rows_without_end_costs_no_memory(store):
-    folder = StoreFolder(store)
-    document = json.loads((store / "zarr.json").read_bytes())
+def test_a_record_that_claims_rows_without_end_costs_no_memory(store):
+    records = StoreFolder(store).records
+    manifest, document = records.read_manifest(), json.loads((store / "all/zarr.json").read_bytes())
     for number in (10**6, 10**12, 10**15):
-        document["attributes"]["scatcache"]["splits"]["all"].update(n_rows=number, n_listed=number)
-        (store / "zarr.json").write_text(json.dumps(document))
-        assert refused(folder.view.read_manifest) or refused(folder.view.read_rows, folder.view.read_manifest(), "all")
+        document["attributes"]["scatcache"]["generations"][0].update(n_rows=number, n_listed=number)
+        (store / "all/zarr.json").write_text(json.dumps(document))
+        if not refused(records.read_layout, manifest, "all"):
+            assert refused(records.read_rows, records.read_layout(manifest, "all"), "all")
+            assert refused(scatcache.open_cache, store)
+
+
+def test_mutants_of_a_split_s_record(sound):
+    rng, records = random.Random("record"), StoreFolder(sound).records
+    manifest, document = records.read_manifest(), json.loads((sound / "all/zarr.json").read_bytes())
+    n_refused = 0
+    for _ in range(N_MUTANTS):
+        mutant = mutate_value(document["attributes"]["scatcache"], rng)
+        text = write({**document, "attributes": {"scatcache": mutant}})
+        n_refused += refused(StoreRecords(Root(text)).read_layout, manifest, "all")
+        refused(StoreRecords(Root(mutate_bytes(text, rng))).read_layout, manifest, "all")
+    assert n_refused > N_MUTANTS // 2
+
+
+def test_mutants_of_the_index(sound):
+    rng, records = random.Random("index"), StoreFolder(sound).records
+    summary, data = records.read_summary("all"), (sound / index_path("all")).read_bytes()
+    n_refused = 0
+    for _ in range(N_MUTANTS):
+        text = mutate_bytes(data[:-CRC_BYTES], rng)
+        crc = crc32c(text)
+        n_refused += refused(parse_index, text + crc.to_bytes(CRC_BYTES, "little"), summary.layout, crc=crc)
+    assert n_refused > N_MUTANTS // 2
 
 
 def test_mutants_of_the_memory_beside_a_store(tmp_path):
@@ -219,25 +246,27 @@ def test_mutants_of_the_memory_beside_a_store(tmp_path):
 def test_a_store_forged_from_receipt_to_summary(store):
     """Whatever one receipt says, with every checksum and the summary made to agree."""
     folder = StoreFolder(store)
-    manifest = folder.view.read_manifest()
-    receipts = [folder.view.read_receipt("all", shard)[0] for shard in range(5)]
+    manifest = folder.records.read_manifest()
+    layout = folder.records.read_layout(manifest, "all")
+    rows = folder.records.read_rows(layout, "all")
+    receipts = [folder.records.read_receipt("all", shard)[0] for shard in range(5)]
     rng, sound = random.Random("forged"), read_everything(store)
     n_refused = 0
     for _ in range(N_MUTANTS // 3):
         try:
             forged = Receipt.from_dict(mutate_value(receipts[1].to_dict(), rng))
-            forged = replace(forged, split="all", shard=1, manifest=manifest.digest, rows=receipts[1].rows)
-            summary = summarize([receipts[0], forged, *receipts[2:]])
-        except (KeyError, TypeError, ValueError):
+            forged = replace(forged, split="all", shard=1, settings=manifest.digest, rows=receipts[1].rows)
+            finished = finish_split([receipts[0], forged, *receipts[2:]], layout, rows)
+        except (KeyError, TypeError, ValueError, OverflowError, StoreDamaged):
             continue
-        (folder.receipts("all") / "00001.json").write_bytes(encode_record(forged))
-        folder.summary("all").write_bytes(encode_record(summary))
+        (folder.path / "all/coefficients/receipts" / "00001.json").write_bytes(encode_record(forged))
+        folder.writer.publish_split(finished)
         try:
             found = read_everything(store)
             assert found["coefficients"] == sound["coefficients"] and found["labels"] == sound["labels"]
         except REFUSALS:
             n_refused += 1
-        assert isinstance(scatcache.verify(store).ok, bool)
+        n_refused += not scatcache.verify(store).ok
     assert n_refused >= 3
     scatcache.resume(store)
     assert read_everything(store) == sound and scatcache.verify(store).ok

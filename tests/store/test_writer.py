@@ -1,13 +1,16 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 
+from scatcache.durable import temporary_beside
 from scatcache.errors import NotAStore, ScatcacheError, StoreDamaged
+from scatcache.job.store_folder import StoreFolder
 from scatcache.scattering.paths import channel_table
-from scatcache.store.places.files import temporary_beside
-from scatcache.store.writer import StoreFolder
+from scatcache.store.format.summaries import finish_split
+from scatcache.store.records import index_path, shard_path, summary_path
 from tests.store.stores import edit, flip, swap
 
 
@@ -17,10 +20,17 @@ def folder(store):
 
 
 def find_done(folder, shard):
-    manifest = folder.view.read_manifest()
-    rows = folder.view.read_rows(manifest, "all")
-    digest = rows.digest(manifest.splits["all"].rows_of(shard))
-    return folder.find_done(manifest, "all", shard, rows_digest=digest)
+    manifest = folder.records.read_manifest()
+    layout = folder.records.read_layout(manifest, "all")
+    digest = folder.records.read_rows(layout, "all").digest(layout.rows_of(shard))
+    return folder.writer.find_done(manifest, "all", layout, shard, rows_digest=digest)
+
+
+def read_split(folder):
+    """(manifest, layout, rows, channels)."""
+    manifest = folder.records.read_manifest()
+    layout = folder.records.read_layout(manifest, "all")
+    return manifest, layout, folder.records.read_rows(layout, "all"), channel_table(manifest.spec)
 
 
 def test_finished_shard_is_done(folder):
@@ -30,15 +40,17 @@ def test_finished_shard_is_done(folder):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda folder: folder.shard("all", 2).unlink(),
-        lambda folder: edit(folder.shard("all", 2), lambda data: data[:-1]),
-        lambda folder: edit(folder.shard("all", 2), lambda data: b""),
-        lambda folder: flip(folder.shard("all", 2), -3),
-        lambda folder: swap(folder.shard("all", 2), folder.shard("all", 1)),
-        lambda folder: folder.status("all", 2).unlink(),
-        lambda folder: (folder.receipts("all") / "00002.json").unlink(),
-        lambda folder: flip(folder.receipts("all") / "00002.json", 500),
-        lambda folder: swap(folder.receipts("all") / "00002.json", folder.receipts("all") / "00001.json"),
+        lambda folder: (folder.path / shard_path("all", 2)).unlink(),
+        lambda folder: edit((folder.path / shard_path("all", 2)), lambda data: data[:-1]),
+        lambda folder: edit((folder.path / shard_path("all", 2)), lambda data: b""),
+        lambda folder: flip((folder.path / shard_path("all", 2)), -3),
+        lambda folder: swap((folder.path / shard_path("all", 2)), (folder.path / shard_path("all", 1))),
+        lambda folder: (folder.path / "all/coefficients/receipts" / "00002.json").unlink(),
+        lambda folder: flip(folder.path / "all/coefficients/receipts" / "00002.json", 500),
+        lambda folder: swap(
+            (folder.path / "all/coefficients/receipts") / "00002.json",
+            (folder.path / "all/coefficients/receipts") / "00001.json",
+        ),
     ],
 )
 def test_shard_that_does_not_agree_with_its_receipt_is_not_done(folder, damage):
@@ -48,54 +60,74 @@ def test_shard_that_does_not_agree_with_its_receipt_is_not_done(folder, damage):
 
 
 def test_shard_made_of_other_rows_is_not_done(folder):
-    assert folder.find_done(folder.view.read_manifest(), "all", 0, rows_digest="sha256:other") is None
+    manifest, layout, _, _ = read_split(folder)
+    assert folder.writer.find_done(manifest, "all", layout, 0, rows_digest="sha256:other") is None
+
+
+def test_shard_of_images_of_another_shape_is_not_done(folder):
+    manifest, layout, rows, _ = read_split(folder)
+    other = replace(layout, image_shape=(32, 24))
+    assert folder.writer.find_done(manifest, "all", other, 0, rows_digest=rows.digest(layout.rows_of(0))) is None
 
 
 @pytest.mark.parametrize("document", [b"", b"{", b"[]", b"7", b'{"attributes": 7}', b"\xff\xfe"])
 def test_root_that_does_not_parse_is_damage(folder, document):
     (folder.path / "zarr.json").write_bytes(document)
     with pytest.raises(StoreDamaged, match=r"zarr\.json is not readable"):
-        folder.view.read_manifest()
+        folder.records.read_manifest()
 
 
 @pytest.mark.parametrize("document", ["{}", '{"attributes": {}}', '{"zarr_format": 3, "node_type": "group"}'])
 def test_zarr_store_of_others_is_no_store(tmp_path, document):
     (tmp_path / "zarr.json").write_text(document)
     with pytest.raises(NotAStore, match="a folder without our manifest"):
-        StoreFolder(tmp_path).view.read_manifest()
+        StoreFolder(tmp_path).records.read_manifest()
 
 
 @pytest.mark.parametrize(("name", "found"), [("missing", "nothing"), ("file", "a file"), (".", "a folder without our")])
 def test_what_is_no_store_is_named(tmp_path, name, found):
     (tmp_path / "file").touch()
     with pytest.raises(NotAStore, match=rf"found {found}.*name a folder that scatcache extract made"):
-        StoreFolder(tmp_path / name).view.read_manifest()
+        StoreFolder(tmp_path / name).records.read_manifest()
 
 
-def test_present_split_without_a_shape_is_damage(folder):
-    document = json.loads((folder.path / "zarr.json").read_bytes())
-    document["attributes"]["scatcache"]["splits"]["all"]["image_shape"] = None
-    (folder.path / "zarr.json").write_text(json.dumps(document))
-    with pytest.raises(StoreDamaged, match="lost split all's shape"):
-        folder.view.read_manifest()
+def test_split_without_a_shape_is_damage(folder):
+    document = json.loads((folder.path / "all/zarr.json").read_bytes())
+    document["attributes"]["scatcache"]["image_shape"] = None
+    (folder.path / "all/zarr.json").write_text(json.dumps(document))
+    with pytest.raises(StoreDamaged, match=r"split all, zarr\.json: it holds no record of it"):
+        folder.records.read_layout(folder.records.read_manifest(), "all")
 
 
 def test_split_whose_own_metadata_is_gone_is_lost(folder):
-    manifest = folder.view.read_manifest()
-    assert (folder.view.splits(manifest), folder.view.lost_splits(manifest)) == (["all"], [])
+    assert (folder.records.splits(), folder.records.lost_splits()) == (["all"], [])
     (folder.path / "all/zarr.json").unlink()
-    assert (folder.view.splits(manifest), folder.view.lost_splits(manifest)) == ([], ["all"])
+    assert (folder.records.splits(), folder.records.lost_splits()) == ([], ["all"])
+
+
+def test_a_split_s_record_is_found_in_three_places(folder):
+    manifest, layout, _, _ = read_split(folder)
+    own, summary = folder.path / "all/zarr.json", folder.path / summary_path("all")
+    edit(own, lambda data: data.replace(b'"n_listed": 50', b'"n_listed": 51'))
+    found = folder.records.find_layouts(manifest, "all")
+    assert [record.n_listed for record in found] == [50, 51] and found[0] == layout
+    own.unlink()
+    assert folder.records.find_layouts(manifest, "all") == [layout]
+    summary.unlink()
+    assert folder.records.find_layouts(manifest, "all") == [layout]
+    (folder.path / "zarr.json").unlink()
+    assert folder.records.find_layouts(manifest, "all") == []
 
 
 def test_folder_of_others_is_never_deleted(tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(ScatcacheError, match="not deleted"):
-        StoreFolder(tmp_path).delete()
+        StoreFolder(tmp_path).writer.delete()
     assert (tmp_path / "thesis.tex").exists()
 
 
 def test_store_is_deleted_whole(folder):
-    folder.delete()
+    folder.writer.delete()
     assert list(folder.path.iterdir()) == []
 
 
@@ -105,9 +137,9 @@ def test_deleting_that_is_cut_off_leaves_what_can_be_deleted(folder, monkeypatch
 
     monkeypatch.setattr(shutil, "rmtree", die)
     with pytest.raises(KeyboardInterrupt):
-        folder.delete()
+        folder.writer.delete()
     monkeypatch.undo()
-    folder.delete()
+    folder.writer.delete()
     assert list(folder.path.iterdir()) == []
 
 
@@ -116,15 +148,14 @@ def test_foreign_groups_with_an_attribute_of_our_name_are_not_deleted(tmp_path, 
     document = {"zarr_format": 3, "node_type": "group", "attributes": {"scatcache": attribute}}
     (tmp_path / "zarr.json").write_text(json.dumps(document))
     with pytest.raises(ScatcacheError, match="not deleted"):
-        StoreFolder(tmp_path).delete()
+        StoreFolder(tmp_path).writer.delete()
     assert (tmp_path / "zarr.json").exists()
 
 
 def test_split_appears_whole_or_not_at_all(folder, tmp_path, monkeypatch):
-    manifest = folder.view.read_manifest()
+    manifest, layout, rows, channels = read_split(folder)
     other = StoreFolder(tmp_path / "other.zarr")
-    other.create(manifest)
-    rows, channels = folder.view.read_rows(manifest, "all"), channel_table(manifest.spec)
+    other.writer.create(manifest)
     calls, fsync = [], os.fsync
 
     def fail(descriptor):
@@ -135,34 +166,35 @@ def test_split_appears_whole_or_not_at_all(folder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space left"):
-        other.add_split(manifest, "all", rows=rows, channels=channels)
-    assert [path.name for path in other.path.iterdir()] == ["zarr.json"]
+        other.writer.add_split(manifest, "all", layout, rows=rows, channels=channels)
+    # What is there of it is no split yet, and the next run goes on with it.
+    assert other.records.splits() == [] and other.records.lost_splits() == []
     monkeypatch.undo()
-    other.add_split(manifest, "all", rows=rows, channels=channels)
-    other.consolidate(manifest, channel_names=tuple(channels))
+    other.writer.add_split(manifest, "all", layout, rows=rows, channels=channels)
+    other.writer.consolidate(manifest, channel_names=tuple(channels))
     for path in sorted(other.path.rglob("*")):
         if path.is_file():
             assert path.read_bytes() == (folder.path / path.relative_to(other.path)).read_bytes()
 
 
-@pytest.mark.parametrize("lost", ["zarr.json", "label/c.0", "key/zarr.json", "j1", "label", "coefficients/receipts"])
+@pytest.mark.parametrize("lost", ["zarr.json", "label/c.0", "key/zarr.json", "j1", "label"])
 def test_added_split_is_mended_and_else_left_alone(folder, lost):
-    manifest = folder.view.read_manifest()
-    rows, channels = folder.view.read_rows(manifest, "all"), channel_table(manifest.spec)
+    manifest, layout, rows, channels = read_split(folder)
     sound = {
         path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file() and "receipts" not in path.parts
     }
     times = {path: path.stat().st_mtime_ns for path in sound}
-    folder.add_split(manifest, "all", rows=rows, channels=channels)
+    folder.writer.add_split(manifest, "all", layout, rows=rows, channels=channels)
     assert {path: path.stat().st_mtime_ns for path in sound} == times
     victim = folder.path / "all" / lost
     shutil.rmtree(victim) if victim.is_dir() else victim.unlink()
-    folder.add_split(manifest, "all", rows=rows, channels=channels)
-    assert {path: path.read_bytes() for path in sound} == sound and folder.receipts("all").is_dir()
+    folder.writer.add_split(manifest, "all", layout, rows=rows, channels=channels)
+    assert {path: path.read_bytes() for path in sound} == sound and (
+        folder.path / "all" / "coefficients/receipts"
+    ).is_dir()
 
 
 def test_leftovers_of_killed_writers_are_cleaned(folder):
-    manifest = folder.view.read_manifest()
     # What users keep beside the splits does not look like ours.
     (folder.path / ".cache.tmp").write_bytes(b"mine")
     sound = set(folder.path.rglob("*"))
@@ -170,30 +202,36 @@ def test_leftovers_of_killed_writers_are_cleaned(folder):
         temporary_beside(folder.path / place / "c.0").write_bytes(b"torn")
     temporary_beside(folder.path / "all").mkdir()
     temporary_beside(folder.job / "job.json").write_bytes(b"torn")
-    folder.clean(manifest)
+    folder.clean(["all"])
     assert not list(folder.job.glob(".*.tmp"))
     assert set(folder.path.rglob("*")) == sound
 
 
 def test_equal_summary_is_not_written_again(folder):
-    summary, path = folder.view.read_summary("all"), folder.summary("all")
+    summary, path = folder.records.read_summary("all"), (folder.path / summary_path("all"))
     before = path.stat().st_ino
-    folder.publish_summary(summary)
+    _, layout, rows, _ = read_split(folder)
+    receipts = [folder.records.read_receipt("all", shard)[0] for shard in range(layout.n_shards)]
+    folder.writer.publish_split(finish_split(receipts, layout, rows))
     assert path.stat().st_ino == before
     flip(path, 10)
-    folder.publish_summary(summary)
-    assert path.stat().st_ino != before and folder.view.read_summary("all") == summary
-    folder.withdraw_summary("all")
-    folder.withdraw_summary("all")
-    assert folder.view.read_summary("all") is None
+    folder.writer.publish_split(finish_split(receipts, layout, rows))
+    assert path.stat().st_ino != before and folder.records.read_summary("all") == summary
+    folder.writer.withdraw_summary("all")
+    folder.writer.withdraw_summary("all")
+    assert folder.records.read_summary("all") is None
+    # Nor do its statuses and index say that anything is there.
+    assert [path.name for path in (folder.path / "all/status").iterdir()] == ["zarr.json"]
+    assert not (folder.path / index_path("all")).exists()
 
 
 @pytest.mark.parametrize("name", ["key", "label", "source_index", "view", "file_bytes"])
 def test_missing_or_damaged_row_array_is_named(folder, name):
-    manifest, path = folder.view.read_manifest(), folder.path / "all" / name / "c.0"
+    layout = read_split(folder)[1]
+    path = folder.path / "all" / name / "c.0"
     flip(path, 5)
     with pytest.raises(StoreDamaged, match=rf"split all, array {name} \(c\.0\): .*crc32c"):
-        folder.view.read_rows(manifest, "all")
+        folder.records.read_rows(layout, "all")
     path.unlink()
     with pytest.raises(StoreDamaged, match=rf"split all, array {name} \(c\.0\): it is missing"):
-        folder.view.read_rows(manifest, "all")
+        folder.records.read_rows(layout, "all")

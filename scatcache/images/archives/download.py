@@ -2,32 +2,43 @@
 
 import contextlib
 import fcntl
+import http.client
 import logging
-import os
 import shutil
-import threading
 import time
-from collections.abc import Iterator
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import BinaryIO
 
-from scatcache.errors import ScatcacheError, SourceError
+from scatcache.durable import publish, sync
+from scatcache.errors import SourceError
 from scatcache.images.archives.checksums import hash_md5
 from scatcache.images.archives.staging import choose_place
 from scatcache.images.archives.unpack import OnArchive, tell_nobody
 from scatcache.images.keys import show_path
 from scatcache.images.roots import list_places
-
-if TYPE_CHECKING:
-    import requests
+from scatcache.trust import find_trust
+from scatcache.version import __version__
 
 logger = logging.getLogger(__name__)
 
 PAUSES_S = (1.0, 3.0, 6.0)
-TIMEOUT_S = (20, 60)
+TIMEOUT_S = 30
 _BLOCK_BYTES = 2**18
 _PARTIAL, _CONTENT, _UNSATISFIABLE = 206, 200, 416
+# The bytes as they are: a server may call an archive's own gzip a content encoding.
+_HEADERS = {"User-Agent": f"scatcache/{__version__}", "Accept-Encoding": "identity"}
+
+
+class Refused(Exception):
+    """No archive came, and asking again would bring none; str: why."""
+
+
+class CutOff(Refused):
+    """No archive came, or not all of it: asking again may help."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +110,9 @@ def download(source: str, folder: Path, on_archive: OnArchive | None = None, *, 
     staging.mkdir(parents=True, exist_ok=True)
     with _lock(staging):
         try:
-            _fetch(archive, staging, folder, on_archive or tell_nobody)
+            _fetch(archive, staging / "partial", folder, on_archive or tell_nobody)
             folder.mkdir(parents=True, exist_ok=True)
-            os.replace(staging / archive.name, path)
+            publish(staging / "partial", path)
         finally:
             # What a later try can go on from stays, and nothing else.
             if not _has_bytes(staging):
@@ -125,115 +136,98 @@ def _lock(staging: Path) -> Iterator[None]:
         yield
 
 
-def _fetch(archive: Archive, staging: Path, folder: Path, on_archive: OnArchive) -> None:
-    import pooch
-    import requests
-
-    partial = staging / "partial"
-    for left in staging.glob("tmp*"):  # pooch's, of a killed run
-        left.unlink()
-
-    def fetch(url: str, output: Any, _: Any) -> None:
-        _fetch_with_retries(url, partial, archive.name, on_archive)
-        os.replace(partial, output)
-
+def _fetch(archive: Archive, partial: Path, folder: Path, on_archive: OnArchive) -> None:
+    """Leaves the whole archive at partial, synced and checked."""
     try:
-        with _quiet_pooch():
-            pooch.retrieve(archive.url, f"md5:{archive.md5}", fname=archive.name, path=str(staging), downloader=fetch)
-    except requests.RequestException as error:
+        _fetch_with_retries(archive.url, partial, archive.name, on_archive)
+    except Refused as error:
         raise SourceError(
-            f"{archive.url} could not be fetched ({_describe(error)}): give the same command again, it goes on from "
-            f"here; or put {archive.name} into {show_path(folder)} by other means"
+            f"{archive.url} could not be fetched ({error}): give the same command again, it goes on from here; or put "
+            f"{archive.name} into {show_path(folder)} by other means"
         ) from error
-    except ValueError as error:
-        # pooch's word for another md5; the file is gone already.
+    if hash_md5(partial) != archive.md5:
+        partial.unlink()
         raise SourceError(
             f"{archive.url} sent something else than {archive.name} of md5 {archive.md5}, and it was thrown away: give "
             f"the same command again, or put {archive.name} into {show_path(folder)} by other means"
-        ) from error
+        )
 
 
 def _fetch_with_retries(url: str, partial: Path, name: str, on_archive: OnArchive) -> None:
-    import requests
-
     for pause_s in (*PAUSES_S, None):
         try:
             _fetch_rest(url, partial, name, on_archive)
             return
-        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+        except CutOff as error:
             if pause_s is None:
                 raise
-            logger.info("%s: %s, trying again", url, _describe(error))
+            logger.info("%s: %s, trying again", url, error)
             time.sleep(pause_s)
 
 
 def _fetch_rest(url: str, partial: Path, name: str, on_archive: OnArchive) -> None:
     """Appends to partial what is missing of it, or starts again where the server cannot go on."""
-    import requests
-    import urllib3
-
     done = partial.stat().st_size if partial.exists() else 0
-    # The bytes as they are: a server may call an archive's own gzip a content encoding.
-    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={done}-"} if done else {})}
-    with requests.get(url, stream=True, timeout=TIMEOUT_S, headers=headers) as response:
+    with contextlib.closing(_ask(url, done)) as response:
         total = _find_total(response)
-        if response.status_code == _UNSATISFIABLE:
+        if response.status == _UNSATISFIABLE:
             if done == total:
                 return
             partial.unlink()
-            raise requests.ConnectionError(f"the server has {total} bytes, {done} were there: starting again")
-        response.raise_for_status()
-        if response.status_code not in (_CONTENT, _PARTIAL):
-            raise requests.HTTPError(f"status {response.status_code}", response=response)
-        resumed = response.status_code == _PARTIAL and _starts_at(response, done)
+            raise CutOff(f"the server has {total} bytes, {done} were there: starting again")
+        resumed = response.status == _PARTIAL and _starts_at(response, done)
         with open(partial, "ab" if resumed else "wb") as file:
-            try:
-                for block in response.raw.stream(_BLOCK_BYTES, decode_content=False):
-                    file.write(block)
-                    on_archive("downloading", name, file.tell(), total)
-            except urllib3.exceptions.HTTPError as error:
-                # What requests makes of it only where it decodes the content.
-                raise requests.ConnectionError(str(error)) from error
-            found = file.tell()
-        if total is not None and found < total:
-            raise requests.ConnectionError(f"the connection ended after {found} of {total} bytes")
+            found = _copy(response, file, lambda found: on_archive("downloading", name, found, total))
+    if total is not None and found < total:
+        raise CutOff(f"the connection ended after {found} of {total} bytes")
 
 
-def _find_total(response: "requests.Response") -> int | None:
+def _ask(url: str, done: int) -> http.client.HTTPResponse:
+    """The server's answer: the file, what is missing of it, or that there is no more. Raises Refused, CutOff."""
+    headers = {**_HEADERS, **({"Range": f"bytes={done}-"} if done else {})}
+    with _network_failures():
+        try:
+            request = urllib.request.Request(url, headers=headers)
+            response = urllib.request.urlopen(request, timeout=TIMEOUT_S, context=find_trust())
+        except urllib.error.HTTPError as error:
+            response = error
+    if response.status not in (_CONTENT, _PARTIAL, _UNSATISFIABLE if done else _CONTENT):
+        response.close()
+        raise Refused(f"the server answers {response.status} {response.reason}")
+    return response
+
+
+def _copy(response: http.client.HTTPResponse, file: BinaryIO, tell: Callable[[int], None]) -> int:
+    """Writes what comes and syncs it, that of a connection that breaks too; returns the size of the file."""
+    try:
+        while True:
+            with _network_failures():
+                block = response.read1(_BLOCK_BYTES)
+            if not block:
+                return file.tell()
+            file.write(block)
+            tell(file.tell())
+    finally:
+        sync(file)
+
+
+@contextlib.contextmanager
+def _network_failures() -> Iterator[None]:
+    """What the network raises as CutOff: it must not pass for a failure of the disk."""
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise CutOff(" ".join(str(reason).split())[:200] or type(error).__name__) from error
+
+
+def _find_total(response: http.client.HTTPResponse) -> int | None:
     """Bytes of the whole file, None where the server does not say."""
     _, _, total = response.headers.get("Content-Range", "").partition("/")
-    if not total and response.status_code == _CONTENT:
+    if not total and response.status == _CONTENT:
         total = response.headers.get("Content-Length", "")
     return int(total) if total.isdecimal() else None
 
 
-def _starts_at(response: "requests.Response", position: int) -> bool:
+def _starts_at(response: http.client.HTTPResponse, position: int) -> bool:
     return response.headers.get("Content-Range", "").startswith(f"bytes {position}-")
-
-
-def _describe(error: Exception) -> str:
-    """The innermost reason, in one line."""
-    while error.__cause__ is not None or error.__context__ is not None:
-        inner = error.__cause__ or error.__context__
-        if not isinstance(inner, Exception) or isinstance(inner, ScatcacheError):
-            break
-        error = inner
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-_pooch_lock = threading.Lock()
-
-
-@contextlib.contextmanager
-def _quiet_pooch() -> Iterator[None]:
-    """Keeps pooch from printing, which it does unless told otherwise; the caller's own level comes back afterwards."""
-    import pooch
-
-    pooch_logger = pooch.get_logger()
-    with _pooch_lock:
-        level = pooch_logger.level
-        pooch_logger.setLevel(logging.WARNING)
-        try:
-            yield
-        finally:
-            pooch_logger.setLevel(level)

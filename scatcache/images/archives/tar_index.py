@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scatcache.durable import NewFile
 from scatcache.errors import SourceError
 from scatcache.images.archives.staging import stage
 from scatcache.images.archives.tar_members import TarMember
@@ -153,11 +154,10 @@ def _make_table(members: Iterable[TarMember]) -> TarTable:
 
 
 def _save(path: Path, table: TarTable, stamp: tuple[int, ...]) -> None:
-    with stage(path.parent, path.name) as folder:
-        temporary = folder / path.name
-        with open(temporary, "xb") as file:
-            np.savez(file, keys=table.keys, offsets=table.offsets, sizes=table.sizes, stamp=np.array(stamp))
-        temporary.replace(path)
+    # In a stage, which a later run removes after a kill, and not while its maker lives.
+    with stage(path.parent, path.name) as folder, NewFile(path, temporary=folder / path.name) as new:
+        np.savez(new.file, keys=table.keys, offsets=table.offsets, sizes=table.sizes, stamp=np.array(stamp))
+        new.commit()
 
 
 def _is_sound(saved: Path, tar: Path, stamp: tuple[int, ...]) -> bool:

@@ -4,7 +4,6 @@ import contextlib
 import errno
 import gzip
 import logging
-import os
 import shutil
 import tarfile
 import zipfile
@@ -14,6 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any, cast
 
+from scatcache.durable import NewFile, publish, sync
 from scatcache.errors import SourceError
 from scatcache.images.archives.staging import choose_place, stage
 from scatcache.images.archives.tar_members import ForwardReader
@@ -115,16 +115,15 @@ def inflate(
 
     Raises SourceError where the archive is damaged or holds more than max_bytes; OSError as the disk does.
     """
-    with stage(path.parent, path.name) as folder:
-        temporary = folder / path.name
+    with stage(path.parent, path.name) as folder, NewFile(path, temporary=folder / path.name) as new:
         try:
-            with open_stream() as stream, open(temporary, "xb") as file:
-                shutil.copyfileobj(ForwardReader(stream, max_bytes=max_bytes), file, _BLOCK_BYTES)
+            with open_stream() as stream:
+                shutil.copyfileobj(ForwardReader(stream, max_bytes=max_bytes), new.file, _BLOCK_BYTES)
         except (*MALFORMED, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
             raise SourceError(
                 f"{show_path(archive)} is truncated or no official archive ({error}): fetch it again"
             ) from error
-        temporary.replace(path)
+        new.commit()
 
 
 def _write_member(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
@@ -132,8 +131,7 @@ def _write_member(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> 
     assert content is not None, "only regular files come here"
     with content, open(path, "wb") as file:
         shutil.copyfileobj(content, file, _BLOCK_BYTES)
-        file.flush()
-        os.fsync(file.fileno())
+        sync(file)
 
 
 def _publish(content: Path, targets: list[Path]) -> Path:
@@ -149,7 +147,7 @@ def _publish(content: Path, targets: list[Path]) -> Path:
 
 def _move(content: Path, final: Path) -> Path:
     try:
-        content.rename(final)
+        publish(content, final)
     except OSError as error:
         # Another process was faster: both unpacked the same archive.
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):

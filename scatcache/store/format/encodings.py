@@ -1,22 +1,15 @@
-"""How one chunk of coefficients becomes bytes: dtype, Blosc, crc32c; the table of names is here alone."""
+"""How one chunk of coefficients becomes bytes: dtype, codec, crc32c; the table of names is here alone."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import google_crc32c
 import numpy as np
-from numcodecs import blosc
 
 from scatcache.errors import StoreDamaged
-
-# Blosc's own threads give other bytes from run to run above about 1 MB; parallelism comes from our threads.
-blosc.use_threads = False
+from scatcache.store.format.codecs import Blosc, Codec, Plain
 
 CRC_BYTES = 4
-# Of Blosc 1's header: its bytes, its version, flags, and its numbers for codecs.
-_HEADER_BYTES, _VERSION = 16, 2
-_BYTE_SHUFFLED, _STORED, _BIT_SHUFFLED = 1, 2, 4
-_CODECS = {"lz4": 1, "zstd": 4}
 
 
 def crc32c(data: Any) -> int:
@@ -26,84 +19,61 @@ def crc32c(data: Any) -> int:
 
 @dataclass(frozen=True)
 class Encoding:
-    """name: as in the manifest; dtype: of the stored coefficients; typical_ratio: stored bytes over dtype's bytes on
-    natural images; compressor: Blosc's, or None; level: Blosc's."""
+    """name: as in the manifest; compute_dtype: of the coefficients that come from the transform; dtype: of the stored
+    ones; fill: what Zarr's readers see where nothing is stored; tolerance: ||stored - recomputed|| / ||recomputed|| of
+    a row at most: the dtype's rounding, and room for another backend's; typical_ratio: stored bytes over dtype's bytes
+    on natural images; codec: what compresses a chunk."""
 
     name: str
+    compute_dtype: str
     dtype: str
+    fill: float | str
+    tolerance: float
     typical_ratio: float
-    compressor: str | None = None
-    level: int = 0
+    codec: Codec
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the manifest says of it."""
+        return {
+            "name": self.name,
+            "compute_dtype": self.compute_dtype,
+            "dtype": self.dtype,
+            "fill": self.fill,
+            "tolerance": self.tolerance,
+            "parameters": self.codec.parameters,
+        }
+
+    @property
+    def fill_value(self) -> float:
+        """The fill as a number."""
+        return float(self.fill)
 
     def codecs(self) -> list[dict[str, Any]]:
         """The Zarr v3 codec chain of one inner chunk."""
-        compression = {
-            "cname": self.compressor,
-            "clevel": self.level,
-            "shuffle": "bitshuffle",
-            "typesize": np.dtype(self.dtype).itemsize,
-            "blocksize": 0,
-        }
         return [
             {"name": "bytes", "configuration": {"endian": "little"}},
-            *([{"name": "blosc", "configuration": compression}] if self.compressor else []),
+            *self.codec.describe(np.dtype(self.dtype).itemsize),
             {"name": "crc32c"},
         ]
 
     def encode(self, values: np.ndarray) -> tuple[bytes, int]:
-        """(bytes with their crc32c appended, that crc32c) of C-contiguous values in the stored dtype."""
-        assert values.dtype == self.dtype and values.flags.c_contiguous
-        little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-        if self.compressor:
-            # Again: the setting is the process's, and another library may have changed it.
-            blosc.use_threads = False
-            payload = blosc.compress(little, self.compressor.encode(), self.level, blosc.BITSHUFFLE, 0)
-        else:
-            payload = little.tobytes()
+        """(bytes with their crc32c appended, that crc32c) of C-contiguous values in compute_dtype."""
+        assert values.dtype == self.compute_dtype and values.flags.c_contiguous
+        payload = self.codec.encode(np.ascontiguousarray(values, np.dtype(self.dtype).newbyteorder("<")))
         crc = crc32c(payload)
         return payload + crc.to_bytes(CRC_BYTES, "little"), crc
 
     def decode(self, data: memoryview, out: np.ndarray, *, crc: int) -> None:
-        """Fills the C-contiguous out from encoded bytes whose crc32c the receipt recorded as crc.
+        """Fills the C-contiguous out, of dtype, from encoded bytes whose crc32c the store's records state as crc.
 
-        Raises StoreDamaged where the bytes, their own crc32c and the receipt's do not agree.
+        Raises StoreDamaged where the bytes, their own crc32c and the recorded one do not agree.
         """
         payload = data[:-CRC_BYTES]
         if len(data) <= CRC_BYTES or crc32c(payload) != int.from_bytes(data[-CRC_BYTES:], "little"):
             raise StoreDamaged("its bytes do not match their crc32c")
         if crc != int.from_bytes(data[-CRC_BYTES:], "little"):
             raise StoreDamaged("it is sound but not the chunk that the receipt recorded")
-        if not self.compressor:
-            if len(payload) != out.nbytes:
-                raise StoreDamaged(f"it holds {len(payload)} bytes, expected {out.nbytes}")
-            out.reshape(-1).view(np.uint8)[:] = np.frombuffer(payload, np.uint8)
-            return
-        self._check_header(payload, out.nbytes)
-        try:
-            blosc.decompress(payload, out)
-        except (RuntimeError, ValueError) as error:
-            raise StoreDamaged(f"it does not decode ({error})") from error
-
-    def _check_header(self, payload: memoryview, n_bytes: int) -> None:
-        """Raises StoreDamaged for a header that our encoder never writes; Blosc trusts it and reads outside its buffer.
-
-        Blosc 1's header: version, its codec's version, flags, item size, then uint32: bytes, block's bytes, compressed
-        bytes.
-        """
-        if len(payload) < _HEADER_BYTES:
-            raise StoreDamaged("it is shorter than a Blosc header")
-        version, _, flags, item_bytes = payload[:4]
-        found, block_bytes, compressed = (int.from_bytes(payload[at : at + 4], "little") for at in (4, 8, 12))
-        if found != n_bytes:
-            raise StoreDamaged(f"it decodes to {found} bytes, expected {n_bytes}")
-        if compressed != len(payload):
-            raise StoreDamaged(f"it has {len(payload)} bytes, its Blosc header says {compressed}")
-        shuffle, codec = flags & (_BYTE_SHUFFLED | _BIT_SHUFFLED), flags >> 5
-        expected = (_VERSION, np.dtype(self.dtype).itemsize, _BIT_SHUFFLED, _CODECS[self.compressor or ""])
-        if (version, item_bytes, shuffle, codec) != expected or not 0 < block_bytes <= n_bytes:
-            raise StoreDamaged("its Blosc header is none that this encoding writes")
-        if flags & _STORED and compressed != n_bytes + _HEADER_BYTES:
-            raise StoreDamaged(f"it holds {compressed - _HEADER_BYTES} bytes as they are, expected {n_bytes}")
+        self.codec.decode(payload, out)
 
 
 # Bytes per coefficient on natural images at J=2 and the RMS error over the channel's standard deviation:
@@ -111,9 +81,9 @@ class Encoding:
 ENCODINGS = {
     encoding.name: encoding
     for encoding in (
-        Encoding("float16", "float16", 0.82, "lz4", 5),
-        Encoding("float16raw", "float16", 1.0),
-        Encoding("float32", "float32", 0.82, "zstd", 3),
+        Encoding("float16", "float16", "float16", "NaN", 1e-3, 0.82, Blosc("lz4", 5)),
+        Encoding("float16raw", "float16", "float16", "NaN", 1e-3, 1.0, Plain()),
+        Encoding("float32", "float32", "float32", "NaN", 1e-5, 0.82, Blosc("zstd", 3)),
     )
 }
 DEFAULT_ENCODING = "float16"

@@ -1,8 +1,12 @@
 """Where each row lies: the sizes of shards and chunks, decided here alone, and the names of their files."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from scatcache.store.format.encodings import Encoding
 from scatcache.typed import build, check
@@ -13,31 +17,69 @@ TARGET_SHARD_BYTES = 128 * 2**20
 MIN_SHARDS = 32
 # Below this Blosc's header and our crc32c weigh, and lz4 has too little to look back on.
 MIN_CHUNK_BYTES = 16 * 2**10
-# What a manifest may claim: beyond, numbers are damage and not data.
+# What a split may claim: beyond, numbers are damage and not data.
 MAX_ROWS = 2**40
 MAX_SIDE = 2**24
+MAX_GENERATIONS = 2**16
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What one extraction added. n_rows: rows stored; n_listed: rows of the source before any limit; listing: hash of
+    the source's listing."""
+
+    n_rows: int
+    n_listed: int
+    listing: str
 
 
 @dataclass(frozen=True)
 class SplitLayout:
     """One split's rows, in storage order, cut into shards of shard_images rows and those into chunks.
 
-    n_rows: rows stored; n_listed: rows of the source before any limit; listing: hash of the source's listing;
-    image_shape: (height, width) in pixels of every image, None where the source's sizes differ; folds: source rows of
-    each of the dataset's own folds, None where it has none.
+    Each generation begins on a new shard; positions between its last row and the end of that shard are gaps, which hold
+    no row. image_shape: (height, width) in pixels of every image; folds: source rows of each of the dataset's own
+    folds, None where it has none.
     """
 
-    n_rows: int
-    n_listed: int
-    listing: str
-    image_shape: tuple[int, int] | None
+    image_shape: tuple[int, int]
     shard_images: int
     chunk_images: int
+    generations: tuple[Generation, ...]
     folds: tuple[tuple[int, ...], ...] | None = None
+
+    @cached_property
+    def n_rows(self) -> int:
+        return sum(generation.n_rows for generation in self.generations)
+
+    @property
+    def listing(self) -> str:
+        """Hash of the source's listing at the last extraction."""
+        return self.generations[-1].listing
+
+    @property
+    def n_listed(self) -> int:
+        """Rows of that listing, before any limit."""
+        return self.generations[-1].n_listed
+
+    @cached_property
+    def spans(self) -> tuple[range, ...]:
+        """The positions of each generation's rows."""
+        spans, n_shards = [], 0
+        for generation in self.generations:
+            start = n_shards * self.shard_images
+            spans.append(range(start, start + generation.n_rows))
+            n_shards += math.ceil(generation.n_rows / self.shard_images)
+        return tuple(spans)
+
+    @cached_property
+    def n_positions(self) -> int:
+        """Length of the arrays: rows, and the gaps before the last generation."""
+        return self.spans[-1].stop
 
     @property
     def n_shards(self) -> int:
-        return math.ceil(self.n_rows / self.shard_images)
+        return math.ceil(self.n_positions / self.shard_images)
 
     @property
     def n_chunks(self) -> int:
@@ -45,35 +87,62 @@ class SplitLayout:
         return self.shard_images // self.chunk_images
 
     def rows_of(self, shard: int) -> range:
-        """The rows of one shard; the last shard may hold fewer."""
+        """The positions of one shard's rows; the last shard of a generation may hold fewer."""
         start = shard * self.shard_images
-        return range(start, min(start + self.shard_images, self.n_rows))
+        stop = next(span.stop for span in self.spans if start < span.stop)
+        return range(start, min(start + self.shard_images, stop))
+
+    def positions_of(self, shard: int) -> range:
+        """All positions of one shard that the arrays have, gaps included."""
+        start = shard * self.shard_images
+        return range(start, min(start + self.shard_images, self.n_positions))
+
+    def is_row(self) -> np.ndarray:
+        """(n_positions,) bool: which positions are no gaps."""
+        found = np.zeros(self.n_positions, bool)
+        for span in self.spans:
+            found[span.start : span.stop] = True
+        return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Folds as one line of text each, where there are any: a number a line would be most of the manifest."""
-        fields = {**asdict(self), "image_shape": list(self.image_shape) if self.image_shape else None}
-        del fields["folds"]
-        folds = {} if self.folds is None else {"folds": [" ".join(map(str, fold)) for fold in self.folds]}
-        return {**fields, **folds}
+        """Folds as one line of text each, where there are any: a number a line would be most of the document."""
+        fields = {
+            "image_shape": list(self.image_shape),
+            "shard_images": self.shard_images,
+            "chunk_images": self.chunk_images,
+            "generations": [asdict(generation) for generation in self.generations],
+        }
+        return fields if self.folds is None else {**fields, "folds": [" ".join(map(str, fold)) for fold in self.folds]}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "SplitLayout":
         """Raises KeyError, TypeError, ValueError for missing, malformed or contradictory fields."""
+        if type(fields) is not dict:
+            raise TypeError("the split's record is no object")
         lines = check(tuple[str, ...] | None, fields.get("folds"), "folds")
         layout = build(cls, {name: value for name, value in fields.items() if name != "folds"})
         if lines is not None:
             layout = replace(layout, folds=tuple(tuple(map(int, line.split())) for line in lines))
-        sizes = (layout.shard_images, layout.chunk_images, *(layout.image_shape or (1, 1)))
-        if min(sizes) < 1 or layout.shard_images % layout.chunk_images:
-            raise ValueError("the counts and sizes contradict each other")
-        # Beyond what choose_sizes chooses: numbers that would only ask for memory.
-        if layout.chunk_images > MIN_CHUNK_BYTES or layout.shard_images > layout.n_rows + MIN_CHUNK_BYTES:
-            raise ValueError("a shard or chunk holds more rows than there can be")
-        if layout.n_rows > MAX_ROWS or max(sizes[2:]) > MAX_SIDE:
-            raise ValueError("it has more rows or pixels than there can be")
-        if not all(0 <= row < layout.n_rows for fold in layout.folds or () for row in fold):
-            raise ValueError("a fold holds a row that the split has not")
+        for problem in layout._find_problems():
+            raise ValueError(problem)
         return layout
+
+    def _find_problems(self) -> Iterator[str]:
+        """Beyond contradictions, what choose_sizes never chooses: numbers that would only ask for memory."""
+        sizes = (self.shard_images, self.chunk_images, *self.image_shape)
+        if min(sizes) < 1 or self.shard_images % self.chunk_images:
+            yield "the counts and sizes contradict each other"
+            return
+        counts = [generation.n_rows for generation in self.generations]
+        if not 1 <= len(counts) <= MAX_GENERATIONS or any(count < 1 for count in counts[1:]):
+            yield "it has no rows, or a generation has none"
+            return
+        if self.chunk_images > MIN_CHUNK_BYTES or self.shard_images > max(counts) + MIN_CHUNK_BYTES:
+            yield "a shard or chunk holds more rows than there can be"
+        if self.n_positions > MAX_ROWS or max(self.image_shape) > MAX_SIDE:
+            yield "it has more rows or pixels than there can be"
+        if not all(0 <= row < self.n_rows for fold in self.folds or () for row in fold):
+            yield "a fold holds a row that the split has not"
 
 
 def choose_sizes(
@@ -85,7 +154,7 @@ def choose_sizes(
     holds one image, several where an image compresses badly for being tiny. A shard_images that was asked for is cut
     to what n_rows rows fill.
     """
-    chunk_images = max(1, MIN_CHUNK_BYTES // row_bytes) if encoding.compressor else 1
+    chunk_images = max(1, MIN_CHUNK_BYTES // row_bytes) if encoding.codec.compresses else 1
     if shard_images is None:
         wanted = max(1, min(TARGET_SHARD_BYTES // row_bytes, n_rows // MIN_SHARDS))
         chunk_images = min(chunk_images, wanted)
@@ -100,11 +169,6 @@ def choose_sizes(
 def shard_name(shard: int) -> str:
     """File of a shard in the coefficients' folder (Zarr's default chunk key, separator ".")."""
     return f"c.{shard}.0.0.0"
-
-
-def status_name(shard: int) -> str:
-    """File of the statuses of a shard's rows in the status array's folder."""
-    return f"c.{shard}"
 
 
 def receipt_name(shard: int) -> str:

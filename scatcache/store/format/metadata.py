@@ -5,10 +5,14 @@ from typing import Any
 import numpy as np
 
 from scatcache.store.format.encodings import find_encoding
+from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest
-from scatcache.store.format.rows import ROW_ARRAYS, row_codecs
+from scatcache.store.format.rows import ALL_ROW_ARRAYS, ROW_CHUNK, row_codecs
 
 COORDINATES = "order j1 theta1 j2 theta2 colour label key source_index view file_bytes status"
+# The attribute that holds what is ours: of the root the settings, of a split its record.
+RECORD = "scatcache"
+DIMENSIONS = ("image", "channel", "y", "x")
 
 
 def describe_array(
@@ -36,10 +40,8 @@ def describe_array(
     }
 
 
-def describe_coefficients(manifest: Manifest, split: str) -> dict[str, Any]:
+def describe_coefficients(manifest: Manifest, layout: SplitLayout) -> dict[str, Any]:
     """The zarr.json of a split's coefficients: (image, channel, y, x), one shard a file."""
-    layout = manifest.splits[split]
-    assert layout.image_shape is not None
     encoding = find_encoding(manifest.encoding)
     output_shape = manifest.spec.output_shape(*layout.image_shape)
     sharding = {
@@ -49,34 +51,24 @@ def describe_coefficients(manifest: Manifest, split: str) -> dict[str, Any]:
         "index_location": "end",
     }
     return describe_array(
-        (layout.n_rows, *output_shape),
+        (layout.n_positions, *output_shape),
         (layout.shard_images, *output_shape),
         data_type=encoding.dtype,
-        fill_value="NaN",
+        fill_value=encoding.fill,
         codecs=[{"name": "sharding_indexed", "configuration": sharding}],
-        dimensions=("image", "channel", "y", "x"),
+        dimensions=DIMENSIONS,
     )
 
 
-def describe_split(manifest: Manifest, split: str, *, channel_names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """Every zarr.json of one split by its folder relative to the split's; "" is the split's group."""
-    layout = manifest.splits[split]
-    n_channels = manifest.spec.n_channels
-    documents = {
-        "coefficients": describe_coefficients(manifest, split),
-        "status": describe_array(
-            (layout.n_rows,),
-            (layout.shard_images,),
-            data_type="uint8",
-            fill_value=0,
-            codecs=[{"name": "bytes"}, {"name": "crc32c"}],
-            dimensions=("image",),
-        ),
-    }
-    for name, (_, data_type) in ROW_ARRAYS.items():
+def describe_split(
+    manifest: Manifest, layout: SplitLayout, *, channel_names: tuple[str, ...]
+) -> dict[str, dict[str, Any]]:
+    """Every zarr.json of one split by its folder relative to the split's; "" is the split's group, with its record."""
+    documents = {"coefficients": describe_coefficients(manifest, layout)}
+    for name, (_, data_type) in ALL_ROW_ARRAYS.items():
         documents[name] = describe_array(
-            (layout.n_rows,),
-            (layout.n_rows,),
+            (layout.n_positions,),
+            (ROW_CHUNK,),
             data_type=data_type,
             fill_value="" if name == "key" else 0,
             codecs=row_codecs(name),
@@ -84,14 +76,15 @@ def describe_split(manifest: Manifest, split: str, *, channel_names: tuple[str, 
         )
     for name in channel_names:
         documents[name] = describe_array(
-            (n_channels,),
-            (n_channels,),
+            (manifest.spec.n_channels,),
+            (manifest.spec.n_channels,),
             data_type="int8",
             fill_value=0,
             codecs=[{"name": "bytes"}, {"name": "crc32c"}],
             dimensions=("channel",),
         )
-    return {"": describe_group({"coordinates": COORDINATES}, documents), **documents}
+    attributes = {"coordinates": COORDINATES, RECORD: layout.to_dict()}
+    return {"": describe_group(attributes, documents), **documents}
 
 
 def describe_group(attributes: dict[str, Any], members: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -115,7 +108,7 @@ def describe_root(manifest: Manifest, splits: dict[str, dict[str, dict[str, Any]
         group = {name: value for name, value in documents[""].items() if name != "consolidated_metadata"}
         members[split] = group
         members |= {f"{split}/{name}": document for name, document in documents.items() if name}
-    return describe_group({"scatcache": manifest.to_dict()}, members)
+    return describe_group({RECORD: manifest.to_dict()}, members)
 
 
 def channel_chunk(values: np.ndarray) -> bytes:

@@ -1,20 +1,15 @@
 """One shard as one file in the layout of Zarr's sharding_indexed codec: chunks in order, then index, then crc32c."""
 
-import contextlib
 import hashlib
-import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Any
 
 import numpy as np
 
 from scatcache.errors import StoreDamaged
 from scatcache.store.format.encodings import CRC_BYTES, crc32c
-from scatcache.store.places.files import publish, temporary_beside
 
 # Offset and length of a chunk that was not written: it reads as the fill value.
 ABSENT = 2**64 - 1
@@ -27,47 +22,34 @@ def index_bytes(n_chunks: int) -> int:
 
 @dataclass(frozen=True)
 class ShardDigests:
-    """file_bytes: size; sha256: of the whole file; index_crc32c, chunk_crc32c: as in a receipt."""
+    """file_bytes: size; sha256: of the whole file; index_crc32c, chunk_bytes, chunk_crc32c: as in a receipt."""
 
     file_bytes: int
     sha256: str
     index_crc32c: int
-    chunk_crc32c: tuple[int | None, ...]
+    chunk_bytes: tuple[int, ...]
+    chunk_crc32c: tuple[int, ...]
 
 
-class ShardWriter:
-    """Streams the chunks of one shard into a temporary file; commit() makes it the shard, anything else removes it.
+class ShardEncoder:
+    """Hands the bytes of one shard to write(), chunk by chunk; finish() writes the index.
 
     chunks come in order, each once, as (encoded bytes, crc32c), or None where no row of it is readable. Memory: none
     beyond the chunk in hand.
     """
 
-    def __init__(self, path: Path, *, n_chunks: int):
-        self.path = path
-        self._temporary = temporary_beside(path)
+    def __init__(self, write: Callable[[bytes], Any], *, n_chunks: int):
         self._index = np.full((n_chunks, 2), ABSENT, "<u8")
-        self._crcs: list[int | None] = []
+        self._crcs: list[int] = []
         self._hash = hashlib.sha256()
         self._offset = 0
-        self._file = open(self._temporary, "xb", buffering=2**20)  # noqa: SIM115, closed by __exit__
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        # On a full disk closing flushes and fails again; the first error is the one worth telling.
-        with contextlib.suppress(OSError):
-            self._file.close()
-        with contextlib.suppress(FileNotFoundError):
-            self._temporary.unlink()
+        self._write_to = write
 
     def append(self, chunk: tuple[bytes, int] | None) -> None:
         """Writes the next chunk, or leaves it absent."""
         position = len(self._crcs)
         if chunk is None:
-            self._crcs.append(None)
+            self._crcs.append(0)
             return
         data, crc = chunk
         self._index[position] = self._offset, len(data)
@@ -75,26 +57,18 @@ class ShardWriter:
         self._crcs.append(crc)
 
     def _write(self, data: bytes) -> None:
-        self._file.write(data)
+        self._write_to(data)
         self._hash.update(data)
         self._offset += len(data)
 
-    def commit(self, check: Callable[[], None] = lambda: None) -> ShardDigests:
-        """Writes the index, syncs, renames, syncs the folder; returns what the receipt records.
-
-        check: called when all is synced, just before the renaming; what it raises leaves no file.
-        """
+    def finish(self) -> ShardDigests:
+        """Writes the index; returns what the receipt records."""
         index = self._index.tobytes()
         index_crc = crc32c(index)
         self._write(index + index_crc.to_bytes(CRC_BYTES, "little"))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        check()
-        publish(self._temporary, self.path)
-        missing = len(self._index) - len(self._crcs)
-        crcs = (*self._crcs, *[None] * missing)
-        return ShardDigests(self._offset, "sha256:" + self._hash.hexdigest(), index_crc, crcs)
+        lengths = np.where(self._index[:, 0] == ABSENT, 0, self._index[:, 1])
+        crcs = (*self._crcs, *[0] * (len(self._index) - len(self._crcs)))
+        return ShardDigests(self._offset, "sha256:" + self._hash.hexdigest(), index_crc, tuple(lengths.tolist()), crcs)
 
 
 def read_index(read_range: Callable[[int, int], bytes], *, file_bytes: int, n_chunks: int, crc: int) -> np.ndarray:

@@ -4,6 +4,7 @@ A signed URL carries what may read the object, a session's token too, in its que
 """
 
 import os
+import sys
 from datetime import timedelta
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
@@ -23,6 +24,17 @@ CREDENTIALS = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (for temporary ones AWS_SESSION_TOKEN too) to what may read it, "
     "or AWS_SKIP_SIGNATURE=true for a public bucket"
 )
+
+_obstore_was_forked = False
+
+
+def _look_back_after_fork() -> None:
+    global _obstore_was_forked
+    _obstore_was_forked = _obstore_was_forked or "obstore" in sys.modules
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_look_back_after_fork)
 
 
 class Addresses(Protocol):
@@ -58,7 +70,8 @@ class WebAddresses:
 class BucketAddresses:
     """Of a folder in an S3 bucket; credentials, region and endpoint are those of the AWS_ variables.
 
-    Raises ScatcacheError where obstore is missing or refuses a variable.
+    To be made anew after a fork. Raises ScatcacheError where obstore is missing or refuses a variable, and in a forked
+    process where obstore would have to ask for credentials.
     """
 
     where = "the bucket and AWS_ENDPOINT_URL"
@@ -72,6 +85,12 @@ class BucketAddresses:
         self._obstore = obstore
         self._bucket, self._folder = parts.netloc, parts.path.strip("/")
         self.is_signed = os.environ.get("AWS_SKIP_SIGNATURE", "").lower() not in ("1", "true", "on", "yes", "y")
+        if _obstore_was_forked and self.is_signed and not os.environ.get("AWS_ACCESS_KEY_ID"):
+            # Its threads, which would ask a metadata service, did not survive the fork: the request would hang.
+            raise ScatcacheError(
+                f"{url}: a forked process cannot ask for S3 credentials: set AWS_ACCESS_KEY_ID and "
+                f"AWS_SECRET_ACCESS_KEY, or start workers with multiprocessing_context='spawn'"
+            )
         # Unsigned ones are signed too, by a key of nobody's, for what obstore makes of bucket and endpoint.
         self._key = {} if self.is_signed else {"access_key_id": "-", "secret_access_key": "-"}
         self._files = self._open(endpoint=find_endpoint(), prefix=self._folder)

@@ -1,20 +1,17 @@
-"""Publishing files so that a reader sees the whole of one or nothing, and a power cut keeps what was published."""
+"""Local files as a store has them: regular ones, read without ever waiting, and what is left of killed writers."""
 
 import contextlib
 import errno
 import os
-import re
 import shutil
 import stat
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from scatcache.durable import fsync_folder, is_temporary, temporary_beside
 from scatcache.errors import StoreDamaged
-from scatcache.retries import TRANSIENT_ERRNOS, retried
+from scatcache.retries import TRANSIENT_ERRNOS, retried, with_retries
 
-TEMPORARY_SUFFIX = ".tmp"
-_OWN_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp", re.DOTALL)
 # No record or row array of a store comes near; a file that claims more is not read into memory.
 MAX_FILE_BYTES = 2**32
 _BLOCK_BYTES = 2**24
@@ -35,21 +32,6 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-
-
-def temporary_beside(path: Path) -> Path:
-    """A fresh name in path's own folder: on the same file system, so that renaming is atomic, and never shared."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
-
-
-def is_temporary(name: str) -> bool:
-    """Whether a file or folder is one that a killed writer left."""
-    return name.startswith(".") and name.endswith(TEMPORARY_SUFFIX)
-
-
-def is_own_temporary(name: str) -> bool:
-    """Whether a name is one that temporary_beside made: nothing of anybody else's looks like it."""
-    return is_temporary(name) and _OWN_TEMPORARY.fullmatch(name) is not None
 
 
 def open_regular(path: Path) -> int:
@@ -111,54 +93,6 @@ def is_folder(path: Path, *, follow_links: bool = True) -> bool:
         return False
 
 
-@retried
-def make_folder(path: Path) -> None:
-    """Makes a folder and those above it, where they are not there."""
-    path.mkdir(parents=True, exist_ok=True)
-
-
-def fsync_folder(folder: Path) -> None:
-    """Makes the names in a folder durable; quietly nothing on file systems that cannot fsync folders (EINVAL)."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(descriptor)
-
-
-def publish(temporary: Path, path: Path) -> None:
-    """Renames a finished, synced temporary onto its final name and makes the name durable."""
-    os.replace(temporary, path)
-    fsync_folder(path.parent)
-
-
-@retried
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes, syncs and publishes one small file; leaves no temporary behind when it fails.
-
-    A failure that passes is met by writing everything again, into a fresh file.
-    """
-    temporary = temporary_beside(path)
-    try:
-        write_synced(temporary, data)
-        publish(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-
-
-def write_synced(path: Path, data: bytes) -> None:
-    """Writes a new file and makes its bytes durable, its name not."""
-    with open(path, "xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def append_line(path: Path, line: str) -> None:
     """Adds a line to a log, never to what a link leads to, and without waiting for a FIFO's reader. Raises OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -170,32 +104,46 @@ def append_line(path: Path, line: str) -> None:
         os.close(descriptor)
 
 
-@retried
-def remove_file(path: Path) -> None:
-    """Removes a file; a missing one is gone already."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+def remove(path: Path) -> None:
+    """Removes a file, a link or a folder with all below it, durably; what is missing is gone already.
+
+    A folder goes under a temporary name first, so that none is ever seen in part.
+    """
+    temporary = temporary_beside(path)
+    with_retries(lambda: _remove(path, temporary))
+
+
+def _remove(path: Path, temporary: Path) -> None:
+    missing = contextlib.suppress(FileNotFoundError, NotADirectoryError)
+    with missing:
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            os.replace(path, temporary)
+        else:
+            os.unlink(path)
+    # Of what is missing too: an earlier try may have come as far as the name.
+    with missing:
+        fsync_folder(path.parent)
+    _remove_tree(os.fspath(temporary))
 
 
 @retried
-def remove_temporaries(*folders: Path, is_left: Callable[[str], bool] = is_temporary) -> None:
-    """Removes what killed writers left in these folders; a missing folder is empty, a vanished file is gone.
+def remove_temporaries(folder: Path, *, is_left: Callable[[str], bool] = is_temporary) -> None:
+    """Removes what killed writers left in a folder; a missing one is empty, a vanished file is gone.
 
     is_left: by its name; where users may keep files of their own, is_own_temporary.
     """
-    for folder in folders:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-            for entry in entries:
-                if not is_left(entry.name):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    _remove_folder(entry.path)
-                else:
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(entry.path)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            if not is_left(entry.name):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                _remove_tree(entry.path)
+            else:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(entry.path)
 
 
-def _remove_folder(path: str) -> None:
+def _remove_tree(path: str) -> None:
     """Removes a temporary folder; what stays of it for good, verify names."""
     try:
         shutil.rmtree(path)

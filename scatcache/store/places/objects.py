@@ -44,7 +44,7 @@ STATUSES = {
 
 
 class ObjectFiles:
-    """The files under one URL, by requests from this process, which must not have been forked since obstore was used.
+    """The files under one URL, by requests from this process; to be made anew after a fork.
 
     Safe for threads. Every method raises ScatcacheError where the place refuses or does not answer in time.
     """

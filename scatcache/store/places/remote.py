@@ -2,36 +2,22 @@
 
 import logging
 import os
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NoReturn
 
 import numpy as np
 
-from scatcache.store.places.courier import Courier
 from scatcache.store.places.objects import ObjectFiles, Span
-from scatcache.store.places.place import read_with_zarr
+from scatcache.store.places.place import read_with_zarr, refuse_writing
 
 logger = logging.getLogger(__name__)
 
 ROOT = "zarr.json"
 # Of a server without range requests, whole shards (of up to 128 MiB before compression) kept in memory.
 MAX_WHOLE_FILES = 4
-
-_obstore_was_forked = False
-
-
-def _look_back_after_fork() -> None:
-    global _obstore_was_forked
-    _obstore_was_forked = _obstore_was_forked or "obstore" in sys.modules
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_look_back_after_fork)
 
 
 class Link:
@@ -40,8 +26,7 @@ class Link:
     def __init__(self, url: str):
         self.pid = os.getpid()
         self.has_ranges = True
-        needs_courier = _obstore_was_forked and urlsplit(url).scheme == "s3"
-        self.files: ObjectFiles | Courier = Courier(url) if needs_courier else ObjectFiles(url)
+        self.files = ObjectFiles(url)
         self._lock = threading.Lock()
         self._whole: OrderedDict[str, Future[bytes]] = OrderedDict()
 
@@ -86,13 +71,19 @@ class Link:
 
 
 class RemoteFile:
-    """One file, its end fetched by the request that opened it."""
+    """One file, its end fetched by the request that opened it; by none where no end is wanted."""
 
     def __init__(self, place: "RemotePlace", name: str, *, tail_bytes: int):
         self._place, self._file = place, name
-        self._tail, self.file_bytes = place.link().fetch(name, tail_bytes)
+        self._tail: bytes
+        self.file_bytes: int | None
+        self._tail, self.file_bytes = b"", None
+        if tail_bytes:
+            self._tail, self.file_bytes = place.link().fetch(name, tail_bytes)
 
     def read_range(self, start: int, n_bytes: int) -> bytes:
+        if self.file_bytes is None:
+            return self._place.link().fetch(self._file, (start, start + n_bytes))[0] if n_bytes else b""
         end, tail_start = min(start + n_bytes, self.file_bytes), self.file_bytes - len(self._tail)
         if start >= end:
             return b""
@@ -136,6 +127,9 @@ class RemotePlace:
     def has(self, name: str) -> None:
         return None
 
+    def list_names(self, folder: str) -> None:
+        return None
+
     def list_sizes(self, folder: str) -> dict[str, int] | None:
         return self.link().files.list_sizes(folder)
 
@@ -149,3 +143,15 @@ class RemotePlace:
         from scatcache.store.places.zarr_files import ZarrFiles
 
         return read_with_zarr(ZarrFiles(link.files.fetch), array, rows)
+
+    def put(self, name: str, data: bytes) -> NoReturn:
+        raise refuse_writing(self.name)
+
+    def put_stream(self, name: str) -> NoReturn:
+        raise refuse_writing(self.name)
+
+    def delete(self, name: str) -> NoReturn:
+        raise refuse_writing(self.name)
+
+    def sweep(self, folder: str) -> NoReturn:
+        raise refuse_writing(self.name)

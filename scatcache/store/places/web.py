@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
 
+from scatcache.trust import find_trust
 from scatcache.version import __version__
 
 CONNECT_S = 5.0
@@ -147,7 +148,7 @@ class Connections:
         host, port = (parts.hostname, parts.port) if proxy is None else (proxy.hostname or "", proxy.port or 80)
         if parts.scheme == "http":
             return http.client.HTTPConnection(host, port), False
-        connection = http.client.HTTPSConnection(host, port, context=self._trust)
+        connection = http.client.HTTPSConnection(host, port, context=find_trust())
         if proxy is not None:
             connection.set_tunnel(parts.hostname, parts.port, _authorize(proxy))
         return connection, False
@@ -165,16 +166,6 @@ class Connections:
             dropped = self._idle.pop(place, [])
         for connection in dropped:
             connection.close()
-
-    @cached_property
-    def _trust(self) -> ssl.SSLContext:
-        """What the system trusts; where it has nothing, as some interpreters on macOS, what comes with requests."""
-        paths = ssl.get_default_verify_paths()
-        if paths.cafile or paths.capath:
-            return ssl.create_default_context()
-        from requests.utils import DEFAULT_CA_BUNDLE_PATH
-
-        return ssl.create_default_context(cafile=DEFAULT_CA_BUNDLE_PATH)
 
     @cached_property
     def _proxies(self) -> dict[str, str]:

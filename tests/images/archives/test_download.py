@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import http.server
-import logging
 import os
 import threading
 from dataclasses import dataclass, field, replace
@@ -196,12 +195,19 @@ def test_two_at_once_do_not_mix(server, tmp_path):
         download("stl10", tmp_path)
 
 
-def test_pooch_prints_nothing_and_keeps_its_level(server, tmp_path, capfd):
-    import pooch
-
-    pooch.get_logger().setLevel(logging.INFO)
+def test_a_download_prints_nothing(server, tmp_path, capfd):
     download("stl10", tmp_path)
-    assert capfd.readouterr() == ("", "") and pooch.get_logger().level == logging.INFO
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_disk_that_is_full_meanwhile_is_no_broken_connection(server, tmp_path, monkeypatch):
+    def fill_up(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fill_up)
+    with pytest.raises(OSError, match="No space") as raised:
+        download("stl10", tmp_path)
+    assert not isinstance(raised.value, SourceError) and len(server.requests) == 1
 
 
 def test_the_archives_are_those_that_were_published():

@@ -1,6 +1,7 @@
 import errno
 import gzip
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -47,15 +48,15 @@ def make_read_only(monkeypatch, folder: Path):
             raise OSError(errno.EROFS, "Read-only file system", str(path))
         mkdir(path, *args, **options)
 
-    rename = Path.rename
+    rename = os.replace
 
     def refuse_name(path, target):
         if target.parent == folder:
             raise OSError(errno.EROFS, "Read-only file system", str(path))
-        return rename(path, target)
+        rename(path, target)
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    monkeypatch.setattr(Path, "rename", refuse_name)
+    monkeypatch.setattr(os, "replace", refuse_name)
 
 
 def test_wanted_files_are_unpacked_beside_the_archive(archive):
@@ -142,14 +143,14 @@ def test_a_read_only_folder_without_work_dir_is_refused(archive, monkeypatch):
 
 
 def test_another_process_that_was_faster_is_no_failure(archive, monkeypatch):
-    rename = Path.rename
+    rename = os.replace
 
     def lose_race(path, target):
         target.mkdir()
         (target / "0.bin").write_bytes(CONTENT["0.bin"])
         return rename(path, target)
 
-    monkeypatch.setattr(Path, "rename", lose_race)
+    monkeypatch.setattr(os, "replace", lose_race)
     assert unpack(archive) == archive.parent / "wanted"
     assert list_beside(archive) == ["wanted", "wanted.tar.gz"]
 

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from scatcache.errors import StoreDamaged
-from scatcache.store.format import encodings
-from scatcache.store.format.encodings import CRC_BYTES, ENCODINGS, crc32c, find_encoding
+from scatcache.store.format import codecs
+from scatcache.store.format.codecs import Plain
+from scatcache.store.format.encodings import CRC_BYTES, ENCODINGS, Encoding, crc32c, find_encoding
 
 VALUES = np.random.default_rng(0).random((2, 5, 4, 4))
 
@@ -28,13 +30,13 @@ def test_values_come_back_bit_by_bit(encoding, data):
 
 def test_blosc_s_own_threads_stay_off_whoever_turns_them_on(monkeypatch):
     """Above about 1 MB they make other bytes from run to run; the setting is the process's, not ours alone."""
-    compress, seen = encodings.blosc.compress, []
-    monkeypatch.setattr(encodings.blosc, "use_threads", True)
+    compress, seen = codecs.blosc.compress, []
+    monkeypatch.setattr(codecs.blosc, "use_threads", True)
     monkeypatch.setattr(
-        encodings.blosc, "compress", lambda *given: seen.append(encodings.blosc.use_threads) or compress(*given)
+        codecs.blosc, "compress", lambda *given: seen.append(codecs.blosc.use_threads) or compress(*given)
     )
     for name in ("float16", "float32"):
-        encodings.blosc.use_threads = True
+        codecs.blosc.use_threads = True
         find_encoding(name).encode(np.zeros((4, 8), ENCODINGS[name].dtype))
     assert seen == [False, False]
 
@@ -90,7 +92,7 @@ def test_large_chunk_has_the_same_bytes_in_every_thread(encoding):
 
 def test_blosc_is_kept_from_threads_of_its_own():
     # With them it gives other bytes from run to run above about 1 MB (importing zarr switches them off too).
-    program = "from scatcache.store.format import encodings; assert encodings.blosc.use_threads is False"
+    program = "from scatcache.store.format import encodings, codecs; assert codecs.blosc.use_threads is False"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 
@@ -98,3 +100,26 @@ def test_blosc_is_kept_from_threads_of_its_own():
 def test_unknown_encoding_lists_the_known():
     with pytest.raises(ValueError, match="'zip' is unknown: expected one of float16, float16raw, float32"):
         find_encoding("zip")
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS.values(), ids=list(ENCODINGS))
+def test_what_is_stored_is_rounded_from_what_is_computed(encoding):
+    """The dtype of the transform's coefficients is one fact, that of the stored ones another."""
+    wide = replace(encoding, compute_dtype="float64")
+    encoded, crc = wide.encode(VALUES)
+    out = np.empty(VALUES.shape, encoding.dtype)
+    wide.decode(memoryview(encoded), out, crc=crc)
+    assert out.tobytes() == VALUES.astype(encoding.dtype).tobytes()
+
+
+def test_the_manifest_tells_the_facts_of_an_encoding_apart():
+    assert ENCODINGS["float32"].to_dict() == {
+        "name": "float32",
+        "compute_dtype": "float32",
+        "dtype": "float32",
+        "fill": "NaN",
+        "tolerance": 1e-5,
+        "parameters": {"cname": "zstd", "clevel": 3},
+    }
+    assert np.isnan(ENCODINGS["float16"].fill_value)
+    assert Encoding("toy", "float32", "int8", 0, 0.1, 0.5, Plain()).fill_value == 0

@@ -1,14 +1,23 @@
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scatcache.store.format.encodings import ENCODINGS
-from scatcache.store.format.layout import MIN_SHARDS, SplitLayout, choose_sizes, receipt_name, shard_name, status_name
+from scatcache.store.format.layout import (
+    MIN_SHARDS,
+    Generation,
+    SplitLayout,
+    choose_sizes,
+    receipt_name,
+    shard_name,
+)
 
 MAX_SHARD_BYTES = 200 * 10**6
-LAYOUT = SplitLayout(50, 60, "sha256:0", (24, 32), 12, 3)
+LAYOUT = SplitLayout((24, 32), 12, 3, (Generation(50, 60, "sha256:0"),))
 
 n_rows = st.integers(1, 3_000_000)
 row_bytes = st.integers(1, MAX_SHARD_BYTES)
@@ -32,13 +41,24 @@ def test_shard_is_large_but_not_too_large_and_there_are_enough(n_rows, row_bytes
     assert more * row_bytes > 100 * 2**20 or n_rows // more < MIN_SHARDS or n_rows < MIN_SHARDS
 
 
-@given(st.integers(1, 400), st.integers(1, 50_000), encodings, st.none() | st.integers(1, 500))
-def test_every_row_lies_in_exactly_one_shard(n_rows, row_bytes, encoding, shard_images):
-    sizes = choose_sizes(n_rows, row_bytes, encoding=encoding, shard_images=shard_images)
-    layout = SplitLayout(n_rows, n_rows, "", (8, 8), *sizes)
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=4), st.integers(1, 50_000), encodings)
+def test_every_row_lies_in_exactly_one_shard(counts, row_bytes, encoding):
+    sizes = choose_sizes(counts[0], row_bytes, encoding=encoding)
+    layout = SplitLayout((8, 8), *sizes, tuple(Generation(count, count, "") for count in counts))
     spans = [layout.rows_of(shard) for shard in range(layout.n_shards)]
-    assert [row for span in spans for row in span] == list(range(n_rows))
+    rows = [row for span in spans for row in span]
+    assert rows == np.flatnonzero(layout.is_row()).tolist() == [row for span in layout.spans for row in span]
+    assert len(rows) == layout.n_rows == sum(counts) and layout.n_positions == rows[-1] + 1
     assert all(1 <= len(span) <= layout.n_chunks * layout.chunk_images for span in spans)
+    assert all(span.start == shard * layout.shard_images for shard, span in enumerate(spans))
+
+
+def test_generation_begins_on_a_new_shard():
+    layout = replace(LAYOUT, generations=(*LAYOUT.generations, Generation(5, 70, "sha256:1")))
+    assert (layout.n_rows, layout.n_positions, layout.n_shards) == (55, 65, 6)
+    assert (layout.rows_of(4), layout.rows_of(5)) == (range(48, 50), range(60, 65))
+    assert np.flatnonzero(~layout.is_row()).tolist() == list(range(50, 60))
+    assert (layout.listing, layout.n_listed) == ("sha256:1", 70)
 
 
 @given(st.integers(1, 400), encodings, st.integers(1, 10**12))
@@ -53,15 +73,20 @@ def test_tiny_compressed_images_share_a_chunk():
     assert choose_sizes(50_000, 31_104, encoding=ENCODINGS["float16"]) == (1562, 1)
 
 
+generations = st.lists(
+    st.builds(Generation, n_rows=st.integers(1, 10**9), n_listed=st.integers(0, 10**9), listing=st.text()),
+    min_size=1,
+    max_size=4,
+).map(tuple)
+
+
 @given(
     st.builds(
         SplitLayout,
-        n_rows=st.integers(0, 10**9),
-        n_listed=st.integers(0, 10**9),
-        listing=st.text(),
-        image_shape=st.none() | st.tuples(st.integers(1, 9999), st.integers(1, 9999)),
+        image_shape=st.tuples(st.integers(1, 9999), st.integers(1, 9999)),
         shard_images=st.sampled_from([6, 12, 600]),
         chunk_images=st.sampled_from([1, 2, 3, 6]),
+        generations=generations,
     )
 )
 def test_layout_survives_json(layout):
@@ -71,22 +96,28 @@ def test_layout_survives_json(layout):
 @pytest.mark.parametrize(
     "change",
     [
-        {"n_rows": -1},
-        {"n_rows": 50.0},
-        {"n_rows": "50"},
-        {"n_listed": True},
+        {"generations": []},
+        {"generations": None},
+        {"generations": [{"n_rows": -1, "n_listed": 60, "listing": ""}]},
+        {"generations": [{"n_rows": 50.0, "n_listed": 60, "listing": ""}]},
+        {"generations": [{"n_rows": 50, "n_listed": True, "listing": ""}]},
+        {"generations": [{"n_rows": 50, "n_listed": 60}]},
+        {"generations": [{"n_rows": 50, "n_listed": 60, "listing": ""}, {"n_rows": 0, "n_listed": 60, "listing": ""}]},
         {"shard_images": 0},
         {"shard_images": 13},
         {"chunk_images": 0},
         {"image_shape": [24, 0]},
         {"image_shape": [24, None]},
+        {"image_shape": None},
+        {"folds": ["50"]},
+        {"folds": [7]},
         {"surprise": 1},
     ],
 )
 def test_contradictory_layout_is_refused(change):
-    with pytest.raises((TypeError, ValueError)):
+    with pytest.raises((KeyError, TypeError, ValueError)):
         SplitLayout.from_dict({**LAYOUT.to_dict(), **change})
 
 
 def test_file_names_are_those_of_the_format():
-    assert (shard_name(7), status_name(7), receipt_name(7)) == ("c.7.0.0.0", "c.7", "00007.json")
+    assert (shard_name(7), receipt_name(7)) == ("c.7.0.0.0", "00007.json")

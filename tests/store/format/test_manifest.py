@@ -8,21 +8,12 @@ from hypothesis import strategies as st
 from scatcache.errors import NotAStore, StoreDamaged
 from scatcache.spec import ScatteringSpec
 from scatcache.store.format.encodings import ENCODINGS
-from scatcache.store.format.layout import SplitLayout
+from scatcache.store.format.layout import Generation, SplitLayout
 from scatcache.store.format.manifest import FORMAT, Manifest, differing_fields
 from scatcache.views import Views
 
 specs = st.builds(
     ScatteringSpec, J=st.integers(1, 8), L=st.integers(1, 127), max_order=st.integers(0, 2), grid=st.just("kymatio")
-)
-layouts = st.builds(
-    SplitLayout,
-    n_rows=st.integers(0, 10**7),
-    n_listed=st.integers(0, 10**7),
-    listing=st.text(),
-    image_shape=st.none() | st.tuples(st.integers(256, 999), st.integers(256, 999)),
-    shard_images=st.sampled_from([4, 8]),
-    chunk_images=st.sampled_from([1, 2, 4]),
 )
 counts = st.none() | st.integers(1, 10**6)
 manifests = st.builds(
@@ -37,7 +28,7 @@ manifests = st.builds(
     source=st.text(),
     official=st.none() | st.booleans(),
     classes=st.lists(st.text()).map(tuple),
-    splits=st.dictionaries(st.text("ab é.-", min_size=3), layouts, max_size=3),
+    views=st.none() | st.just(Views(5, 3)),
 )
 MANIFEST = Manifest(
     spec=ScatteringSpec(J=2),
@@ -50,8 +41,8 @@ MANIFEST = Manifest(
     source="folder",
     official=None,
     classes=("a", "b"),
-    splits={"all": SplitLayout(50, 50, "sha256:1", (24, 24), 12, 3)},
 )
+LAYOUT = SplitLayout((24, 24), 12, 3, (Generation(50, 50, "sha256:1"),))
 leaves = st.none() | st.booleans() | st.integers() | st.text(max_size=3)
 trees = st.recursive(leaves, lambda children: st.dictionaries(st.text("ab", min_size=1), children), max_leaves=8)
 
@@ -87,18 +78,34 @@ def test_digest_tells_manifests_apart(change):
     assert replace(MANIFEST, **change).digest != MANIFEST.digest
 
 
-def test_views_survive_json_and_leave_no_trace_where_there_are_none():
-    manifest = replace(MANIFEST, views=Views(5, 3))
-    assert Manifest.from_dict(through_json(manifest.to_dict())) == manifest
-    assert "views" not in MANIFEST.to_dict()
-
-
-@pytest.mark.parametrize(
-    "views", [{"n": 7, "padding": 3}, {"n": 5, "padding": 24}, {"n": 1, "padding": 3}, {"n": 5}, None]
-)
-def test_views_that_the_rows_or_images_cannot_have_are_damage(views):
+@pytest.mark.parametrize("views", [{"n": 1, "padding": 3}, {"n": 5}, [5, 3]])
+def test_views_that_there_cannot_be_are_damage(views):
     with pytest.raises(StoreDamaged, match=r"zarr\.json"):
         Manifest.from_dict({**MANIFEST.to_dict(), "views": views})
+
+
+@pytest.mark.parametrize("views", [Views(7, 3), Views(5, 24)])
+def test_views_that_the_rows_or_images_of_a_split_cannot_have_are_refused(views):
+    replace(MANIFEST, views=Views(5, 3)).check_split(LAYOUT)
+    with pytest.raises(ValueError, match=r"views|padded"):
+        replace(MANIFEST, views=views).check_split(LAYOUT)
+
+
+def test_images_too_small_for_the_transform_are_refused():
+    with pytest.raises(ValueError, match="too small for J=8"):
+        replace(MANIFEST, spec=ScatteringSpec(J=8)).check_split(LAYOUT)
+
+
+def test_format_1_asks_for_a_new_extraction():
+    with pytest.raises(NotAStore, match=r"format 1, .* extract to another --out, or anew with --overwrite"):
+        Manifest.from_dict({"format": 1, "everything": "else"})
+
+
+def test_settings_say_nothing_of_what_grows():
+    assert MANIFEST.to_dict().keys() == {
+        *("format", "spec", "pixels", "reduction", "filter_bank", "preprocessing", "decoder", "source", "encoding"),
+        *("seed", "limit", "shard_images", "views", "classes"),
+    }
 
 
 def test_newer_format_asks_for_a_newer_scatcache():
@@ -122,17 +129,21 @@ def test_missing_field_is_damage(field):
 @pytest.mark.parametrize(
     "change",
     [
-        {"pixel_scale": 1.0},
+        {"pixels": {"kind": "rgb", "colours": 3, "dtype": "uint8", "scale": 1.0}},
+        {"pixels": {"kind": "grey", "colours": 1, "dtype": "uint8", "scale": 255.0}},
+        {"reduction": {"pool": 2}},
         {"decoder": "another"},
         {"encoding": "uint8"},
         {"spec": {"J": 2, "L": 8, "max_order": 3, "grid": "kymatio"}},
-        {"spec": {"J": 8, "L": 8, "max_order": 2, "grid": "kymatio"}},
+        {"encoding": {**MANIFEST.to_dict()["encoding"], "dtype": "float32"}},
+        {"encoding": {**MANIFEST.to_dict()["encoding"], "parameters": {}}},
+        {"encoding": {**MANIFEST.to_dict()["encoding"], "name": "uint8"}},
         {"spec": None},
         {"encoding": {}},
         {"classes": "ab"},
         {"preprocessing": {"size": None, "surprise": 1}},
         {"source": 7},
-        {"splits": [1]},
+        {"splits": {}},
         {"surprise": 1},
     ],
 )

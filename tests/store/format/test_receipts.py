@@ -7,18 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scatcache.errors import StoreDamaged
-from scatcache.store.format.receipts import (
-    Receipt,
-    ShardSummary,
-    Summary,
-    Unreadable,
-    encode_record,
-    parse_receipt,
-    parse_summary,
-    summarize,
-)
+from scatcache.store.format.layout import Generation, SplitLayout
+from scatcache.store.format.receipts import Receipt, Unreadable, encode_record, fits, parse_receipt
 
 counts = st.integers(0, 2**63)
+crcs = st.integers(0, 2**32 - 1)
 numbers = st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=5).map(tuple)
 unreadable = st.lists(st.builds(Unreadable, row=counts, key=st.text(), reason=st.text()), max_size=3).map(tuple)
 facts = st.dictionaries(st.text(), st.text(), max_size=3)
@@ -27,14 +20,16 @@ receipts = st.builds(
     Receipt,
     split=st.text(),
     shard=counts,
-    manifest=st.text(),
+    settings=st.text(),
     rows=st.text(),
+    image_shape=st.tuples(counts, counts),
     n_rows=counts,
     n_ok=counts,
     file_bytes=counts,
     sha256=st.text(),
     index_crc32c=counts,
-    chunk_crc32c=st.lists(st.none() | counts, max_size=5).map(tuple),
+    chunk_bytes=st.lists(counts, max_size=5).map(tuple),
+    chunk_crc32c=st.lists(crcs, max_size=5).map(tuple),
     sums=numbers,
     square_sums=numbers,
     unreadable=unreadable,
@@ -42,33 +37,23 @@ receipts = st.builds(
     versions=facts,
     notes=notes,
 )
-shards = st.builds(ShardSummary, receipt=st.text(), rows=st.text(), file_bytes=counts, n_ok=counts)
-summaries = st.builds(
-    Summary,
-    split=st.text(),
-    manifest=st.text(),
-    n_rows=counts,
-    n_ok=counts,
-    shards=st.lists(shards, max_size=3).map(tuple),
-    sums=numbers,
-    square_sums=numbers,
-    unreadable=unreadable,
-    notes=notes,
-)
+LAYOUT = SplitLayout((24, 32), 6, 2, (Generation(22, 22, "sha256:l"),))
 RECEIPT = Receipt(
     split="all",
     shard=3,
-    manifest="sha256:m",
+    settings="sha256:m",
     rows="sha256:r",
+    image_shape=(24, 32),
     n_rows=4,
     n_ok=3,
-    file_bytes=1000,
+    file_bytes=1052,
     sha256="sha256:f",
     index_crc32c=7,
-    chunk_crc32c=(1, None, 2),
+    chunk_bytes=(600, 400, 0),
+    chunk_crc32c=(1, 2, 0),
     sums=(0.1, 0.2),
     square_sums=(0.01, 0.04),
-    unreadable=(Unreadable(13, "a/1.png", "it holds no image"),),
+    unreadable=(Unreadable(19, "a/1.png", "it holds no image"),),
     backend={"name": "torch"},
     versions={"torch": "2"},
     notes={"constant": 1},
@@ -81,54 +66,63 @@ def test_receipt_survives_json(receipt):
     assert parse_receipt(encode_record(receipt)) == receipt
 
 
-@given(summaries)
-def test_summary_survives_json(summary):
-    assert Summary.from_dict(json.loads(json.dumps(summary.to_dict()))) == summary
-    assert parse_summary(encode_record(summary)) == summary
+def test_arrays_are_base64_of_little_endian_values():
+    fields = RECEIPT.to_dict()
+    assert fields["chunk_crc32c"] == "AQAAAAIAAAAAAAAA"
+    assert len(fields["sums"]) == 24
 
 
-@pytest.mark.parametrize(
-    ("record", "parse"), [(RECEIPT, parse_receipt), (summarize([RECEIPT]), parse_summary)], ids=["receipt", "summary"]
-)
 @pytest.mark.parametrize("bits", [1, 2, 16, 128])
-def test_flipped_or_cut_record_is_damage(record, parse, bits):
-    data = encode_record(record)
+def test_flipped_or_cut_receipt_is_damage(bits):
+    data = encode_record(RECEIPT)
     for offset in range(len(data)):
         torn = bytearray(data)
         torn[offset] ^= bits
         with pytest.raises(StoreDamaged):
-            parse(bytes(torn))
+            parse_receipt(bytes(torn))
         with pytest.raises(StoreDamaged):
-            parse(data[:offset])
+            parse_receipt(data[:offset])
 
 
-@pytest.mark.parametrize("parse", [parse_receipt, parse_summary])
 @pytest.mark.parametrize("data", [b"", b"[]", b"null", b"7", b'{"crc32c":0}', b"\xff", b'{"crc32c":0,"unreadable":0}'])
-def test_what_holds_no_record_is_damage(parse, data):
-    with pytest.raises(StoreDamaged, match="it holds no"):
-        parse(data)
+def test_what_holds_no_receipt_is_damage(data):
+    with pytest.raises(StoreDamaged, match="it holds no receipt"):
+        parse_receipt(data)
+
+
+@pytest.mark.parametrize("sums", [None, 7, [0.1, 0.2], "no base64!", "AAAA", "AA==", "AAAAAAAA8H8="])
+def test_what_is_no_array_is_damage(sums):
+    """The last is infinity."""
+    with pytest.raises(StoreDamaged, match="it holds no receipt"):
+        parse_receipt(json.dumps({**RECEIPT.to_dict(), "sums": sums, "crc32c": 0}).encode())
 
 
 def test_edited_number_is_damage():
     fields = json.loads(encode_record(RECEIPT))
-    fields["sums"][0] = 0.3
+    fields["n_ok"] = 4
     with pytest.raises(StoreDamaged, match="do not match their crc32c"):
         parse_receipt(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode() + b"\n")
 
 
-def test_summary_adds_up_its_receipts():
-    other = replace(RECEIPT, shard=4, n_rows=2, n_ok=2, unreadable=(), sums=(1.0, 2.0), file_bytes=50)
-    summary = summarize([RECEIPT, other])
-    assert (summary.n_rows, summary.n_ok, summary.unreadable) == (6, 5, RECEIPT.unreadable)
-    assert summary.sums == (0.1 + 1.0, 0.2 + 2.0)
-    assert summary.notes == {"constant": 2}
-    assert [shard.file_bytes for shard in summary.shards] == [1000, 50]
-    assert summary.shards[0].receipt != summary.shards[1].receipt
-
-
-def test_sums_are_added_shard_by_shard():
-    values = np.random.default_rng(0).random(1000) * 10.0 ** np.arange(1000, dtype=float).clip(max=15)
-    total = 0.0
-    for value in values.tolist():
-        total += value
-    assert summarize([replace(RECEIPT, sums=(value,), square_sums=()) for value in values.tolist()]).sums == (total,)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shard": 2},
+        {"shard": 4},
+        {"n_rows": 5},
+        {"n_ok": 4},
+        {"image_shape": (32, 24)},
+        {"chunk_bytes": (600, 400)},
+        {"chunk_crc32c": (1, 2, 0, 0)},
+        {"file_bytes": 1053},
+        {"sums": (0.1,)},
+        {"square_sums": (0.1, -0.1)},
+        {"sums": (1e200, 0.0)},
+        {"unreadable": (Unreadable(22, "", ""),)},
+        {"unreadable": ()},
+    ],
+)
+def test_counts_that_are_not_the_shard_s_do_not_fit(change):
+    assert fits(RECEIPT, LAYOUT, n_channels=2)
+    assert not fits(replace(RECEIPT, **change), LAYOUT, n_channels=2)
+    assert np.isfinite(RECEIPT.sums).all()

@@ -1,19 +1,21 @@
+from hashlib import sha256
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numcodecs import zstd
+from numcodecs.vlen import VLenUTF8
 
 from scatcache.errors import StoreDamaged
 from scatcache.store.format.rows import (
-    MISSING,
-    OK,
+    ALL_ROW_ARRAYS,
     ROW_ARRAYS,
-    UNREADABLE,
+    ROW_CHUNK,
     RowTable,
-    check_crc,
     decode_rows,
     encode_rows,
-    encode_status,
+    hash_rows,
     with_crc,
 )
 
@@ -30,18 +32,36 @@ def make_table(names):
 TABLE = make_table(["a/0.png", "b/ä.png", "c/写真.jpg", ""])
 
 
+def encode_one(name, values):
+    (data,) = encode_rows(name, values).values()
+    return data
+
+
 @given(keys)
 def test_rows_come_back(names):
     table = make_table(names)
     for name in ROW_ARRAYS:
         values = getattr(table, name)
-        again = decode_rows(name, encode_rows(name, values), n_rows=len(names))
+        again = decode_rows(name, encode_one(name, values), n_rows=len(names))
         assert again.tolist() == values.tolist() and again.dtype == ROW_ARRAYS[name][0]
+
+
+@pytest.mark.parametrize("name", ALL_ROW_ARRAYS)
+def test_many_rows_are_cut_into_chunks_of_the_same_size(name):
+    n_rows = ROW_CHUNK + 3
+    values = np.arange(n_rows) % 200 + 1
+    values = values.astype(str).astype(object) if name == "key" else values.astype(ALL_ROW_ARRAYS[name][0])
+    chunks = encode_rows(name, values)
+    assert list(chunks) == ["c.0", "c.1"]
+    found = [decode_rows(name, chunks["c.0"], n_rows=ROW_CHUNK), decode_rows(name, chunks["c.1"], n_rows=3)]
+    assert np.array_equal(np.concatenate(found), values)
+    with pytest.raises(StoreDamaged, match=r"beyond the split's last row|the lengths of its keys"):
+        decode_rows(name, chunks["c.1"], n_rows=2)
 
 
 @pytest.mark.parametrize("name", ROW_ARRAYS)
 def test_flipped_or_cut_chunk_is_damage(name):
-    data = encode_rows(name, getattr(TABLE, name))
+    data = encode_one(name, getattr(TABLE, name))
     for offset in range(len(data)):
         torn = bytearray(data)
         torn[offset] ^= 1
@@ -53,11 +73,18 @@ def test_flipped_or_cut_chunk_is_damage(name):
 
 @pytest.mark.parametrize("name", ROW_ARRAYS)
 def test_sound_chunk_of_other_content_is_damage(name):
-    data = encode_rows(name, getattr(TABLE, name))
-    with pytest.raises(StoreDamaged, match="holds 4 rows, expected 5"):
-        decode_rows(name, data, n_rows=5)
     with pytest.raises(StoreDamaged, match="does not decode"):
         decode_rows(name, with_crc(b"no zstd frame"), n_rows=4)
+    short = VLenUTF8().encode(np.array(["a"], object)) if name == "key" else bytes(16)
+    with pytest.raises(StoreDamaged, match=r"expected 65536|are no 0 keys"):
+        decode_rows(name, with_crc(bytes(zstd.compress(bytes(short), 3))), n_rows=1 if name == "key" else 2)
+
+
+def test_hash_of_an_array_is_that_of_its_values_alone():
+    assert hash_rows("label", np.array([1, 2])) == "sha256:" + sha256(b"\1" + bytes(7) + b"\2" + bytes(7)).hexdigest()
+    one, other = np.array(["ab", ""], object), np.array(["a", "b"], object)
+    assert hash_rows("key", one) == "sha256:" + sha256(b"\2\0\0\0ab\0\0\0\0").hexdigest()
+    assert hash_rows("key", one) != hash_rows("key", other)
 
 
 def test_digest_covers_every_column_and_no_other_row():
@@ -67,8 +94,3 @@ def test_digest_covers_every_column_and_no_other_row():
             columns = {column: getattr(TABLE, column).copy() for column in ROW_ARRAYS}
             columns[name][row] = "z" if name == "key" else 9
             assert (RowTable(**columns).digest(range(1, 3)) == digest) == same
-
-
-def test_status_tells_ok_unreadable_and_missing():
-    payload = check_crc(encode_status(np.array([True, False, True]), shard_images=5))
-    assert list(payload) == [OK, UNREADABLE, OK, MISSING, MISSING]

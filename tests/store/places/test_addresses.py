@@ -8,7 +8,7 @@ import scatcache
 from scatcache.store.places import addresses
 from scatcache.store.places.addresses import BucketAddresses, WebAddresses
 from scatcache.store.places.objects import ObjectFiles
-from scatcache.store.places.place import open_place
+from scatcache.store.places.opening import open_place
 from tests.store.servers import (
     BUCKET,
     EchoingHandler,

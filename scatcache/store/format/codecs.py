@@ -1,0 +1,111 @@
+"""What compresses the bytes of a chunk, and how it is known that a decoder may be trusted with them."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numcodecs import blosc
+
+from scatcache.errors import StoreDamaged
+
+# Blosc's own threads give other bytes from run to run above about 1 MB; parallelism comes from our threads.
+blosc.use_threads = False
+
+# Of Blosc 1's header: its bytes, its version, flags, and its numbers for codecs.
+_HEADER_BYTES, _VERSION = 16, 2
+_BYTE_SHUFFLED, _STORED, _BIT_SHUFFLED = 1, 2, 4
+_CODECS = {"lz4": 1, "zstd": 4}
+
+
+class Codec(Protocol):
+    """Bytes of a chunk to what is stored of it and back; a frozen dataclass, the same bytes for the same values.
+
+    compresses: whether small chunks are better joined; parameters: its settings, as the manifest states them.
+    """
+
+    compresses: bool
+
+    @property
+    def parameters(self) -> dict[str, Any]: ...
+
+    def describe(self, item_bytes: int) -> list[dict[str, Any]]:
+        """Zarr v3's codecs between "bytes" and "crc32c" for items of that size."""
+
+    def encode(self, values: np.ndarray) -> bytes:
+        """The payload of C-contiguous little-endian values."""
+
+    def decode(self, payload: memoryview, out: np.ndarray) -> None:
+        """Fills the C-contiguous out. Raises StoreDamaged for what encode never gives for so many values, before any
+        decoder that trusts its input sees it."""
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The values as they are."""
+
+    compresses = False
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {}
+
+    def describe(self, item_bytes: int) -> list[dict[str, Any]]:
+        return []
+
+    def encode(self, values: np.ndarray) -> bytes:
+        return values.tobytes()
+
+    def decode(self, payload: memoryview, out: np.ndarray) -> None:
+        if len(payload) != out.nbytes:
+            raise StoreDamaged(f"it holds {len(payload)} bytes, expected {out.nbytes}")
+        out.reshape(-1).view(np.uint8)[:] = np.frombuffer(payload, np.uint8)
+
+
+@dataclass(frozen=True)
+class Blosc:
+    """Blosc 1 with bitshuffle. cname: its compressor, lz4 or zstd; clevel: 0 to 9."""
+
+    cname: str
+    clevel: int
+    compresses = True
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def describe(self, item_bytes: int) -> list[dict[str, Any]]:
+        settings = {**asdict(self), "shuffle": "bitshuffle", "typesize": item_bytes, "blocksize": 0}
+        return [{"name": "blosc", "configuration": settings}]
+
+    def encode(self, values: np.ndarray) -> bytes:
+        # Again: the setting is the process's, and another library may have changed it.
+        blosc.use_threads = False
+        return bytes(blosc.compress(values, self.cname.encode(), self.clevel, blosc.BITSHUFFLE, 0))
+
+    def decode(self, payload: memoryview, out: np.ndarray) -> None:
+        self._check_header(payload, out)
+        try:
+            blosc.decompress(payload, out)
+        except (RuntimeError, ValueError) as error:
+            raise StoreDamaged(f"it does not decode ({error})") from error
+
+    def _check_header(self, payload: memoryview, out: np.ndarray) -> None:
+        """Raises StoreDamaged for a header that our encoder never writes; Blosc trusts it and reads outside its buffer.
+
+        Blosc 1's header: version, its codec's version, flags, item size, then uint32: bytes, block's bytes, compressed
+        bytes.
+        """
+        if len(payload) < _HEADER_BYTES:
+            raise StoreDamaged("it is shorter than a Blosc header")
+        version, _, flags, item_bytes = payload[:4]
+        found, block_bytes, compressed = (int.from_bytes(payload[at : at + 4], "little") for at in (4, 8, 12))
+        if found != out.nbytes:
+            raise StoreDamaged(f"it decodes to {found} bytes, expected {out.nbytes}")
+        if compressed != len(payload):
+            raise StoreDamaged(f"it has {len(payload)} bytes, its Blosc header says {compressed}")
+        shuffle, codec = flags & (_BYTE_SHUFFLED | _BIT_SHUFFLED), flags >> 5
+        expected = (_VERSION, out.itemsize, _BIT_SHUFFLED, _CODECS[self.cname])
+        if (version, item_bytes, shuffle, codec) != expected or not 0 < block_bytes <= out.nbytes:
+            raise StoreDamaged("its Blosc header is none that this encoding writes")
+        if flags & _STORED and compressed != out.nbytes + _HEADER_BYTES:
+            raise StoreDamaged(f"it holds {compressed - _HEADER_BYTES} bytes as they are, expected {out.nbytes}")
