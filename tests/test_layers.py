@@ -23,6 +23,7 @@ LEVELS = {
     "terminal": 1,
     "resources": 1,
     "retries": 1,
+    "signatures": 1,
     "views": 1,
     "images": 2,
     "scattering": 2,
