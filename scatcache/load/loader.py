@@ -170,7 +170,7 @@ class CacheLoader:
         """A batch, with all done that is to be done on the CPU: what stays there converted, what leaves it pinned."""
         S, y = self.rows.fetch(rows, self._channels), torch.from_numpy(self._labels[rows])
         if S.device.type == self.device.type == "cpu":
-            S = convert(S, self.dtype)
+            S = convert(S.contiguous(), self.dtype)
         return self._pin(S), self._pin(y)
 
     def _pin(self, tensor: torch.Tensor) -> torch.Tensor:
