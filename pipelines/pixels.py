@@ -56,8 +56,9 @@ class RandomCrops:
 
     def __call__(self, S: torch.Tensor, *, spec: scatcache.ScatteringSpec, generator: torch.Generator) -> torch.Tensor:
         n, _, height, width = S.shape
-        dy, dx = torch.randint(2 * self.padding + 1, (2, n, 1), generator=generator, device=S.device)
-        mirrored = torch.randint(2, (n, 1), generator=generator, device=S.device)
+        shifts = torch.randint(2 * self.padding + 1, (2, n, 1), generator=generator, device=generator.device)
+        mirrored = torch.randint(2, (n, 1), generator=generator, device=generator.device).to(S.device)
+        dy, dx = shifts.to(S.device)
         x = torch.arange(width, device=S.device)
         x = torch.where(mirrored == 1, width - 1 - x, x) + dx
         y = torch.arange(height, device=S.device) + dy

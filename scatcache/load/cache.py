@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scatcache.errors import StoreIncomplete
 from scatcache.load.arguments import LoaderOptions, find_channels, find_device, find_rows
 from scatcache.load.rows import Fetcher
-from scatcache.load.stored import StoredRows
+from scatcache.load.stored_rows import StoredRows
 from scatcache.signatures import takes
 from scatcache.spec import ScatteringSpec
 from scatcache.store.format.manifest import Manifest
@@ -182,13 +182,13 @@ class Cache:
         Everything but loaders still reads the store, as a pickled copy does.
         Raises ScatcacheError where they do not fit, BackendUnavailable, StoreIncomplete, StoreDamaged.
         """
-        from scatcache.load.preload import fits, preload
+        from scatcache.load.preload import leaves_room, preload
         from scatcache.load.selection import Selection
 
         wanted = self._stored.choose(None if rows is None else find_rows(rows, len(self)), None)
         selection = Selection(self._stored, wanted, find_channels(channels, self.spec.n_channels))
         found = find_device(device)
-        in_store = if_fits and not fits(selection, found)
+        in_store = if_fits and not leaves_room(selection, found)
         if in_store and rows is None and channels is None:
             return self
         cache = copy.copy(self)

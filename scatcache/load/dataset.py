@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from scatcache.load.stored import StoredRows
+from scatcache.load.stored_rows import StoredRows
 
 
 class CacheDataset(Dataset[tuple[torch.Tensor, int]]):

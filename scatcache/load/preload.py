@@ -15,7 +15,7 @@ from scatcache.store.reader import SplitReader
 
 # Read at once, beside what is kept: enough for long reads in every thread of the reader.
 PIECE_BYTES = 64 * 2**20
-# What is kept only if it fits takes this part of the free memory: the rest is for the network, its optimizer and the
+# What preload(if_fits=True) keeps takes this part of the free memory: the rest is for the network, its optimizer and the
 # batches.
 FITTING_SHARE = 0.5
 
@@ -39,13 +39,15 @@ class Preloaded:
         return self.selection.choose(rows, channels)
 
     def fetch(self, rows: npt.NDArray[np.int64], channels: npt.NDArray[np.int64] | None) -> torch.Tensor:
-        position, located = self.position[rows], self.selection.locate(channels)
+        position, index = self.position[rows], self.selection.index_channels(channels)
+        if (position < 0).any():
+            raise IndexError(f"row {rows[position < 0][0]} was not preloaded: fetch rows that choose() gave")
         device = self.coefficients.device
         if device.type == "cpu":
             kept = self.coefficients.numpy().take(position, 0)
-            return torch.from_numpy(kept if located is None else kept.take(located, 1))
+            return torch.from_numpy(kept if index is None else kept.take(index, 1))
         S = self.coefficients.index_select(0, torch.from_numpy(position).to(device))
-        return S if located is None else S.index_select(1, torch.from_numpy(located).to(device))
+        return S if index is None else S.index_select(1, torch.from_numpy(index).to(device))
 
 
 def preload(selection: Selection, device: torch.device) -> Preloaded:
@@ -82,7 +84,7 @@ def read_pieces(reader: SplitReader, stored: npt.NDArray[np.int64]) -> Iterator[
     return read_ahead(reader.read, [stored[start : start + n] for start in range(0, len(stored), n)])
 
 
-def fits(selection: Selection, device: torch.device) -> bool:
+def leaves_room(selection: Selection, device: torch.device) -> bool:
     """Whether a selection leaves room on the device for what is trained from it."""
     return count_bytes(selection) <= FITTING_SHARE * find_free_bytes(device)
 

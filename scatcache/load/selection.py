@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from scatcache.load.stored import StoredRows
+from scatcache.load.stored_rows import StoredRows
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +28,7 @@ class Selection:
     def choose(
         self, rows: npt.NDArray[np.int64] | None, channels: npt.NDArray[np.int64] | None
     ) -> npt.NDArray[np.int64]:
-        self.locate(channels)
+        self.index_channels(channels)
         if rows is None:
             return self.rows
         chosen = self.stored.choose(rows, channels)
@@ -40,7 +40,7 @@ class Selection:
             )
         return chosen
 
-    def locate(self, channels: npt.NDArray[np.int64] | None) -> npt.NDArray[np.int64] | None:
+    def index_channels(self, channels: npt.NDArray[np.int64] | None) -> npt.NDArray[np.int64] | None:
         """Where these channels are among self.channels; None where all are wanted. Raises IndexError for others."""
         if channels is None or self.channels is None:
             return channels

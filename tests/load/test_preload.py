@@ -78,6 +78,15 @@ def test_rows_preloaded_are_the_default_and_others_refused(cache):
             kept.loader(2, rows=rows)
 
 
+def test_fetch_never_gives_another_row(cache):
+    kept = cache.preload(rows=[30, 2, 11])
+    assert torch.equal(kept.fetch(np.array([11, 2]), None), cache.fetch(np.array([11, 2]), None))
+    with pytest.raises(IndexError, match="row 3 was not preloaded"):
+        kept.fetch(np.array([2, 3]), None)
+    with pytest.raises(scatcache.UnreadableImage):
+        cache.fetch(np.array([2, 6]), None)
+
+
 def test_a_view_that_was_preloaded_is_enough_for_it(cache):
     kept = cache.preload(rows=cache.views == 0)
     assert_same_batches(kept.loader(4, True, views=0), cache.loader(4, True, views=0))
