@@ -15,8 +15,8 @@ from scatcache.store.reader import SplitReader
 
 # Read at once, beside what is kept: enough for long reads in every thread of the reader.
 PIECE_BYTES = 64 * 2**20
-# What preload(if_fits=True) keeps takes at most this part of the free memory: the rest is for the network, its optimizer
-# and the batches.
+# What preload(if_fits=True) keeps takes at most this part of the free memory: the rest is for the network, its
+# optimizer and the batches.
 FITTING_SHARE = 0.5
 
 
