@@ -11,7 +11,7 @@ import numpy as np
 import scatcache
 from pipelines import heads
 from pipelines.data import Data, Part, Store, Wanted, divide, open_store
-from pipelines.pixels import Pixels
+from pipelines.pixels import PixelRows, RandomCrops
 from pipelines.recipe import Options, recipe
 from pipelines.report import report
 from pipelines.samples import Sample, open_sample
@@ -28,8 +28,8 @@ SMOKE_VIEWS = 4
 class Arm:
     """One way to augment.
 
-    grid: of the coefficients; augment: of cached ones, in the loader; views: whether several stored crops of each image
-    are drawn from; pixels: whether crops are drawn from the images themselves and transformed in training.
+    grid: of the coefficients; augment: in the loader; views: whether several stored crops of each image are drawn from;
+    pixels: whether the loader has the images themselves, which augment crops and transforms.
     """
 
     grid: str = "kymatio"
@@ -50,7 +50,7 @@ ARMS = {
     "flips_centered": Arm("centered", augment=FLIP),
     "flips_shifts_centered": Arm("centered", augment=scatcache.Compose([scatcache.GridCrop(1), FLIP])),
     "views": Arm(views=True),
-    "pixels": Arm(pixels=True),
+    "pixels": Arm(augment=RandomCrops(PADDING), pixels=True),
 }
 
 
@@ -105,7 +105,7 @@ def open_arm(options: Options, arm: Arm, n_images: int, *, views: int, seed: int
     data = divide(options, sample.caches[0], test.caches[0], seed=seed)
     if arm.pixels:
         images = read_images(options, sample.caches[0], n_images, seed=seed)
-        pixels = Pixels(images, data.train.labels, arm.spec, PADDING)
+        pixels = PixelRows(images, data.train.labels, arm.spec)
         data = Data(Part(data.train.name, pixels, data.train.rows, data.train.labels), data.test)
     return data, (sample, test)
 
@@ -130,10 +130,10 @@ def draw_arms(runs: Sequence[Run], path: Path) -> None:
     figure = Figure(figsize=(8, 0.5 * len(runs[0].results) + 1), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for place, name in enumerate(runs[0].results):
+    for y, name in enumerate(runs[0].results):
         values = [run.results[name] for run in runs]
-        axes.plot(values, [place] * len(values), "o", color="tab:blue", alpha=0.6)
-        axes.plot([np.mean(values)] * 2, [place - 0.3, place + 0.3], color="tab:blue")
+        axes.plot(values, [y] * len(values), "o", color="tab:blue", alpha=0.6)
+        axes.plot([np.mean(values)] * 2, [y - 0.3, y + 0.3], color="tab:blue")
     axes.set_yticks(range(len(runs[0].results)), [name.rpartition("_test_")[0] or name for name in runs[0].results])
     axes.invert_yaxis()
     axes.set_xlabel("accuracy in percent: points are seeds, lines their means")

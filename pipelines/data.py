@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import scatcache
-from pipelines.memory import keep_in_memory
+from pipelines.pixels import PixelRows
 from pipelines.recipe import SECONDS_BETWEEN_LINES, SMOKE_IMAGES, Options, say
 
 # Of the training rows, with --validate; of the photographs, the test part of --smoke.
@@ -41,7 +41,7 @@ class Part:
     int64 (len(cache),), by source row, which permuted training labels are too."""
 
     name: str
-    cache: scatcache.Cache
+    cache: scatcache.Cache | PixelRows
     rows: np.ndarray
     labels: np.ndarray
 
@@ -84,7 +84,7 @@ class Data:
         return len(self.train.cache.classes)
 
 
-def is_same_split(a: Any, b: scatcache.Cache) -> bool:
+def is_same_split(a: scatcache.Cache | PixelRows, b: scatcache.Cache) -> bool:
     """Whether both read the same split of the same store, or of two that were made of the same images alike."""
     return isinstance(a, scatcache.Cache) and (a.manifest, a.split) == (b.manifest, b.split)
 
@@ -167,7 +167,7 @@ def open_or_make(path: Path, wanted: Wanted, extract: Callable[[], object], *, d
         n_unreadable = len(cache) - len(cache.readable)
         if n_unreadable:
             say(f"{path.name}, split {cache.split}: {n_unreadable} of {len(cache)} rows are unreadable, and left out")
-    return Store(path, tuple(caches if device is None else (keep_in_memory(cache, device) for cache in caches)))
+    return Store(path, tuple(cache if device is None else cache.preload(device, if_fits=True) for cache in caches))
 
 
 def name_store(wanted: Wanted) -> str:
@@ -204,17 +204,17 @@ def check_cache(cache: scatcache.Cache, wanted: Wanted, *, name: str) -> None:
             )
 
 
-def tell_extraction(path: Path) -> Callable[[Any], None]:
+def tell_extraction(path: Path) -> Callable[[scatcache.Event], None]:
     """An on_event for extract that says on stderr how far it is, every ten seconds."""
     n_done, said_s = 0, time.monotonic()
 
-    def tell(event: Any) -> None:
+    def tell(event: scatcache.Event) -> None:
         nonlocal n_done, said_s
-        match type(event).__name__:
-            case "JobPlanned":
+        match event:
+            case scatcache.JobPlanned():
                 n_done = event.n_images_done
                 say(f"extracting {path.name}: {event.n_images} rows, {n_done} done, backend {event.backend}")
-            case "ShardFinished":
+            case scatcache.ShardFinished():
                 n_done += event.receipt.n_rows
                 if time.monotonic() - said_s >= SECONDS_BETWEEN_LINES:
                     said_s = time.monotonic()

@@ -118,7 +118,7 @@ class Loop:
         augment: Any,
     ):
         self.device = torch.device(options.device)
-        self.model = place(model, self.device)
+        self.model = move_model(model, self.device)
         self.training, self.name = training, name
         self.optimizer = training.make_optimizer(model)
         self.precision = Precision(self.device)
@@ -246,7 +246,7 @@ def hash_model(model: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def place(model: nn.Module, device: torch.device) -> nn.Module:
+def move_model(model: nn.Module, device: torch.device) -> nn.Module:
     """The model on its device, in the memory layout that CUDA's convolutions like."""
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
@@ -256,13 +256,13 @@ def place(model: nn.Module, device: torch.device) -> nn.Module:
 
 def make_loader(
     part: Part, batch_size: int, *, shuffle: bool = False, seed: int = 0, augment: Any = None, device: str = "cpu"
-) -> Any:
+) -> scatcache.CacheLoader:
     """A loader of the part's rows and labels; shuffled, of one view of each image in each epoch.
 
     A last batch of one row, which batch normalisation cannot be trained by, is left out when shuffling.
     """
     n_images = len(np.unique(part.cache.image_index[part.rows]))
-    return part.cache.loader(
+    loader_options = scatcache.LoaderOptions(
         batch_size,
         shuffle,
         seed=seed,
@@ -272,6 +272,7 @@ def make_loader(
         augment=augment,
         device=device,
     )
+    return scatcache.CacheLoader(part.cache, loader_options)
 
 
 @torch.no_grad()

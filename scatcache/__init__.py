@@ -6,94 +6,82 @@ Every public name is imported on first use: `import scatcache` alone imports no 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from scatcache.errors import (
-    BackendUnavailable,
-    NotAStore,
-    ScatcacheError,
-    SettingsDiffer,
-    SourceError,
-    StoreDamaged,
-    StoreIncomplete,
-    StoreLocked,
-    UnreadableImage,
-)
-from scatcache.spec import ScatteringSpec
-from scatcache.version import __version__
-
+# What type checkers and editors read; _PUBLIC is what runs, and a test compares them.
 if TYPE_CHECKING:
-    from scatcache import symmetry
-    from scatcache.images.catalogue import open_source
-    from scatcache.images.decode import decode
-    from scatcache.inspect.doctor import doctor
-    from scatcache.inspect.info import info
-    from scatcache.inspect.named_sources import sources
-    from scatcache.inspect.plan import plan
-    from scatcache.inspect.show import show
-    from scatcache.inspect.verify import verify
-    from scatcache.job.extraction import extract, resume
-    from scatcache.load.augment import Compose, GridCrop, RandomFlip, RandomQuarterTurn
-    from scatcache.load.cache import Cache, open_cache
-    from scatcache.scattering.scattering2d import Scattering2D
+    from scatcache import symmetry as symmetry
+    from scatcache.errors import BackendUnavailable as BackendUnavailable
+    from scatcache.errors import NotAStore as NotAStore
+    from scatcache.errors import ScatcacheError as ScatcacheError
+    from scatcache.errors import SettingsDiffer as SettingsDiffer
+    from scatcache.errors import SourceError as SourceError
+    from scatcache.errors import StoreDamaged as StoreDamaged
+    from scatcache.errors import StoreIncomplete as StoreIncomplete
+    from scatcache.errors import StoreLocked as StoreLocked
+    from scatcache.errors import UnreadableImage as UnreadableImage
+    from scatcache.images.catalogue import open_source as open_source
+    from scatcache.images.decode import decode as decode
+    from scatcache.inspect.doctor import doctor as doctor
+    from scatcache.inspect.info import info as info
+    from scatcache.inspect.named_sources import sources as sources
+    from scatcache.inspect.plan import plan as plan
+    from scatcache.inspect.show import show as show
+    from scatcache.inspect.verify import verify as verify
+    from scatcache.job.events import ArchiveProgress as ArchiveProgress
+    from scatcache.job.events import ClusterWaiting as ClusterWaiting
+    from scatcache.job.events import Event as Event
+    from scatcache.job.events import JobFinished as JobFinished
+    from scatcache.job.events import JobPlanned as JobPlanned
+    from scatcache.job.events import ShardFinished as ShardFinished
+    from scatcache.job.events import StoreReplaced as StoreReplaced
+    from scatcache.job.extraction import extract as extract
+    from scatcache.job.extraction import resume as resume
+    from scatcache.load.arguments import LoaderOptions as LoaderOptions
+    from scatcache.load.augment import Compose as Compose
+    from scatcache.load.augment import GridCrop as GridCrop
+    from scatcache.load.augment import RandomFlip as RandomFlip
+    from scatcache.load.augment import RandomQuarterTurn as RandomQuarterTurn
+    from scatcache.load.cache import Cache as Cache
+    from scatcache.load.cache import open_cache as open_cache
+    from scatcache.load.loader import CacheLoader as CacheLoader
+    from scatcache.load.rows import Rows as Rows
+    from scatcache.scattering.scattering2d import Scattering2D as Scattering2D
+    from scatcache.spec import Pixels as Pixels
+    from scatcache.spec import ScatteringSpec as ScatteringSpec
+    from scatcache.version import __version__ as __version__
 
-_MODULES = {
-    "Cache": "scatcache.load.cache",
-    "Compose": "scatcache.load.augment",
-    "GridCrop": "scatcache.load.augment",
-    "RandomFlip": "scatcache.load.augment",
-    "RandomQuarterTurn": "scatcache.load.augment",
-    "Scattering2D": "scatcache.scattering.scattering2d",
-    "decode": "scatcache.images.decode",
-    "doctor": "scatcache.inspect.doctor",
-    "extract": "scatcache.job.extraction",
-    "info": "scatcache.inspect.info",
-    "open_cache": "scatcache.load.cache",
-    "open_source": "scatcache.images.catalogue",
-    "plan": "scatcache.inspect.plan",
-    "resume": "scatcache.job.extraction",
-    "show": "scatcache.inspect.show",
-    "sources": "scatcache.inspect.named_sources",
-    "verify": "scatcache.inspect.verify",
+_PUBLIC = {
+    "": "symmetry",
+    ".errors": "BackendUnavailable NotAStore ScatcacheError SettingsDiffer SourceError StoreDamaged StoreIncomplete "
+    "StoreLocked UnreadableImage",
+    ".images.catalogue": "open_source",
+    ".images.decode": "decode",
+    ".inspect.doctor": "doctor",
+    ".inspect.info": "info",
+    ".inspect.named_sources": "sources",
+    ".inspect.plan": "plan",
+    ".inspect.show": "show",
+    ".inspect.verify": "verify",
+    ".job.events": "ArchiveProgress ClusterWaiting Event JobFinished JobPlanned ShardFinished StoreReplaced",
+    ".job.extraction": "extract resume",
+    ".load.arguments": "LoaderOptions",
+    ".load.augment": "Compose GridCrop RandomFlip RandomQuarterTurn",
+    ".load.cache": "Cache open_cache",
+    ".load.loader": "CacheLoader",
+    ".load.rows": "Rows",
+    ".scattering.scattering2d": "Scattering2D",
+    ".spec": "Pixels ScatteringSpec",
+    ".version": "__version__",
 }
-
-__all__ = [
-    "BackendUnavailable",
-    "Cache",
-    "Compose",
-    "GridCrop",
-    "NotAStore",
-    "RandomFlip",
-    "RandomQuarterTurn",
-    "ScatcacheError",
-    "Scattering2D",
-    "ScatteringSpec",
-    "SettingsDiffer",
-    "SourceError",
-    "StoreDamaged",
-    "StoreIncomplete",
-    "StoreLocked",
-    "UnreadableImage",
-    "__version__",
-    "decode",
-    "doctor",
-    "extract",
-    "info",
-    "open_cache",
-    "open_source",
-    "plan",
-    "resume",
-    "show",
-    "sources",
-    "symmetry",
-    "verify",
-]
+_MODULES = {name: module for module, names in _PUBLIC.items() for name in names.split()}
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    if name == "symmetry":
-        return importlib.import_module("scatcache.symmetry")
     if name not in _MODULES:
         raise AttributeError(f"module 'scatcache' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_MODULES[name]), name)
+    if not _MODULES[name]:
+        return importlib.import_module(f"scatcache.{name}")
+    value = getattr(importlib.import_module(f"scatcache{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 

@@ -42,7 +42,7 @@ def apply(S: Coefficients, name: str | Sequence[str], spec: ScatteringSpec) -> C
 
     S: NumPy or torch, any dtype, (..., C, h, w), C being spec.n_channels or spec.n_paths. name: one of NAMES, or one
     for each sample of S (B, C, h, w). Returns the same kind and dtype, h and w exchanged where name exchanges them.
-    Raises ValueError for other shapes, and as find_channels and, for a list, check_names do; TypeError for what is
+    Raises ValueError for other shapes, and as permute_channels and, for a list, check_names do; TypeError for what is
     neither NumPy's nor torch's.
     """
     n_colours = _count_colours(S, spec)
@@ -69,7 +69,7 @@ def check_names(names: Iterable[str], shape: Sequence[int], spec: ScatteringSpec
     """
     height, width = shape[-2:]
     for name in sorted(set(names)):
-        find_channels(name, spec)
+        permute_channels(name, spec)
         if _STEPS[name][0] and height != width:
             raise ValueError(
                 f"{name} turns coefficients of {height}x{width} into {width}x{height}, which stand in no array beside "
@@ -78,7 +78,7 @@ def check_names(names: Iterable[str], shape: Sequence[int], spec: ScatteringSpec
 
 
 @lru_cache(maxsize=128)
-def find_channels(name: str, spec: ScatteringSpec, n_colours: int = 1) -> NDArray[np.int64]:
+def permute_channels(name: str, spec: ScatteringSpec, n_colours: int = 1) -> NDArray[np.int64]:
     """Which path of S each path of the turned S comes from: int64 (n_colours * n_paths,), read-only.
 
     theta goes to 2 a - theta where one axis is reversed, to 2 a - L / 2 - theta where axes are exchanged, modulo L; a
@@ -140,7 +140,7 @@ def _count_colours(S: Any, spec: ScatteringSpec) -> int:
 
 
 def _apply_one(S: Coefficients, name: str, spec: ScatteringSpec, n_colours: int) -> Coefficients:
-    index = find_channels(name, spec, n_colours)
+    index = permute_channels(name, spec, n_colours)
     exchanged, *reversed_axes = _STEPS[name]
     axes = tuple(axis for axis, is_reversed in zip((-2, -1), reversed_axes, strict=True) if is_reversed)
     if isinstance(S, np.ndarray):

@@ -25,6 +25,7 @@ LEVELS = {
     "terminal": 1,
     "trust": 1,
     "resources": 1,
+    "signatures": 1,
     "views": 1,
     "images": 2,
     "scattering": 2,

@@ -118,11 +118,11 @@ def test_angles_go_where_eight_of_them_are_documented_to_go():
     spec = ScatteringSpec(J=2)
     goes = {"hflip": lambda t: 6 - t, "vflip": lambda t: 6 - t, "rot90": lambda t: t + 4, "transpose": lambda t: 2 - t}
     for name, move in goes.items():
-        index = symmetry.find_channels(name, spec)
+        index = symmetry.permute_channels(name, spec)
         for t1, t2 in itertools.product(range(8), range(8)):
             assert index[1 + move(t1) % 8] == 1 + t1
             assert index[17 + 8 * (move(t1) % 8) + move(t2) % 8] == 17 + 8 * t1 + t2
-    assert np.array_equal(symmetry.find_channels("rot180", spec), np.arange(spec.n_paths))
+    assert np.array_equal(symmetry.permute_channels("rot180", spec), np.arange(spec.n_paths))
 
 
 @pytest.mark.parametrize(("J", "tolerance"), [(2, 1e-6), (3, 3e-4)])

@@ -1,19 +1,59 @@
-"""What the arguments of a loader stand for; whatever cannot be meant is refused."""
+"""The arguments of a loader and what they stand for; whatever cannot be meant is refused."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from scatcache.errors import BackendUnavailable
+
+if TYPE_CHECKING:
+    import torch
 
 REMAINDERS = ("drop", "pad", "keep")
 
 
-def find_device(device: str | torch.device) -> torch.device:
+@dataclass(frozen=True)
+class LoaderOptions:
+    """What a loader delivers, and in which order.
+
+    shuffle: a permutation drawn from (seed, epoch); else source order. rank, world_size: this process's part, by
+    default torch.distributed's where it is initialised, else everything. drop_last: leaves out a last batch that is
+    short. remainder: what becomes of the rows that cannot be dealt evenly to the ranks: "drop" (the default with
+    shuffle) and "pad", with rows that are delivered already, give every rank equally many; "keep" (the default without)
+    delivers each row once, to some ranks one batch more, which those that wait for each other in each step must not be
+    given. rows: only these, as in Cache.coefficients, in their order; for folds and small samples. channels: only
+    these, in their order. views: "one" delivers one row of each image, drawn from (seed, epoch) among those there are,
+    and what is shuffled, dealt to ranks and counted by len is the image, however often rows names it; "all" delivers
+    every row; a number that view alone; None is "one" with shuffle and "all" without. labels: (n,) integers, one for
+    each row there is, to take y from. augment: called as augment(S, spec=..., generator=...) on the converted batch on
+    the device, the generator seeded from (seed, epoch, rank, step). dtype: of S, torch.float32 by default.
+    """
+
+    batch_size: int
+    shuffle: bool = False
+    _: KW_ONLY
+    seed: int = 0
+    rank: int | None = None
+    world_size: int | None = None
+    drop_last: bool = False
+    remainder: str | None = None
+    rows: npt.ArrayLike | slice | None = None
+    channels: Sequence[int] | slice | None = None
+    views: int | str | None = None
+    labels: npt.ArrayLike | None = None
+    augment: "Callable[..., torch.Tensor] | None" = None
+    device: "str | torch.device" = "cpu"
+    dtype: "torch.dtype | None" = None
+
+
+def find_device(device: "str | torch.device") -> "torch.device":
     """Raises BackendUnavailable for CUDA where there is none."""
+    import torch
+
     found = torch.device(device)
     if found.type == "cuda" and not torch.cuda.is_available():
         raise BackendUnavailable(
@@ -27,6 +67,8 @@ def find_rank(rank: int | None, world_size: int | None) -> tuple[int, int]:
     if (rank is None) != (world_size is None):
         raise ValueError(f"rank is {rank} and world_size is {world_size}: give both or neither")
     if rank is None or world_size is None:
+        import torch
+
         distributed = torch.distributed
         if distributed.is_available() and distributed.is_initialized():
             return distributed.get_rank(), distributed.get_world_size()
@@ -81,6 +123,24 @@ def find_labels(labels: npt.ArrayLike, n_rows: int) -> npt.NDArray[np.int64]:
     if found.shape != (n_rows,) or not np.issubdtype(found.dtype, np.integer):
         raise ValueError(f"labels are {found.dtype} of shape {found.shape}: expected integers of shape ({n_rows},)")
     return found.astype(np.int64)
+
+
+def find_rows(rows: npt.ArrayLike | slice, n_rows: int) -> npt.NDArray[np.int64]:
+    """int64 indices from 0 of a list of integers, a slice or a boolean mask. Raises IndexError for anything else."""
+    if isinstance(rows, slice):
+        return np.arange(n_rows)[rows]
+    wanted = np.asarray(rows)
+    if wanted.dtype == bool:
+        if wanted.shape != (n_rows,):
+            raise IndexError(f"the mask has shape {wanted.shape}, expected ({n_rows},)")
+        return np.flatnonzero(wanted)
+    if wanted.ndim != 1 or (wanted.size and not np.issubdtype(wanted.dtype, np.integer)):
+        raise IndexError(f"rows are {wanted.dtype} of shape {wanted.shape}: expected a list of integers")
+    outside = (wanted < -n_rows) | (wanted >= n_rows)
+    if outside.any():
+        raise IndexError(f"row {wanted[outside][0]} is out of range: the split has {n_rows} rows")
+    wanted = wanted.astype(np.int64)
+    return np.where(wanted < 0, wanted + n_rows, wanted)
 
 
 def find_channels(channels: Sequence[int] | slice | None, n_channels: int) -> np.ndarray | None:

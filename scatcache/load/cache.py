@@ -2,18 +2,21 @@
 
 import copy
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from scatcache.errors import StoreIncomplete, UnreadableImage
+from scatcache.errors import StoreIncomplete
+from scatcache.load.arguments import LoaderOptions, find_channels, find_device, find_rows
+from scatcache.load.rows import Fetcher
+from scatcache.load.stored_rows import StoredRows
+from scatcache.signatures import takes
 from scatcache.spec import ScatteringSpec
 from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest
-from scatcache.store.format.rows import OK, UNREADABLE
 from scatcache.store.reader import SplitReader, open_split
 
 if TYPE_CHECKING:
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
 
     from scatcache.load.dataset import CacheDataset
     from scatcache.load.loader import CacheLoader
-    from scatcache.load.preload import Preloaded
 
 
 class Cache:
@@ -32,28 +34,24 @@ class Cache:
 
     labels: int64 (n,); keys: list of str; views: uint16 (n,), 0 being the plain image; classes: names that labels
     index; spec: of the transform; manifest: every setting; row_shape: (n_channels, h, w); dtype: as stored; readable:
-    int64 indices of the rows with coefficients; folds: the source's folds, None where it has none; preloaded: the rows
-    in memory, None but for what preload() returned.
+    int64 indices of the rows with coefficients; folds: the source's folds, None where it has none. Loaders take a cache
+    as Rows.
     """
 
     def __init__(self, reader: SplitReader):
         self._reader, self._records = reader, reader.records
-        # First: of a partial store this checks the rows of the shards that are there.
-        status, rows = self._records.status, self._records.rows
-        stored = np.flatnonzero(reader.layout.is_row())
-        self._stored_row = np.empty(len(stored), np.int64)
-        self._stored_row[rows.source_index[stored]] = stored
-        self._status: npt.NDArray[np.uint8] = status[self._stored_row]
-        self.labels: npt.NDArray[np.int64] = rows.label[self._stored_row]
-        self.keys: list[str] = rows.key[self._stored_row].tolist()
-        self.views: npt.NDArray[np.uint16] = rows.view[self._stored_row]
+        self._stored = StoredRows(reader)
+        self._loaded: Fetcher = self._stored
+        in_source_order = self._stored.stored_row
+        self.labels: npt.NDArray[np.int64] = reader.records.rows.label[in_source_order]
+        self.keys: list[str] = reader.records.rows.key[in_source_order].tolist()
+        self.views: npt.NDArray[np.uint16] = reader.records.rows.view[in_source_order]
         folds = reader.layout.folds
         self.folds = None if folds is None else [np.array(fold, np.int64) for fold in folds]
-        self.preloaded: Preloaded | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the rows in memory: whoever gets the copy reads the store."""
-        return {**self.__dict__, "preloaded": None}
+        return {**self.__dict__, "_loaded": self._stored}
 
     @property
     def split(self) -> str:
@@ -98,7 +96,7 @@ class Cache:
         return np.cumsum(np.append(0, keys[1:] != keys[:-1]))
 
     def __len__(self) -> int:
-        return len(self._stored_row)
+        return len(self.labels)
 
     def __repr__(self) -> str:
         channels, height, width = self.row_shape
@@ -109,7 +107,7 @@ class Cache:
     def readable(self) -> npt.NDArray[np.int64]:
         """(n_ok,) int64, increasing: rows whose image could be read, is still in the source, and whose shard is
         finished."""
-        return np.flatnonzero(self._status == OK)
+        return self._stored.readable
 
     def coefficients(self, rows: npt.ArrayLike | slice) -> npt.NDArray[Any]:
         """(n, n_channels, h, w) coefficients of source rows, in the stored dtype; NumPy only, every byte checked.
@@ -117,43 +115,13 @@ class Cache:
         rows: integers (negative ones count from the end), a slice or a boolean mask of len(cache). Raises IndexError
         for rows out of range, UnreadableImage, StoreIncomplete, StoreDamaged.
         """
-        wanted = self._find_rows(rows)
-        self._refuse_unreadable(wanted)
-        return self._reader.read(self._stored_row[wanted])
-
-    def _find_rows(self, rows: npt.ArrayLike | slice) -> npt.NDArray[np.int64]:
-        if isinstance(rows, slice):
-            return np.arange(len(self))[rows]
-        wanted = np.asarray(rows)
-        if wanted.dtype == bool:
-            if wanted.shape != (len(self),):
-                raise IndexError(f"the mask has shape {wanted.shape}, expected ({len(self)},)")
-            return np.flatnonzero(wanted)
-        if wanted.ndim != 1 or (wanted.size and not np.issubdtype(wanted.dtype, np.integer)):
-            raise IndexError(f"rows are {wanted.dtype} of shape {wanted.shape}: expected a list of integers")
-        outside = (wanted < -len(self)) | (wanted >= len(self))
-        if outside.any():
-            raise IndexError(f"row {wanted[outside][0]} is out of range: the split has {len(self)} rows")
-        wanted = wanted.astype(np.int64)
-        return np.where(wanted < 0, wanted + len(self), wanted)
-
-    def _refuse_unreadable(self, wanted: npt.NDArray[np.int64]) -> None:
-        # Those that are absent the reader refuses.
-        refused = wanted[self._status[wanted] > OK]
-        if not len(refused):
-            return
-        row = int(refused[0])
-        reason = "is no longer in the source, and no row of the split any more"
-        if self._status[row] == UNREADABLE:
-            entry = self._records.unreadable[int(self._stored_row[row])]
-            reason = f"has no coefficients: its image was unreadable: {entry.reason}"
-        raise UnreadableImage(f"split {self.split}, row {row} ({self.keys[row]}) {reason}")
+        return self._stored.read(find_rows(rows, len(self)))
 
     def __getitem__(self, row: int) -> "tuple[torch.Tensor, int]":
         """(float32 (n_channels, h, w), label) of one source row. Raises as coefficients() does."""
         import torch
 
-        index = int(self._find_rows([row])[0])
+        index = int(find_rows([row], len(self))[0])
         return torch.from_numpy(self.coefficients([index])[0]).float(), int(self.labels[index])
 
     @property
@@ -178,51 +146,31 @@ class Cache:
         """A map-style torch Dataset of the readable rows; see CacheDataset."""
         from scatcache.load.dataset import CacheDataset
 
-        return CacheDataset(self)
+        return CacheDataset(self._stored, self.labels)
 
-    def loader(
-        self,
-        batch_size: int,
-        shuffle: bool = False,
-        *,
-        seed: int = 0,
-        rank: int | None = None,
-        world_size: int | None = None,
-        drop_last: bool = False,
-        remainder: str | None = None,
-        rows: npt.ArrayLike | slice | None = None,
-        channels: Sequence[int] | slice | None = None,
-        views: int | str | None = None,
-        labels: npt.ArrayLike | None = None,
-        augment: "Callable[..., torch.Tensor] | None" = None,
-        device: "str | torch.device" = "cpu",
-        dtype: "torch.dtype | None" = None,
-    ) -> "CacheLoader":
+    @property
+    def in_memory(self) -> bool:
+        """Whether loaders take their rows from memory, as those of preload() do."""
+        return self._loaded.in_memory
+
+    def choose(
+        self, rows: npt.NDArray[np.int64] | None, channels: npt.NDArray[np.int64] | None
+    ) -> npt.NDArray[np.int64]:
+        """Which of rows a loader delivers; see Rows."""
+        return self._loaded.choose(rows, channels)
+
+    def fetch(self, rows: npt.NDArray[np.int64], channels: npt.NDArray[np.int64] | None) -> "torch.Tensor":
+        """(B, n_channels, h, w) of rows that choose gave, as they are stored or kept in memory; see Rows."""
+        return self._loaded.fetch(rows, channels)
+
+    @takes(LoaderOptions)
+    def loader(self, options: LoaderOptions) -> "CacheLoader":
         """Batches (S, y) of the readable rows: S (B, n_channels, h, w) of dtype (float32 by default), y int64 (B,),
-        both on device. rows: only these, as in coefficients(); for folds and small samples. views: "one" of each image,
-        drawn anew each epoch, "all" of them, or the number of one; by default "one" with shuffle, else "all". labels:
-        (len(cache),) integers in place of the cache's. remainder: "drop", "pad" or "keep" what cannot be dealt evenly
-        to the ranks; by default "drop" with shuffle, else "keep". See CacheLoader.
+        both on device. LoaderOptions says what each argument means, CacheLoader what can be done with the batches.
         """
         from scatcache.load.loader import CacheLoader
 
-        return CacheLoader(
-            self,
-            batch_size,
-            shuffle,
-            seed=seed,
-            rank=rank,
-            world_size=world_size,
-            drop_last=drop_last,
-            remainder=remainder,
-            rows=None if rows is None else self._find_rows(rows),
-            channels=channels,
-            views=views,
-            labels=labels,
-            augment=augment,
-            device=device,
-            dtype=dtype,
-        )
+        return CacheLoader(self, options)
 
     def preload(
         self,
@@ -230,26 +178,28 @@ class Cache:
         *,
         rows: npt.ArrayLike | slice | None = None,
         channels: Sequence[int] | slice | None = None,
+        if_fits: bool = False,
     ) -> "Cache":
         """This cache with rows in memory, from which its loaders draw the very batches that this one's would be.
 
         device: where they are kept, in the stored dtype. rows: as in coefficients(), all by default, unreadable ones
         left out; its loaders take them where they are given none, and refuse others by IndexError. channels: only
-        these, as in loader(). Everything but loader() still reads the store, as a pickled copy does.
+        these, as in loader(). if_fits: where they would take more than half of the free memory, they stay in the store:
+        this cache itself is returned, or, where rows or channels are given, one whose loaders deliver these.
+        Everything but loaders still reads the store, as a pickled copy does.
         Raises ScatcacheError where they do not fit, BackendUnavailable, StoreIncomplete, StoreDamaged.
         """
-        from scatcache.load.arguments import find_channels, find_device
-        from scatcache.load.preload import preload
+        from scatcache.load.preload import leaves_room, preload
+        from scatcache.load.selection import Selection
 
-        wanted = self.readable if rows is None else self._find_rows(rows)
+        wanted = self._stored.choose(None if rows is None else find_rows(rows, len(self)), None)
+        selection = Selection(self._stored, wanted, find_channels(channels, self.spec.n_channels))
+        found = find_device(device)
+        in_store = if_fits and not leaves_room(selection, found)
+        if in_store and rows is None and channels is None:
+            return self
         cache = copy.copy(self)
-        cache.preloaded = preload(
-            self._reader,
-            wanted[np.isin(wanted, self.readable)],
-            stored_row=self._stored_row,
-            channels=find_channels(channels, self.spec.n_channels),
-            device=find_device(device),
-        )
+        cache._loaded = selection if in_store else preload(selection, found)
         return cache
 
     def to_dask(self, dtype: npt.DTypeLike | None = None) -> "dask.array.Array":

@@ -2,27 +2,26 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from scatcache.load.arguments import (
+    LoaderOptions,
     find_channels,
     find_device,
     find_labels,
     find_rank,
     find_remainder,
+    find_rows,
     find_views,
     find_whole,
 )
 from scatcache.load.read_ahead import read_ahead
+from scatcache.load.rows import Rows
 from scatcache.load.sampler import count_batches, count_rows, deal_rows, draw_rows, group_rows, seed_step
-
-if TYPE_CHECKING:
-    from scatcache.load.cache import Cache
 
 # Torch's grain: it converts so many values in the calling thread, and more of them in threads of its own. On cores that
 # reading or training keeps busy these wait for each other for longer than the conversion takes.
@@ -33,58 +32,31 @@ logger = logging.getLogger(__name__)
 
 
 class CacheLoader:
-    """Iterates batches (S, y) of a cache's readable rows, or of those among rows; each iteration is the next epoch.
+    """Iterates batches (S, y) of rows as options say; each iteration is the next epoch.
 
-    S: (B, n_channels, h, w) of dtype (torch.float32 by default), channels picked where given; y: int64 (B,); both on
-    device. shuffle: a permutation drawn from (seed, epoch); else source order. rank, world_size: this process's part,
-    by default torch.distributed's where it is initialised, else everything. remainder: what becomes of the rows that
-    cannot be dealt evenly to the ranks: "drop" (the default with shuffle) and "pad", with rows that are delivered
-    already, give every rank equally many; "keep" (the default without) delivers each row once, to some ranks one batch
-    more, which those that wait for each other in each step must not be given. views: "one" delivers one row of each
-    image, drawn from (seed, epoch) among those there are, and what is shuffled, dealt to ranks and counted by len is
-    the image, however often rows names it; "all" delivers every row; a number that view alone; None is "one" with
-    shuffle and "all" without. labels: (len(cache),) integers to take y from in place of cache.labels. augment: called
-    as augment(S, spec=..., generator=...) on the converted batch on the device, the generator seeded from (seed, epoch,
-    rank, step). state_dict() and load_state_dict() stop and go on in mid-epoch, batch for batch.
+    S: (B, n_channels, h, w) of options.dtype, channels picked where given; y: int64 (B,); both on options.device.
+    state_dict() and load_state_dict() stop and go on in mid-epoch, batch for batch.
 
-    Raises ValueError for arguments out of range. Iterating raises ValueError where the epoch has no batch on any rank
+    Raises ValueError for options out of range. Iterating raises ValueError where the epoch has no batch on any rank
     (len is 0 then; a rank that alone has none is warned in the log), and StoreDamaged, StoreIncomplete as reading does.
     """
 
-    def __init__(
-        self,
-        cache: "Cache",
-        batch_size: int,
-        shuffle: bool = False,
-        *,
-        seed: int = 0,
-        rank: int | None = None,
-        world_size: int | None = None,
-        drop_last: bool = False,
-        remainder: str | None = None,
-        rows: np.ndarray | None = None,
-        channels: Sequence[int] | slice | None = None,
-        views: int | str | None = None,
-        labels: npt.ArrayLike | None = None,
-        augment: Callable[..., torch.Tensor] | None = None,
-        device: str | torch.device = "cpu",
-        dtype: torch.dtype | None = None,
-    ):
-        self.cache, self.shuffle, self.drop_last = cache, bool(shuffle), bool(drop_last)
-        self.batch_size, self.seed = find_whole("batch_size", batch_size, 1), find_whole("seed", seed, 0)
-        self.rank, self.world_size = find_rank(rank, world_size)
-        self.remainder = find_remainder(remainder, shuffle=self.shuffle)
-        self.augment = augment
-        self.device = find_device(device)
-        self.dtype = torch.float32 if dtype is None else dtype
-        self._channels = find_channels(channels, cache.spec.n_channels)
-        self.views = find_views(views, cache.n_views, shuffle=self.shuffle)
-        self._labels = cache.labels if labels is None else find_labels(labels, len(cache))
-        self._n_asked = len(cache) if rows is None else len(rows)
-        self._rows, self._starts = self._choose_rows(rows)
-        if cache.preloaded is not None:
-            cache.preloaded.check_rows(self._rows)
-            self._channels = cache.preloaded.find_channels(self._channels)
+    def __init__(self, rows: Rows, options: LoaderOptions):
+        self.rows, self.shuffle, self.drop_last = rows, bool(options.shuffle), bool(options.drop_last)
+        self.batch_size = find_whole("batch_size", options.batch_size, 1)
+        self.seed = find_whole("seed", options.seed, 0)
+        self.rank, self.world_size = find_rank(options.rank, options.world_size)
+        self.remainder = find_remainder(options.remainder, shuffle=self.shuffle)
+        self.augment = options.augment
+        self.device = find_device(options.device)
+        self.dtype = torch.float32 if options.dtype is None else options.dtype
+        self._channels = find_channels(options.channels, rows.spec.n_channels)
+        n_rows = len(rows.labels)
+        self.views = find_views(options.views, int(rows.views.max(initial=0)) + 1, shuffle=self.shuffle)
+        self._labels = rows.labels if options.labels is None else find_labels(options.labels, n_rows)
+        asked = None if options.rows is None else find_rows(options.rows, n_rows)
+        self._n_asked = n_rows if asked is None else len(asked)
+        self._chosen, self._starts = self._keep_views(rows.choose(asked, self._channels))
         self._next_epoch, self._next_step = 0, 0
         self._epoch, self._step = 0, 0
         if not len(self) and self._count_batches(rank=0):
@@ -93,17 +65,11 @@ class CacheLoader:
                 *(self.rank, self.world_size, self._n_units),
             )
 
-    def _choose_rows(self, rows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    def _keep_views(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """What an epoch is dealt from: rows, and where images begin in them if one of each is to be drawn."""
-        cache = self.cache
-        # In the order given, which is the order without shuffle.
-        if rows is not None:
-            rows = rows[np.isin(rows, cache.readable)]
-        else:
-            rows = cache.readable if cache.preloaded is None else cache.preloaded.rows
         if self.views == "one":
-            return group_rows(rows, cache.image_index[rows])
-        return rows if self.views == "all" else rows[cache.views[rows] == self.views], None
+            return group_rows(chosen, self.rows.image_index[chosen])
+        return chosen if self.views == "all" else chosen[self.rows.views[chosen] == self.views], None
 
     def __len__(self) -> int:
         """Batches of a whole epoch on this rank."""
@@ -112,7 +78,7 @@ class CacheLoader:
     @property
     def _n_units(self) -> int:
         """What is shuffled and dealt: images where one view of each is drawn, else rows."""
-        return len(self._rows if self._starts is None else self._starts)
+        return len(self._chosen if self._starts is None else self._starts)
 
     def _count_batches(self, rank: int) -> int:
         n_rows = count_rows(self._n_units, rank=rank, world_size=self.world_size, remainder=self.remainder)
@@ -150,7 +116,7 @@ class CacheLoader:
 
     def _identity(self) -> dict[str, Any]:
         settings = {name: getattr(self, name) for name in STATE_FIELDS[:-1]}
-        return {**settings, "rows": hashlib.sha256(self._rows.tobytes()).hexdigest()}
+        return {**settings, "rows": hashlib.sha256(self._chosen.tobytes()).hexdigest()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Makes the next iteration go on after the batches that state counts.
@@ -177,7 +143,7 @@ class CacheLoader:
         self._epoch, self._step = epoch, first
         rows = self._deal(epoch)
         batches = [rows[step * self.batch_size : (step + 1) * self.batch_size] for step in range(first, len(self))]
-        fetched = read_ahead(self._read, batches) if self.cache.preloaded is None else map(self._take, batches)
+        fetched = map(self._fetch, batches) if self.rows.in_memory else read_ahead(self._fetch, batches)
         for step, (S, y) in enumerate(fetched, first):
             batch = self._deliver(S, y, epoch=epoch, step=step)
             # An older iteration that still goes on must not move the position of the latest.
@@ -187,7 +153,7 @@ class CacheLoader:
 
     def _deal(self, epoch: int) -> np.ndarray:
         """This rank's rows of an epoch, in order."""
-        rows = self._rows
+        rows = self._chosen
         if self._starts is not None:
             rows = draw_rows(rows, self._starts, seed=self.seed, epoch=epoch)
         return deal_rows(
@@ -200,21 +166,11 @@ class CacheLoader:
             remainder=self.remainder,
         )
 
-    def _read(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        coefficients = self.cache.coefficients(rows)
-        if self._channels is not None:
-            coefficients = np.ascontiguousarray(coefficients[:, self._channels])
-        return self._prepare(torch.from_numpy(coefficients), rows)
-
-    def _take(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        assert self.cache.preloaded is not None
-        return self._prepare(self.cache.preloaded.take(rows, self._channels), rows)
-
-    def _prepare(self, S: torch.Tensor, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """What is left to do on the CPU: to convert what stays there, to pin what leaves it."""
-        y = torch.from_numpy(self._labels[rows])
+    def _fetch(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """A batch, with all done that is to be done on the CPU: what stays there converted, what leaves it pinned."""
+        S, y = self.rows.fetch(rows, self._channels), torch.from_numpy(self._labels[rows])
         if S.device.type == self.device.type == "cpu":
-            S = convert(S, self.dtype)
+            S = convert(S.contiguous(), self.dtype)
         return self._pin(S), self._pin(y)
 
     def _pin(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -228,7 +184,7 @@ class CacheLoader:
         if self.augment is not None:
             generator = torch.Generator(self.device)
             generator.manual_seed(seed_step(self.seed, epoch, self.rank, step))
-            S = self.augment(S, spec=self.cache.spec, generator=generator)
+            S = self.augment(S, spec=self.rows.spec, generator=generator)
         return S, y
 
 

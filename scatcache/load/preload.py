@@ -9,83 +9,72 @@ import torch
 
 from scatcache.errors import ScatcacheError
 from scatcache.load.read_ahead import read_ahead
+from scatcache.load.selection import Selection
 from scatcache.resources import free_memory_bytes
 from scatcache.store.reader import SplitReader
 
 # Read at once, beside what is kept: enough for long reads in every thread of the reader.
 PIECE_BYTES = 64 * 2**20
+# What preload(if_fits=True) keeps takes at most this part of the free memory: the rest is for the network, its
+# optimizer and the batches.
+FITTING_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class Preloaded:
-    """coefficients: (n, n_channels, h, w), each row once, on the device; rows: int64 source rows, in the order asked
-    for; place: int64, of each source row in coefficients, -1 for none; channels: int64 of the store, in the order of
-    coefficients, None for all."""
+    """A Fetcher of the rows and channels of a selection, from memory.
 
-    coefficients: torch.Tensor
-    rows: npt.NDArray[np.int64]
-    place: npt.NDArray[np.int64]
-    channels: npt.NDArray[np.int64] | None
-
-    def check_rows(self, rows: npt.NDArray[np.int64]) -> None:
-        """Raises IndexError unless all these source rows are here."""
-        absent = rows[self.place[rows] < 0]
-        if len(absent):
-            raise IndexError(
-                f"row {absent[0]} was not preloaded: preload it too, or make the loader from the cache that "
-                f"open_cache() gave"
-            )
-
-    def find_channels(self, channels: npt.NDArray[np.int64] | None) -> npt.NDArray[np.int64] | None:
-        """Where these channels of the store are; None where all are wanted. Raises IndexError for absent ones."""
-        if channels is None or self.channels is None:
-            return channels
-        kept = self.channels.tolist()
-        absent = [channel for channel in channels.tolist() if channel not in kept]
-        if absent:
-            raise IndexError(f"channel {absent[0]} was not preloaded: expected some of {kept}")
-        return np.array([kept.index(channel) for channel in channels.tolist()], np.int64)
-
-    def take(self, rows: npt.NDArray[np.int64], channels: npt.NDArray[np.int64] | None) -> torch.Tensor:
-        """(B, n_channels, h, w) of source rows, in the stored dtype, on the device; channels as find_channels gives."""
-        place, device = self.place[rows], self.coefficients.device
-        if device.type == "cpu":
-            kept = self.coefficients.numpy().take(place, 0)
-            return torch.from_numpy(kept if channels is None else kept.take(channels, 1))
-        S = self.coefficients.index_select(0, torch.from_numpy(place).to(device))
-        return S if channels is None else S.index_select(1, torch.from_numpy(channels).to(device))
-
-
-def preload(
-    reader: SplitReader,
-    rows: npt.NDArray[np.int64],
-    *,
-    stored_row: npt.NDArray[np.int64],
-    channels: npt.NDArray[np.int64] | None,
-    device: torch.device,
-) -> Preloaded:
-    """Reads source rows, which must be readable, onto the device; stored_row: of every source row of the split.
-
-    Raises ScatcacheError where they do not fit, StoreDamaged as every read does.
+    coefficients: (n, n_channels, h, w), each row once, on the device; position: int64 (n_source_rows,), of each source
+    row in coefficients, -1 for none.
     """
-    place = np.full(len(stored_row), -1)
-    source = np.unique(rows)
+
+    selection: Selection
+    coefficients: torch.Tensor
+    position: npt.NDArray[np.int64]
+    in_memory = True
+
+    def choose(
+        self, rows: npt.NDArray[np.int64] | None, channels: npt.NDArray[np.int64] | None
+    ) -> npt.NDArray[np.int64]:
+        return self.selection.choose(rows, channels)
+
+    def fetch(self, rows: npt.NDArray[np.int64], channels: npt.NDArray[np.int64] | None) -> torch.Tensor:
+        position, index = self.position[rows], self.selection.index_channels(channels)
+        if (position < 0).any():
+            raise IndexError(f"row {rows[position < 0][0]} was not preloaded: fetch rows that choose() gave")
+        device = self.coefficients.device
+        if device.type == "cpu":
+            kept = self.coefficients.numpy().take(position, 0)
+            return torch.from_numpy(kept if index is None else kept.take(index, 1))
+        S = self.coefficients.index_select(0, torch.from_numpy(position).to(device))
+        return S if index is None else S.index_select(1, torch.from_numpy(index).to(device))
+
+
+def preload(selection: Selection, device: torch.device) -> Preloaded:
+    """Reads a selection onto the device. Raises ScatcacheError where it does not fit, StoreDamaged as reading does."""
+    reader, stored_row, channels = selection.stored.reader, selection.stored.stored_row, selection.channels
+    n_bytes, free = count_bytes(selection), find_free_bytes(device)
+    if n_bytes > free:
+        raise ScatcacheError(
+            f"{len(np.unique(selection.rows))} rows of {reader.records.store.name} take {n_bytes / 1e9:.1f} GB and {device} has "
+            f"{free / 1e9:.1f} GB free: preload fewer rows= or channels=, or none, for loader() also reads batches "
+            f"from the store as it goes"
+        )
+    source = np.unique(selection.rows)
     source = source[np.argsort(stored_row[source])]
-    place[source] = np.arange(len(source))
-    n_channels = reader.row_shape[0] if channels is None else len(channels)
-    shape = (len(source), n_channels, *reader.row_shape[1:])
+    position = np.full(len(stored_row), -1)
+    position[source] = np.arange(len(source))
     dtype = torch.from_numpy(np.empty(0, reader.encoding.dtype)).dtype
-    check_fits(int(np.prod(shape)) * dtype.itemsize, device, what=f"{len(source)} rows of {reader.records.store.name}")
-    coefficients = torch.empty(shape, dtype=dtype, device=device)
+    coefficients = torch.empty((len(source), *find_shape(selection)), dtype=dtype, device=device)
     if device.type == "cpu" and channels is None:
         reader.read(stored_row[source], coefficients.numpy())
-        return Preloaded(coefficients, rows, place, channels)
+        return Preloaded(selection, coefficients, position)
     start = 0
     for piece in read_pieces(reader, stored_row[source]):
         kept = piece if channels is None else piece[:, channels]
         coefficients[start : start + len(kept)] = torch.from_numpy(kept)
         start += len(kept)
-    return Preloaded(coefficients, rows, place, channels)
+    return Preloaded(selection, coefficients, position)
 
 
 def read_pieces(reader: SplitReader, stored: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.float16 | np.float32]]:
@@ -95,16 +84,25 @@ def read_pieces(reader: SplitReader, stored: npt.NDArray[np.int64]) -> Iterator[
     return read_ahead(reader.read, [stored[start : start + n] for start in range(0, len(stored), n)])
 
 
-def check_fits(n_bytes: int, device: torch.device, *, what: str) -> None:
-    """Raises ScatcacheError where a CPU or CUDA device has less memory free."""
+def leaves_room(selection: Selection, device: torch.device) -> bool:
+    """Whether a selection leaves room on the device for what is trained from it."""
+    return count_bytes(selection) <= FITTING_SHARE * find_free_bytes(device)
+
+
+def count_bytes(selection: Selection) -> int:
+    """What the coefficients of a selection take, each row once, in the stored dtype."""
+    itemsize = np.dtype(selection.stored.reader.encoding.dtype).itemsize
+    return len(np.unique(selection.rows)) * int(np.prod(find_shape(selection))) * itemsize
+
+
+def find_shape(selection: Selection) -> tuple[int, int, int]:
+    """(n_channels, h, w) of a row of a selection."""
+    n_channels, height, width = selection.stored.reader.row_shape
+    return n_channels if selection.channels is None else len(selection.channels), height, width
+
+
+def find_free_bytes(device: torch.device) -> float:
+    """Free memory of a CPU or CUDA device; of others, which do not say, more than anything takes."""
     if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
-    elif device.type == "cpu":
-        free = free_memory_bytes()
-    else:
-        return
-    if n_bytes > free:
-        raise ScatcacheError(
-            f"{what} take {n_bytes / 1e9:.1f} GB and {device} has {free / 1e9:.1f} GB free: preload fewer rows= or "
-            f"channels=, or none, for loader() also reads batches from the store as it goes"
-        )
+        return torch.cuda.mem_get_info(device)[0]
+    return free_memory_bytes() if device.type == "cpu" else float("inf")

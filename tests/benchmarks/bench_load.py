@@ -74,8 +74,7 @@ def list_ways(cache: scatcache.Cache, options: argparse.Namespace) -> dict[str, 
         SHUFFLED: cache.loader(options.batch, shuffle=True),
         PRELOADED: kept.loader(options.batch, shuffle=True),
     }
-    assert kept.preloaded is not None
-    tensor = kept.preloaded.coefficients
+    tensor = kept.fetch(kept.readable, None)
     return {
         SEQUENTIAL: lambda: read_sequentially(cache),
         CONVERTED: lambda: map(torch.Tensor.float, map(torch.from_numpy, read_sequentially(cache))),

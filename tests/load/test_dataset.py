@@ -11,16 +11,21 @@ DataLoader = torch.utils.data.DataLoader
 
 
 @pytest.fixture
-def dataset(sound):
-    return scatcache.open_cache(sound).dataset()
+def cache(sound):
+    return scatcache.open_cache(sound)
 
 
-def test_items_are_the_readable_rows_in_source_order(dataset):
+@pytest.fixture
+def dataset(cache):
+    return cache.dataset()
+
+
+def test_items_are_the_readable_rows_in_source_order(cache, dataset):
     assert len(dataset) == N_IMAGES - len(UNREADABLE)
-    assert dataset.rows.tolist() == dataset.cache.readable.tolist()
+    assert dataset.rows.tolist() == cache.readable.tolist()
     for item in (0, 1, len(dataset) - 1, -1):
         S, y = dataset[item]
-        expected = dataset.cache[int(dataset.rows[item])]
+        expected = cache[int(dataset.rows[item])]
         assert torch.equal(S, expected[0]) and y == expected[1]
     with pytest.raises(IndexError):
         dataset[len(dataset)]
@@ -32,17 +37,17 @@ def test_items_read_at_once_are_those_read_singly(dataset):
         assert S.dtype == torch.float32 and torch.equal(S, dataset[item][0]) and y == dataset[item][1]
 
 
-def test_dataloader_reads_a_batch_by_one_call(dataset, monkeypatch):
+def test_dataloader_reads_a_batch_by_one_call(cache, dataset, monkeypatch):
     monkeypatch.setattr(type(dataset), "__getitem__", None)
     batches = list(DataLoader(dataset, batch_size=16))
-    assert [tuple(S.shape) for S, _ in batches] == [(n, *dataset.cache.row_shape) for n in (16, 16, 15)]
-    assert torch.cat([y for _, y in batches]).tolist() == dataset.cache.labels[dataset.rows].tolist()
+    assert [tuple(S.shape) for S, _ in batches] == [(n, *cache.row_shape) for n in (16, 16, 15)]
+    assert torch.cat([y for _, y in batches]).tolist() == cache.labels[dataset.rows].tolist()
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("context", ["fork", "spawn"])
-def test_dataloader_workers_read_what_this_process_read_before(dataset, context):
-    expected = dataset.cache.coefficients(dataset.rows).astype(np.float32)
+def test_dataloader_workers_read_what_this_process_read_before(cache, dataset, context):
+    expected = cache.coefficients(dataset.rows).astype(np.float32)
     loader = DataLoader(dataset, batch_size=10, num_workers=2, multiprocessing_context=context, timeout=100)
     found = torch.cat([S for S, _ in loader]).numpy()
     np.testing.assert_array_equal(found, expected)

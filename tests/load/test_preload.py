@@ -26,6 +26,11 @@ def assert_same_batches(one, other):
             assert torch.equal(S, T) and torch.equal(y, z)
 
 
+def leave_free(monkeypatch, n_bytes):
+    free = psutil.virtual_memory()._replace(available=n_bytes)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -51,8 +56,8 @@ def test_batches_are_those_of_the_store(cache, arguments):
 def test_rows_are_kept_once_in_the_stored_dtype_with_the_store_open_no_more(encoded, monkeypatch):
     cache = scatcache.open_cache(encoded)
     kept = cache.preload(rows=[3, 1, 4, 1, 5])
-    assert kept.preloaded.coefficients.shape == (4, *cache.row_shape)
-    assert kept.preloaded.coefficients.numpy().dtype == cache.dtype
+    assert kept._loaded.coefficients.shape == (4, *cache.row_shape)
+    assert kept._loaded.coefficients.numpy().dtype == cache.dtype
     expected = list(cache.loader(2, rows=[3, 1, 4, 1, 5]))
 
     def refuse(*_):
@@ -65,12 +70,21 @@ def test_rows_are_kept_once_in_the_stored_dtype_with_the_store_open_no_more(enco
 
 def test_rows_preloaded_are_the_default_and_others_refused(cache):
     kept = cache.preload(rows=[30, 2, 11, 6, 35])
-    assert kept.preloaded.rows.tolist() == [30, 2, 11]
+    assert kept.choose(None, None).tolist() == [30, 2, 11]
     assert_same_batches(kept.loader(2), cache.loader(2, rows=[30, 2, 11]))
     assert_same_batches(kept.loader(2, True, rows=[11, 2]), cache.loader(2, True, rows=[11, 2]))
     for rows in ([2, 3], slice(None)):
         with pytest.raises(IndexError, match=r"row \d+ was not preloaded: preload it too"):
             kept.loader(2, rows=rows)
+
+
+def test_fetch_never_gives_another_row(cache):
+    kept = cache.preload(rows=[30, 2, 11])
+    assert torch.equal(kept.fetch(np.array([11, 2]), None), cache.fetch(np.array([11, 2]), None))
+    with pytest.raises(IndexError, match="row 3 was not preloaded"):
+        kept.fetch(np.array([2, 3]), None)
+    with pytest.raises(scatcache.UnreadableImage):
+        cache.fetch(np.array([2, 6]), None)
 
 
 def test_a_view_that_was_preloaded_is_enough_for_it(cache):
@@ -82,7 +96,7 @@ def test_a_view_that_was_preloaded_is_enough_for_it(cache):
 
 def test_channels_preloaded_are_the_default_and_others_refused(cache):
     kept = cache.preload(channels=[7, 0, 5])
-    assert kept.preloaded.coefficients.shape[1] == 3
+    assert kept._loaded.coefficients.shape[1] == 3
     assert_same_batches(kept.loader(4), cache.loader(4, channels=[7, 0, 5]))
     assert_same_batches(kept.loader(4, channels=[5, 5, -68]), cache.loader(4, channels=[5, 5, 7]))
     with pytest.raises(IndexError, match=r"channel 1 was not preloaded: expected some of \[7, 0, 5\]"):
@@ -103,7 +117,8 @@ def test_loader_goes_on_where_one_of_the_store_stopped(cache):
 
 def test_everything_else_is_as_before(cache):
     kept = cache.preload(rows=[0, 1], channels=[0])
-    assert len(kept) == len(cache) and kept.readable.tolist() == cache.readable.tolist() and cache.preloaded is None
+    assert len(kept) == len(cache) and kept.readable.tolist() == cache.readable.tolist()
+    assert kept.in_memory and not cache.in_memory
     assert kept.coefficients([9]).tobytes() == cache.coefficients([9]).tobytes()
     assert torch.equal(kept[9][0], cache[9][0]) and len(kept.dataset()) == len(cache.dataset())
 
@@ -112,7 +127,7 @@ def test_copies_leave_the_rows_in_memory_behind(cache):
     kept = cache.preload(rows=[0, 1])
     assert len(pickle.dumps(kept)) == len(pickle.dumps(cache))
     for other in (pickle.loads(pickle.dumps(kept)), copy.deepcopy(kept)):
-        assert other.preloaded is None and kept.preloaded is not None
+        assert not other.in_memory and kept.in_memory
         assert_same_batches(other.loader(4), cache.loader(4))
 
 
@@ -136,21 +151,44 @@ def test_nothing_preloaded_is_no_epoch(cache):
 
 @pytest.mark.parametrize("n_rows", [0, 1, 2, 3, 1000])
 def test_pieces_of_any_size_make_the_same(cache, monkeypatch, n_rows):
-    whole, row_bytes = cache.preload().preloaded, int(np.prod(cache.row_shape)) * cache.dtype.itemsize
+    whole, row_bytes = cache.preload()._loaded, int(np.prod(cache.row_shape)) * cache.dtype.itemsize
     monkeypatch.setattr(module, "PIECE_BYTES", n_rows * row_bytes)
-    pieces = cache.preload(channels=slice(None)).preloaded
-    assert torch.equal(pieces.coefficients, whole.coefficients) and (pieces.place == whole.place).all()
+    pieces = cache.preload(channels=slice(None))._loaded
+    assert torch.equal(pieces.coefficients, whole.coefficients) and (pieces.position == whole.position).all()
 
 
 def test_what_does_not_fit_is_refused_before_it_is_read(cache, monkeypatch):
     n_bytes = len(cache.readable) * int(np.prod(cache.row_shape)) * 2
-    free = psutil.virtual_memory()._replace(available=n_bytes)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    leave_free(monkeypatch, n_bytes)
     cache.preload()
-    free = free._replace(available=n_bytes - 1)
+    leave_free(monkeypatch, n_bytes - 1)
     with pytest.raises(scatcache.ScatcacheError, match=re.escape("free: preload fewer rows= or channels=")):
         cache.preload()
     cache.preload(rows=range(20))
+
+
+def test_what_fits_beside_its_training_is_kept_and_else_read_from_the_store(cache, monkeypatch):
+    n_bytes = len(cache.readable) * int(np.prod(cache.row_shape)) * cache.dtype.itemsize
+    leave_free(monkeypatch, 2 * n_bytes)
+    assert cache.preload(if_fits=True).in_memory
+    leave_free(monkeypatch, 2 * n_bytes - 1)
+    assert cache.preload(if_fits=True) is cache
+    assert cache.preload(rows=range(20), if_fits=True).in_memory
+
+
+@pytest.mark.parametrize(
+    "chosen", [{"rows": [30, 2, 11, 6]}, {"channels": [7, 0, 5]}, {"rows": range(9), "channels": [3]}]
+)
+def test_loaders_deliver_the_same_whether_rows_fit_or_not(cache, monkeypatch, chosen):
+    kept = cache.preload(**chosen)
+    leave_free(monkeypatch, 0)
+    read = cache.preload(**chosen, if_fits=True)
+    assert kept.in_memory and not read.in_memory
+    assert_same_batches(read.loader(4, True), kept.loader(4, True))
+    for refused in ({"rows": [40]} if "rows" in chosen else {"channels": [1]},):
+        for one in (kept, read):
+            with pytest.raises(IndexError, match="was not preloaded"):
+                one.loader(4, **refused)
 
 
 def test_gpu_that_is_not_there_is_refused(cache, monkeypatch):
@@ -165,7 +203,7 @@ def test_gpu_that_is_not_there_is_refused(cache, monkeypatch):
 def test_any_device_delivers_from_any(cache, kept_on, device):
     arguments = {"shuffle": True, "views": "all", "augment": scatcache.RandomFlip(), "device": device}
     kept = cache.preload(kept_on)
-    assert kept.preloaded.coefficients.device.type == kept_on
+    assert kept._loaded.coefficients.device.type == kept_on
     assert_same_batches(kept.loader(4, **arguments), cache.loader(4, **arguments))
 
 

@@ -3,11 +3,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import scatcache
 from pipelines.data import Data, Part, Wanted, check_cache, divide, hold_out, name_store, open_store, permute
 from scatcache import ScatteringSpec
+from scatcache.load import preload
 
 
 def test_names_of_stores_tell_their_settings():
@@ -116,3 +118,33 @@ def test_store_made_with_other_settings_is_refused(photos, options, tmp_path, ch
     with pytest.raises(scatcache.SettingsDiffer, match=re.escape(made.name.split("-")[0])) as caught:
         open_store(options, other)
     assert caught.value.fields == (field,)
+
+
+def test_splits_that_fit_are_kept_in_memory_unless_the_recipe_refuses(options, monkeypatch):
+    wanted = Wanted("cifar10", ScatteringSpec(J=2), size=32)
+    assert open_store(options, wanted).caches[0].in_memory
+    assert not open_store(options, wanted, keep=False).caches[0].in_memory
+    monkeypatch.setattr(preload, "FITTING_SHARE", 0)
+    assert not open_store(options, wanted).caches[0].in_memory
+
+
+def test_training_does_not_depend_on_whether_the_store_fits_into_memory(run, gratings, tmp_path, monkeypatch):
+    weights = []
+    for name, share in (("kept", preload.FITTING_SHARE), ("read", 0)):
+        monkeypatch.setattr(preload, "FITTING_SHARE", share)
+        arguments = ("--root", gratings, "--stores", tmp_path, "--epochs", 2, "--save-model")
+        ended = run("cifar10_linear", *arguments, results=name)
+        weights.append(torch.load(*ended.folder.glob("*.pt"), weights_only=True))
+    assert all(torch.equal(weights[1][key], value) for key, value in weights[0].items())
+
+
+def test_damage_met_in_training_stops_the_recipe(run, gratings, tmp_path, monkeypatch):
+    monkeypatch.setattr(preload, "FITTING_SHARE", 0)
+    arguments = ("--root", gratings, "--stores", tmp_path, "--epochs", 1)
+    assert run("cifar10_linear", *arguments, results="sound").code == 0
+    shard = tmp_path / "cifar10-J2.zarr" / "train" / "coefficients" / "c.5.0.0.0"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    ended = run("cifar10_linear", *arguments)
+    assert ended.code == 1 and "shard 5" in ended.err and not ended.folder.exists()

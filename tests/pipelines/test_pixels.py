@@ -3,7 +3,7 @@ import pytest
 import torch
 
 import scatcache
-from pipelines.pixels import Pixels
+from pipelines.pixels import PixelRows, RandomCrops
 
 SPEC = scatcache.ScatteringSpec(J=1, L=4)
 
@@ -12,14 +12,11 @@ SPEC = scatcache.ScatteringSpec(J=1, L=4)
 def pixels():
     """Twelve images of random pixels; each one's label is its place."""
     images = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
-    return Pixels(images, np.arange(12), SPEC, padding=2)
+    return PixelRows(images, np.arange(12), SPEC)
 
 
-def make_loader(pixels, *, seed=0, rows=tuple(range(12)), drop_last=False, labels=None):
-    labels = pixels.labels if labels is None else labels
-    return pixels.loader(
-        5, True, seed=seed, rows=np.array(rows), labels=labels, drop_last=drop_last, augment=None, device="cpu"
-    )
+def make_loader(pixels, **options):
+    return scatcache.CacheLoader(pixels, scatcache.LoaderOptions(5, True, augment=RandomCrops(2), **options))
 
 
 def list_crops(image):
@@ -65,5 +62,5 @@ def test_a_state_goes_on_in_mid_epoch(pixels):
 
 
 def test_rows_and_labels_are_those_given(pixels):
-    batches = list(make_loader(pixels, rows=(1, 4, 7, 9, 10, 11), labels=100 + np.arange(12), drop_last=True))
+    batches = list(make_loader(pixels, rows=[1, 4, 7, 9, 10, 11], labels=100 + np.arange(12), drop_last=True))
     assert len(batches) == 1 and set(batches[0][1].tolist()) <= {101, 104, 107, 109, 110, 111}

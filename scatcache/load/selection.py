@@ -1,0 +1,54 @@
+"""Some rows and channels of a split, out of which loaders are made: those in memory, or those that would be."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from scatcache.load.stored_rows import StoredRows
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A Fetcher of some rows, from the store.
+
+    rows: int64 source rows, readable, in the order asked for; channels: int64, in the order asked for, None for all.
+    Its loaders deliver these where they are told of none, and refuse others.
+    """
+
+    stored: StoredRows
+    rows: npt.NDArray[np.int64]
+    channels: npt.NDArray[np.int64] | None
+    in_memory = False
+
+    def choose(
+        self, rows: npt.NDArray[np.int64] | None, channels: npt.NDArray[np.int64] | None
+    ) -> npt.NDArray[np.int64]:
+        self.index_channels(channels)
+        if rows is None:
+            return self.rows
+        chosen = self.stored.choose(rows, channels)
+        absent = chosen[~np.isin(chosen, self.rows)]
+        if len(absent):
+            raise IndexError(
+                f"row {absent[0]} was not preloaded: preload it too, or make the loader from the cache that "
+                f"open_cache() gave"
+            )
+        return chosen
+
+    def index_channels(self, channels: npt.NDArray[np.int64] | None) -> npt.NDArray[np.int64] | None:
+        """Where these channels are among self.channels; None where all are wanted. Raises IndexError for others."""
+        if channels is None or self.channels is None:
+            return channels
+        kept = self.channels.tolist()
+        absent = [channel for channel in channels.tolist() if channel not in kept]
+        if absent:
+            raise IndexError(f"channel {absent[0]} was not preloaded: expected some of {kept}")
+        return np.array([kept.index(channel) for channel in channels.tolist()], np.int64)
+
+    def fetch(self, rows: npt.NDArray[np.int64], channels: npt.NDArray[np.int64] | None) -> "torch.Tensor":
+        return self.stored.fetch(rows, self.channels if channels is None else channels)
