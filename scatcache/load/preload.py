@@ -56,7 +56,8 @@ def preload(selection: Selection, device: torch.device) -> Preloaded:
     n_bytes, free = count_bytes(selection), find_free_bytes(device)
     if n_bytes > free:
         raise ScatcacheError(
-            f"{len(np.unique(selection.rows))} rows of {reader.records.store.name} take {n_bytes / 1e9:.1f} GB and {device} has "
+            f"{len(np.unique(selection.rows))} rows of {reader.records.store.name} "
+            f"take {n_bytes / 1e9:.1f} GB and {device} has "
             f"{free / 1e9:.1f} GB free: preload fewer rows= or channels=, or none, for loader() also reads batches "
             f"from the store as it goes"
         )
