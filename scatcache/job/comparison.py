@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from scatcache.errors import SettingsDiffer, StoreDamaged
-from scatcache.images.catalogue import Listing
+from scatcache.images.source import Listing
 from scatcache.job.planning import place_key
 from scatcache.store.format.manifest import Manifest, differing_fields
 from scatcache.store.format.rows import RowTable

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from scatcache.errors import ScatcacheError, SourceError, StoreDamaged
-from scatcache.images.catalogue import FOLDER_NAME, Listing, Source
-from scatcache.images.keys import show_path
+from scatcache.images.image_source import ImageSource
+from scatcache.images.kinds.folder import FOLDER_NAME
+from scatcache.images.native_shape import find_native_shape
+from scatcache.images.source import Listing
 from scatcache.job.comparison import compare
 from scatcache.job.planning import bound_bytes, choose_folds, lay_out, order_rows
 from scatcache.job.stored import find_stored, refuse_newer
@@ -79,7 +81,7 @@ class Prepared:
 
     folder: StoreFolder
     manifest: Manifest
-    source: Source
+    source: ImageSource
     splits: tuple[str, ...]
     rows: dict[str, RowTable]
     is_new: bool
@@ -127,7 +129,7 @@ def name_splits(split: str | Sequence[str] | None) -> tuple[str, ...] | None:
     return (split,) if isinstance(split, str) else tuple(split) if split is not None else None
 
 
-def check_place(source: Source, folder: StoreFolder) -> None:
+def check_place(source: ImageSource, folder: StoreFolder) -> None:
     """Raises ScatcacheError for a store among the images, which the next listing would take for a class."""
     if source.name == FOLDER_NAME and source.root is not None:
         root = Path(os.path.realpath(source.root))
@@ -152,7 +154,7 @@ def check_out(out: str | os.PathLike[str]) -> StoreFolder:
 
 
 def prepare(
-    source: Source,
+    source: ImageSource,
     folder: StoreFolder,
     *,
     settings: Settings,
@@ -167,7 +169,7 @@ def prepare(
     """
     check_place(source, folder)
     chosen = check_splits(source, splits)
-    listings = {split: with_retries(partial(source.list_rows, split)) for split in source.splits}
+    listings = {split: with_retries(partial(getattr, part, "listing")) for split, part in source.splits.items()}
     manifest = make_manifest(source, listings, settings=settings, stored=stored, splits=chosen)
     if stored is not None:
         compare(folder, stored, manifest, listings)
@@ -190,18 +192,16 @@ def count_left_out(split: str, listing: Listing) -> Iterator[str]:
         yield f"split {split}: files left out because they lie in folders that machines make: {folders}"
 
 
-def check_splits(source: Source, splits: tuple[str, ...] | None) -> tuple[str, ...]:
+def check_splits(source: ImageSource, splits: tuple[str, ...] | None) -> tuple[str, ...]:
     """The splits asked for, in the source's order. Raises SourceError for one that the source has not."""
-    unknown = [split for split in splits or () if split not in source.splits]
-    if unknown:
-        name = show_path(source.root or "") if source.name == FOLDER_NAME else source.name
-        raise SourceError(f"{name} has no split {unknown[0]!r}: expected one of {', '.join(source.splits)}")
+    for split in splits or ():
+        source.find(split)
     chosen = splits or source.default_splits
     return tuple(split for split in source.splits if split in chosen)
 
 
 def make_manifest(
-    source: Source,
+    source: ImageSource,
     listings: dict[str, Listing],
     *,
     settings: Settings,
@@ -247,7 +247,7 @@ def make_manifest(
         official=source.official,
         classes=source.classes,
         splits=layouts,
-        source_options=source.options,
+        source_options=dict(source.options),
         views=views,
     )
 
@@ -279,7 +279,7 @@ def _pick(typed: Any, stored: Any, default: Any) -> Any:
 
 
 def _find_shape(
-    source: Source, split: str, listing: Listing, *, size: int | None, stored: Manifest | None, wanted: bool
+    source: ImageSource, split: str, listing: Listing, *, size: int | None, stored: Manifest | None, wanted: bool
 ) -> tuple[int, int] | None:
     """Pixels of a split's images; None for mixed sizes in a split that nobody asked for."""
     if size is not None:
@@ -288,7 +288,7 @@ def _find_shape(
     if known is not None and known.listing == listing.hash and known.image_shape is not None:
         return known.image_shape
     try:
-        return with_retries(lambda: source.native_shape(split, listing.rows))
+        return with_retries(partial(find_native_shape, source.find(split)))
     except SourceError:
         if wanted:
             raise

@@ -1,7 +1,7 @@
 import pytest
+from scatcache.images.listing import Row
 
 from scatcache.errors import SourceError, UnreadableImage
-from scatcache.images.listing import Row
 from scatcache.images.native_shape import find_native_shape
 
 

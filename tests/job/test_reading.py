@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scatcache.images.listing import TooLarge
 
 from scatcache.errors import ScatcacheError, SourceError, UnreadableImage
-from scatcache.images.listing import TooLarge
 from scatcache.job import reading
 from scatcache.job.reading import ShardReads, cut_windows
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scatcache.images.listing import Row
 
 from scatcache.errors import SourceError
 from scatcache.images.decode import IMAGE_EXTENSIONS, decode
 from scatcache.images.kinds.folder import open_folder
-from scatcache.images.listing import Row
 
 
 def touch(root: Path, *names: str) -> Path:
