@@ -4,7 +4,8 @@ import pickle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scatcache.images.listing import Listing, Row
+
+from scatcache.images.source import Listing, Row
 
 ROWS = (Row("a/0.jpg", 0, 10), Row("b/1.jpg", 1, 20))
 

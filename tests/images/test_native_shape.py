@@ -1,8 +1,8 @@
 import pytest
-from scatcache.images.listing import Row
 
 from scatcache.errors import SourceError, UnreadableImage
 from scatcache.images.native_shape import find_native_shape
+from scatcache.images.source import Row
 
 
 def make_rows(n_rows):

@@ -1,10 +1,10 @@
 from dataclasses import dataclass
 
 import pytest
-from scatcache.images.listing import Listing, Row
 
 import scatcache
 from scatcache.errors import SettingsDiffer
+from scatcache.images.source import Listing, Row
 from scatcache.job.comparison import find_changes
 from scatcache.job.planning import order_rows, place_key
 from tests.runs import make_images

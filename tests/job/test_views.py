@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 import scatcache
-from scatcache.images.catalogue import Listing, Row
-from scatcache.images.kinds.folder import FolderSource
+from scatcache.images.kinds.folder import FolderPart
+from scatcache.images.source import Listing, Location, Row
 from scatcache.job import shard_task
 from scatcache.job.planning import choose_folds
 from scatcache.views import Views, draw_windows
@@ -135,7 +135,7 @@ def test_each_image_is_read_and_decoded_once_a_shard(tmp_path, images, monkeypat
             seen[bytes(data)] += 1
         return decode(data, size=size)
 
-    monkeypatch.setattr(shard_task, "decode_noted", count_decode)
+    monkeypatch.setattr(shard_images, "decode_noted", count_decode)
     settings = {**SETTINGS, "shard_images": 1000, "views": 40}
     scatcache.extract(images, out=tmp_path / "once.zarr", workers=2, decode_threads=4, **settings)
     assert len(seen) == 19 and set(seen.values()) == {1}
@@ -143,7 +143,7 @@ def test_each_image_is_read_and_decoded_once_a_shard(tmp_path, images, monkeypat
 
 def test_images_inside_an_archive_are_read_once_for_all_views(tmp_path, images, monkeypatch):
     # Whatever lies in an archive is handed out once; see ShardReads.
-    monkeypatch.setattr(FolderSource, "locate", lambda self, split, key: (int(key[-8:-4]), 1))
+    monkeypatch.setattr(FolderPart, "locate", lambda part, i: Location("a", int(part.listing.rows[i].key[-8:-4]), 1))
     scatcache.extract(images, out=tmp_path / "views.zarr", decode_threads=3, **SETTINGS)
     monkeypatch.undo()
     assert scatcache.verify(tmp_path / "views.zarr", recompute=1.0).ok

@@ -13,6 +13,8 @@ import pytest
 from scatcache.errors import SourceError
 from scatcache.images.datasets import cifar10
 from scatcache.images.datasets.cifar10 import CLASSES, open_cifar10
+from scatcache.images.native_shape import find_native_shape
+from tests.images.parts import read_key
 
 STEMS = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch")
 N_RECORDS = 4
@@ -77,12 +79,12 @@ def test_every_form_gives_the_same_keys_labels_and_pixels(root):
     assert source.classes == CLASSES
     assert source.root == root
     for split, stems in (("train", STEMS[:5]), ("test", STEMS[5:])):
-        rows = source.list_rows(split).rows
-        assert source.native_shape(split, rows) == (32, 32)
+        rows = source.find(split).listing.rows
+        assert find_native_shape(source.find(split)) == (32, 32)
         assert [row.key for row in rows] == [f"{stem}/{record:05d}" for stem in stems for record in range(N_RECORDS)]
         for row in rows:
             labels, pixels = BATCHES[row.key.partition("/")[0]]
-            image = source.read(split, row.key)
+            image = read_key(source, split, row.key)
             assert (row.label, row.size) == (labels[int(row.key[-5:])], 3073)
             assert (image.dtype, image.shape, image.flags.c_contiguous) == (np.uint8, (32, 32, 3), True)
             np.testing.assert_array_equal(image, pixels[int(row.key[-5:])])
@@ -92,19 +94,19 @@ def test_every_form_has_the_same_hash(tmp_path):
     hashes = set()
     for form in FORMS:
         write_form(tmp_path / form, form)
-        hashes.add(open_cifar10(tmp_path / form).list_rows("train").hash)
+        hashes.add(open_cifar10(tmp_path / form).find("train").listing.hash)
     assert len(hashes) == 1
 
 
 def test_a_source_is_small_when_pickled_and_reads_in_threads(root):
     source = open_cifar10(root)
-    keys = [row.key for row in source.list_rows("train").rows]
+    keys = [row.key for row in source.find("train").listing.rows]
     copy = pickle.loads(pickle.dumps(source))
     assert len(pickle.dumps(source)) < 2000
     with ThreadPoolExecutor(8) as pool:
-        images = list(pool.map(lambda key: copy.read("train", key), keys))
+        images = list(pool.map(lambda key: read_key(copy, "train", key), keys))
     for key, image in zip(keys, images, strict=True):
-        np.testing.assert_array_equal(image, source.read("train", key))
+        np.testing.assert_array_equal(image, read_key(source, "train", key))
 
 
 @pytest.mark.parametrize("form", ["bin", "py"])
@@ -200,7 +202,7 @@ def test_a_batch_that_changes_while_it_is_read_is_named(tmp_path, change):
     folder = write_form(tmp_path, "bin")
     source = open_cifar10(tmp_path)
     other = pickle.loads(pickle.dumps(source))
-    source.read("train", "data_batch_1/00003")
+    read_key(source, "train", "data_batch_1/00003")
     change(folder / "data_batch_1.bin")
     for reader in (source, other):
         with pytest.raises(SourceError, match=r"data_batch_1\.bin has changed since it was opened"):
@@ -225,7 +227,7 @@ def test_files_of_the_published_md5_are_official(tmp_path, monkeypatch, form):
     monkeypatch.setattr(cifar10, "FORMS", forms)
     source = open_cifar10(tmp_path)
     assert (source.official, source.warnings) == (True, ())
-    assert len(source.list_rows("train").rows) == 5 * N_RECORDS
+    assert len(source.find("train").listing.rows) == 5 * N_RECORDS
 
 
 @pytest.mark.parametrize("form", ["bin", "py"])
@@ -265,7 +267,7 @@ def test_an_archive_that_inflates_without_end_is_refused(tmp_path, monkeypatch):
 
 def test_an_unknown_split_lists_those_there_are(root):
     with pytest.raises(SourceError, match="no split val: expected train or test"):
-        open_cifar10(root).list_rows("val")
+        open_cifar10(root).find("val").listing
 
 
 @pytest.mark.parametrize("key", ["test_batch/00000", "data_batch_1/99999", "data_batch_1", "data_batch_1/-0001", "zzz"])
@@ -288,11 +290,11 @@ def test_pixels_are_planes_by_colour_row_by_row(tmp_path):
 def test_the_true_cifar10_is_official(cifar10_root):
     source = open_cifar10(cifar10_root)
     assert (source.official, source.warnings, source.classes) == (True, (), CLASSES)
-    train, test = source.list_rows("train").rows, source.list_rows("test").rows
+    train, test = source.find("train").listing.rows, source.find("test").listing.rows
     assert (len(train), len(test)) == (50_000, 10_000)
     assert (train[0].key, test[-1].key) == ("data_batch_1/00000", "test_batch/09999")
     assert [row.label for row in train[:10]] == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]
     assert np.bincount([row.label for row in train]).tolist() == [5000] * 10
     # The published mean of the training pixels, red, green and blue.
-    means = sum(source.read("train", row.key).sum((0, 1)) for row in train) / (255 * 1024 * 50_000)
+    means = sum(read_key(source, "train", row.key).sum((0, 1)) for row in train) / (255 * 1024 * 50_000)
     np.testing.assert_allclose(means, [0.4914, 0.4822, 0.4465], atol=5e-5)
