@@ -221,7 +221,9 @@ class JobRun:
             # Elsewhere nobody has the rows, and a few shards' of them at a time are less than all in every process.
             job, tasks = (whole, places) if opened.is_here else (job, map(whole.plan, places))
             try:
-                for receipt in run_tasks(opened, run_shard, job, tasks, on_wait=self._tell_waiting):
+                for receipt in run_tasks(
+                    opened, run_shard, job, tasks, folder=prepared.folder.job, on_wait=self._tell_waiting
+                ):
                     self._take(receipt)
             except BaseException:
                 if options.scheduler is not None:

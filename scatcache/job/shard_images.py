@@ -31,8 +31,8 @@ class SharedImage:
 
 
 class ShardImages:
-    """The decoded images of one shard by their index in the listing, each decoded once for all its rows and let go after
-    the last; asked for from several threads."""
+    """The decoded images of one shard by their index in the listing, each decoded once for all its rows and let go
+    after the last; asked for from several threads."""
 
     def __init__(self, job: ShardJob, task: ShardTask, reads: ShardReads):
         self._job, self._split, self._reads = job, task.split, reads

@@ -12,7 +12,7 @@ from PIL import Image
 import scatcache
 from scatcache.images.kinds.folder import FolderPart
 from scatcache.images.source import Listing, Location, Row
-from scatcache.job import shard_task
+from scatcache.job import shard_images
 from scatcache.job.planning import choose_folds
 from scatcache.views import Views, draw_windows
 from tests.job.test_extraction import Stop, stop_after
