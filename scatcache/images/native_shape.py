@@ -1,4 +1,4 @@
-"""The one shape of a folder's images, found from their headers."""
+"""The one shape of a part's images, found from their headers."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor

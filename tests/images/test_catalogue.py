@@ -34,7 +34,7 @@ def save_image(path: Path):
 def test_an_unknown_name_lists_the_names_or_a_folder():
     with pytest.raises(
         SourceError,
-        match=r"unknown source 'cifar11': expected cifar10, stl10, imagenet, caltech101, caltech101-background, photos, or a folder",
+        match=r"unknown source 'cifar11': expected cifar10, .*, caltech101-background, photos, or a folder",
     ):
         open_source("cifar11")
 
@@ -70,7 +70,7 @@ def test_every_source_of_the_table_fits_the_protocol(tmp_path):
         assert set(source.default_splits) <= set(source.splits)
         copy = pickle.loads(pickle.dumps(source))
         assert copy == source
-        split = source.splits[0]
+        split = next(iter(source.splits))
         part, copied = source.find(split), copy.find(split)
         assert copied.listing.hash == part.listing.hash
         assert np.array_equal(part.read(0), copied.read(0))
@@ -83,9 +83,9 @@ def test_a_named_dataset_is_a_row_and_nothing_else(monkeypatch, tmp_path):
     save_image(tmp_path / "toys" / "cat" / "1.png")
     assert sources()["toys"] == "train: toys" and is_known_source("toys")
     assert open_source("toys", root=tmp_path / "toys").default_size == 4
-    with pytest.raises(SourceError, match="toys cannot be downloaded by scatcache, only cifar10"):
+    with pytest.raises(SourceError, match=r"toys cannot be downloaded by scatcache, only cifar10"):
         open_source("toys", root=tmp_path / "toys", fetch=True)
-    with pytest.raises(SourceError, match="none of .*toys"):
+    with pytest.raises(SourceError, match=r"none of .*toys"):
         open_object([(Image.new("RGB", (4, 4)), 0)], name="toys")
 
 

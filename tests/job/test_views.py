@@ -128,7 +128,7 @@ def test_verify_computes_views_again(store, images):
 
 def test_each_image_is_read_and_decoded_once_a_shard(tmp_path, images, monkeypatch):
     seen, lock = Counter(), threading.Lock()
-    decode = shard_task.decode_noted
+    decode = shard_images.decode_noted
 
     def count_decode(data, *, size):
         with lock:
@@ -197,15 +197,15 @@ def test_a_failure_in_one_thread_is_everyones(tmp_path):
     class Reads:
         n = 0
 
-        def read(self, key):
+        def read(self, i):
             Reads.n += 1
             raise scatcache.ScatcacheError("gone")
 
-    job = type("Job", (), {"job_id": "x", "manifest": type("M", (), {"size": None})()})()
-    task = type("Task", (), {"keys": ("a",) * 8, "views": range(8), "split": "all"})()
-    shared = shard_task.ShardImages(job, task, Reads())
+    job = type("Job", (), {"check_running": lambda self: None, "manifest": type("M", (), {"size": None})()})()
+    task = type("Task", (), {"images": (0,) * 8, "keys": ("a",) * 8, "views": range(8), "split": "all"})()
+    shared = shard_images.ShardImages(job, task, Reads())
     with ThreadPoolExecutor(8) as pool:
-        futures = [pool.submit(shared.find, "a") for _ in range(8)]
+        futures = [pool.submit(shared.find, 0) for _ in range(8)]
     assert [str(future.exception()) for future in futures] == ["gone"] * 8 and Reads.n == 1
 
 

@@ -57,7 +57,7 @@ def root(tmp_path, request):
 
 def test_every_form_gives_the_same_keys_labels_and_bytes_without_the_background(root, tmp_path):
     source = open_caltech101(root, tmp_path / "job")
-    assert (source.splits, source.classes, source.default_size, source.options) == (("all",), CLASSES, 224, {})
+    assert (tuple(source.splits), source.classes, source.options) == (("all",), CLASSES, {})
     wanted = {key: content for key, content in IMAGES.items() if not key.startswith("BACKGROUND")}
     rows = source.find("all").listing.rows
     assert [row.key for row in rows] == sorted(wanted)
@@ -68,10 +68,10 @@ def test_every_form_gives_the_same_keys_labels_and_bytes_without_the_background(
 
 
 def test_the_background_is_kept_on_demand_and_equals_the_folder_source(root, tmp_path):
-    source = open_caltech101(root, tmp_path / "job", keep_background=True)
+    source = open_caltech101(root, tmp_path / "job", with_background=True)
     folder = open_source(os.path.join(write_form(tmp_path / "plain", "root"), ""))
     assert source.classes == folder.classes == ("BACKGROUND_Google", *CLASSES)
-    assert source.options == {"keep_background": True}
+    assert (source.name, source.options) == ("caltech101-background", {})
     assert source.find("all").listing.hash == folder.find("all").listing.hash
 
 
