@@ -40,7 +40,8 @@ def run_tasks(
 
     shared: one object in each process, whatever the number of tasks; folder: of share(); on_wait: told in a sentence
     when nothing comes because workers, or a scheduler, are missing. Raises what the function raised, after N_RETRIES
-    further tries for OSErrors that pass; ScatcacheError where a task's worker died again and again, and where nothing can come any more.
+    further tries for OSErrors that pass; ScatcacheError where a task's worker died again and again, and where nothing
+    can come any more.
     """
     with share(shared, here=cluster.is_here, folder=folder) as common:
         yield from _run_window(cluster, function, common, iter(tasks), on_wait)

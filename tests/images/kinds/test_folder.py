@@ -393,7 +393,7 @@ def test_native_shape_turns_images_upright_and_passes_over_bad_ones(tmp_path):
     assert {decode(read_key(source, "all", row.key), size=None).shape for row in rows[:3]} == {(30, 40, 3)}
     upright.crop((0, 0, 20, 30)).save(tmp_path / "cat/4.png")
     with pytest.raises(SourceError, match="give --size N"):
-        find_native_shape(source.find("all"))
+        find_native_shape(open_folder(tmp_path).find("all"))
 
 
 def test_a_split_whose_folders_are_no_classes_of_train_is_refused(tmp_path):
