@@ -17,13 +17,14 @@ from scatcache.errors import (
     StoreLocked,
     UnreadableImage,
 )
-from scatcache.spec import ScatteringSpec
+from scatcache.spec import Pixels, ScatteringSpec
 from scatcache.version import __version__
 
 if TYPE_CHECKING:
     from scatcache import symmetry
     from scatcache.images.catalogue import open_source
     from scatcache.images.decode import decode
+    from scatcache.images.source import Listing, Location, Part, Row, Source
     from scatcache.inspect.doctor import doctor
     from scatcache.inspect.info import info
     from scatcache.inspect.named_sources import sources
@@ -39,9 +40,14 @@ _MODULES = {
     "Cache": "scatcache.load.cache",
     "Compose": "scatcache.load.augment",
     "GridCrop": "scatcache.load.augment",
+    "Listing": "scatcache.images.source",
+    "Location": "scatcache.images.source",
+    "Part": "scatcache.images.source",
     "RandomFlip": "scatcache.load.augment",
     "RandomQuarterTurn": "scatcache.load.augment",
+    "Row": "scatcache.images.source",
     "Scattering2D": "scatcache.scattering.scattering2d",
+    "Source": "scatcache.images.source",
     "decode": "scatcache.images.decode",
     "doctor": "scatcache.inspect.doctor",
     "extract": "scatcache.job.extraction",
@@ -60,13 +66,19 @@ __all__ = [
     "Cache",
     "Compose",
     "GridCrop",
+    "Listing",
+    "Location",
     "NotAStore",
+    "Part",
+    "Pixels",
     "RandomFlip",
     "RandomQuarterTurn",
+    "Row",
     "ScatcacheError",
     "Scattering2D",
     "ScatteringSpec",
     "SettingsDiffer",
+    "Source",
     "SourceError",
     "StoreDamaged",
     "StoreIncomplete",
