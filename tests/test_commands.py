@@ -296,10 +296,6 @@ def test_bytes_are_shown_in_decimal_units(n_bytes, text):
         (["extract", "imagenet", "--J", "2", "--download"], "imagenet cannot be downloaded"),
         (["extract", "photos", "--J", "2", "--download"], "photos cannot be downloaded"),
         (["plan", ".", "--J", "2", "--download"], "cannot be downloaded"),
-        (
-            ["extract", "photos", "--J", "2", "--keep-background"],
-            "no background to keep, only caltech101",
-        ),
         (["extract", "photos"], "--J"),
         (["extract", "photos", "--out", "new.zarr"], "--J"),
         (["plan", "photos", "--out", "new.zarr"], "--J"),
