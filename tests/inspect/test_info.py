@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import scatcache
+from tests.images.parts import read_key
 from tests.store.stores import N_IMAGES, UNREADABLE, copy_store, flip, make_partial
 
 
