@@ -103,9 +103,7 @@ def test_a_source_that_is_refused_leaves_nothing_behind(tmp_path):
     root = make_imagenet(tmp_path)
     with pytest.raises(SourceError, match="too small"):
         scatcache.extract("imagenet", root=root, out=tmp_path / "x.zarr", J=5, size=8)
-    with pytest.raises(
-        SourceError, match=r"split val is not in .*: put ILSVRC2012_img_val\.tar or"
-    ):
+    with pytest.raises(SourceError, match=r"split val is not in .*: put ILSVRC2012_img_val\.tar or"):
         scatcache.extract("imagenet", root=root, out=tmp_path / "x.zarr", J=1, split="val")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["plain", "root", "scratch"]
 

@@ -10,9 +10,12 @@ import pytest
 from PIL import Image
 
 from scatcache.errors import SourceError
-from scatcache.images.decode import IMAGE_EXTENSIONS, decode
-from scatcache.images.kinds.folder import open_folder
+from scatcache.images import source as source_module
+from scatcache.images.decode import decode
+from scatcache.images.keys import IMAGE_EXTENSIONS
+from scatcache.images.kinds.folder import FolderPart, open_folder
 from scatcache.images.native_shape import find_native_shape
+from scatcache.images.source import Listing, Row
 from tests.images.parts import read_key
 
 
@@ -545,3 +548,16 @@ def test_photographs_list_by_synset(imagenet_folder):
     assert [row.label for row in rows] == list(range(1000))
     with pytest.raises(SourceError, match=r"375x500 \(height x width\), is that of 214 of the 1000 read"):
         find_native_shape(source.find("all"))
+
+
+def test_a_part_that_travelled_reads_an_image_without_making_all_rows(tmp_path, monkeypatch):
+    keys = [f"class{number // 1000:03d}/{number:07d}.jpg" for number in range(100_000)]
+    touch(tmp_path, keys[70_000])
+    part = FolderPart(tmp_path)
+    part.__dict__["listing"] = Listing((key, -1, 1) for key in keys)
+    data = pickle.dumps(part)
+    made = []
+    monkeypatch.setattr(source_module, "Row", lambda *fields: made.append(fields) or Row(*fields))
+    copy = pickle.loads(data)
+    assert copy.read(70_000) == (tmp_path / keys[70_000]).read_bytes()
+    assert len(made) == 1 and len(data) < 100_000 * (len(keys[0]) + 3 * 8) + 2000
