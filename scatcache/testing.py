@@ -101,18 +101,18 @@ def _check_image(where: str, part: Part, i: int, found: Any) -> None:
     """One image and what is said of it; found: what read gave, None where the image is unreadable."""
     key, _, size = part.listing.rows[i]
     here = f"{where}: {key}"
-    place = part.locate(i)
+    location = part.locate(i)
     if isinstance(found, bytes):
         _promise(len(found) == size, f"{here}: as many bytes as the row's size says ({size})", len(found))
-    if place is not None:
-        file, offset, n_bytes = place
+    if location is not None:
+        file, offset, n_bytes = location
         n_there = os.path.getsize(file) if os.path.isfile(file) else -1
         inside = offset >= 0 and n_bytes > 0 and offset + n_bytes <= n_there
-        _promise(inside, f"{here}: locate names bytes within a file", f"{place} of {n_there} bytes")
+        _promise(inside, f"{here}: locate names bytes within a file", f"{location} of {n_there} bytes")
         if isinstance(found, bytes):
             with open(file, "rb") as opened:
                 opened.seek(offset)
-                _promise(opened.read(n_bytes) == found, f"{here}: what lies at locate is what read gives", place)
+                _promise(opened.read(n_bytes) == found, f"{here}: what lies at locate is what read gives", location)
     if found is None:
         return
     try:

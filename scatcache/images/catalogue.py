@@ -22,7 +22,7 @@ from scatcache.images.image_source import ImageSource, is_source, settle
 from scatcache.images.keys import show_path
 from scatcache.images.kinds.folder import FOLDER_NAME, open_folder
 from scatcache.images.kinds.python_object import open_dataset
-from scatcache.images.roots import NotFound, list_places
+from scatcache.images.roots import NotFound, list_roots
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -252,7 +252,7 @@ def _open_named(dataset: NamedDataset, at: Whereabouts) -> ImageSource:
 def _open_official(dataset: NamedDataset, at: Whereabouts) -> ImageSource:
     """The source from its official archive, which is fetched where there is nothing yet."""
     archive = find_archive(dataset.name)
-    places = [at.root] if at.root is not None else list_places(dataset.folder or dataset.name)
+    places = [at.root] if at.root is not None else list_roots(dataset.folder or dataset.name)
     for known in places:
         if (known / archive.name).exists():
             check_archive(known / archive.name, archive)

@@ -109,16 +109,16 @@ class ShardReads:
         return found
 
 
-def cut_windows(places: Mapping[int, Location | None]) -> list[list[int]]:
+def cut_windows(located: Mapping[int, Location | None]) -> list[list[int]]:
     """Images that have a location, in runs of WINDOW_BYTES at most, or of one, each sorted by file and offset."""
     windows: list[list[tuple[str, int, int]]] = []
     held = 0
-    for i, place in places.items():
-        if place is None:
+    for i, location in located.items():
+        if location is None:
             continue
-        if not windows or held + place.bytes > WINDOW_BYTES:
+        if not windows or held + location.bytes > WINDOW_BYTES:
             windows.append([])
             held = 0
-        windows[-1].append((place.file, place.offset, i))
-        held += place.bytes
+        windows[-1].append((location.file, location.offset, i))
+        held += location.bytes
     return [[i for _, _, i in sorted(window)] for window in windows]

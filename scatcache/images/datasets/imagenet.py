@@ -20,7 +20,7 @@ from scatcache.images.kinds.folder import FolderPart, find_classes
 from scatcache.images.kinds.layouts import show_folder
 from scatcache.images.kinds.tar import TarPart, find_tar_classes, is_image_path
 from scatcache.images.kinds.walk import look_into
-from scatcache.images.roots import NotFound, list_places, locate_root
+from scatcache.images.roots import NotFound, list_roots, locate_root
 
 TRAIN_TAR = "ILSVRC2012_img_train.tar"
 VAL_TAR = "ILSVRC2012_img_val.tar"
@@ -51,7 +51,7 @@ def open_imagenet(
     try:
         root = locate_root("imagenet", root, WANTED, holds=_holds_imagenet)
     except NotFound:
-        for place in [root] if root is not None else list_places("imagenet"):
+        for place in [root] if root is not None else list_roots("imagenet"):
             _refuse_bare(place, is_named=root is not None)
         raise
     found = {split: part for split in SPLITS if (part := _find_part(split, root, work_dir, on_archive)) is not None}
