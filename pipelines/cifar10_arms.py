@@ -113,8 +113,9 @@ def open_arm(options: Options, arm: Arm, n_images: int, *, views: int, seed: int
 def read_images(options: Options, cache: scatcache.Cache, n_images: int, *, seed: int) -> np.ndarray:
     """uint8 (len(cache), 32, 32, 3): what the rows of a sample's store were computed from."""
     if options.smoke:
-        source = scatcache.open_source("photos")
-        read = [scatcache.decode(source.read("all", key), size=cache.manifest.size) for key in cache.keys]
+        part = scatcache.open_source("photos").splits["all"]
+        index = {row.key: i for i, row in enumerate(part.listing.rows)}
+        read = [scatcache.decode(part.read(index[key]), size=cache.manifest.size) for key in cache.keys]
         return np.stack(read)
     sample = Sample(options.root, n_images, seed=seed)
     if sample.targets != cache.labels.tolist():

@@ -193,7 +193,7 @@ def check_cache(cache: scatcache.Cache, wanted: Wanted, *, name: str) -> None:
     if wanted.views == "all" and manifest.views is not None:
         expected["views"] = 2 * (2 * manifest.views.padding + 1) ** 2
     if is_folder and Path(wanted.source).is_dir():
-        expected["images"] = scatcache.open_source(wanted.source).list_rows(cache.split).hash
+        expected["images"] = scatcache.open_source(wanted.source).splits[cache.split].listing.hash
         found["images"] = cache.layout.listing
     for field, value in expected.items():
         if found[field] != value:

@@ -50,14 +50,15 @@ def main(options: Options, source: str, J: int, n_images: int, start: str, lr: f
     size, split = SOURCES[source]
     wanted = Wanted(source, ScatteringSpec(J=J), size=size, splits=(split,))
     store = open_store(replace(options, smoke=False, limit=limit), wanted, keep=False)
-    images = scatcache.open_source(source, root=options.root)
+    part = scatcache.open_source(source, root=options.root).splits[split]
+    index = {row.key: i for i, row in enumerate(part.listing.rows)}
     name, runs = f"{NAME}-{source}-J{J}" + "-noise" * (start == "noise"), []
     for seed in options.seeds:
         cache = store.caches[0]
         rows = np.sort(np.random.default_rng(seed).permutation(cache.readable)[:n_images])
         if len(rows) < n_images:
             raise scatcache.ScatcacheError(f"split {split} has {len(rows)} images: give --images {len(rows)} or fewer")
-        truth = np.stack([images.read(split, cache.keys[row]) for row in rows])
+        truth = np.stack([part.read(index[cache.keys[row]]) for row in rows])
         inversion = Inversion(cache, rows, start=start, seed=seed, device=options.device)
         run, stages = follow(inversion, truth, iterations, lr=lr, seed=seed)
         runs.append(run)

@@ -40,19 +40,19 @@ class Sample:
 
     def __init__(self, root: Path | None, n_images: int, *, seed: int):
         source = scatcache.open_source("cifar10", root=root)
-        listed = source.list_rows("train").rows
-        labels = np.array([row.label for row in listed])
+        listed = source.splits["train"].listing.rows
+        labels = listed.labels
         self.rows = draw_sample(labels, n_images, seed=seed)
         self.targets = labels[self.rows].tolist()
         self.classes = source.classes
-        self._source, self._keys = source, [listed[row].key for row in self.rows]
+        self._part = source.splits["train"]
         self.version = hashlib.sha256(self.rows.tobytes()).hexdigest()[:16]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        return scatcache.decode(self._source.read("train", self._keys[index]), size=None), self.targets[index]
+        return scatcache.decode(self._part.read(int(self.rows[index])), size=None), self.targets[index]
 
 
 def open_sample(

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from scatcache.errors import UnreadableImage as UnreadableImage
     from scatcache.images.catalogue import open_source as open_source
     from scatcache.images.decode import decode as decode
+    from scatcache.images.source import Listing as Listing
+    from scatcache.images.source import Location as Location
+    from scatcache.images.source import Part as Part
+    from scatcache.images.source import Row as Row
+    from scatcache.images.source import Source as Source
     from scatcache.inspect.doctor import doctor as doctor
     from scatcache.inspect.info import info as info
     from scatcache.inspect.named_sources import sources as sources
@@ -55,6 +60,7 @@ _PUBLIC = {
     "StoreLocked UnreadableImage",
     ".images.catalogue": "open_source",
     ".images.decode": "decode",
+    ".images.source": "Listing Location Part Row Source",
     ".inspect.doctor": "doctor",
     ".inspect.info": "info",
     ".inspect.named_sources": "sources",

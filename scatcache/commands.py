@@ -313,27 +313,18 @@ def check_source(
     source: str, splits: tuple[str, ...], *, root: Path | None, keep_background: bool | None, download: bool
 ) -> None:
     """What is wrong with SOURCE and its options on the command line alone is a usage error."""
-    from scatcache.images.catalogue import (
-        DOWNLOADS,
-        SOURCES,
-        SPLITS,
-        WITH_BACKGROUND,
-        explain_clash,
-        is_known_source,
-        source_exists,
-    )
+    from scatcache.images.catalogue import DATASETS, explain_clash, is_known_source, source_exists
 
     if clash := explain_clash(source, root):
         raise click.UsageError(clash)
     if not source_exists(source):
-        near = difflib.get_close_matches(source.lower(), SOURCES, n=1)
+        near = difflib.get_close_matches(source.lower(), DATASETS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ", which must exist" if os.sep in source else ""
-        raise click.UsageError(f"unknown source {source!r}: expected one of {', '.join(SOURCES)}, or a folder{hint}")
-    if keep_background and source not in WITH_BACKGROUND:
-        raise click.UsageError(f"{source} has no background to keep, only {', '.join(WITH_BACKGROUND)} has")
-    if download and source not in DOWNLOADS:
-        raise click.UsageError(f"{source} cannot be downloaded by --download, only {', '.join(DOWNLOADS)}")
-    known = SPLITS[source] if is_known_source(source) else splits
+        raise click.UsageError(f"unknown source {source!r}: expected one of {', '.join(DATASETS)}, or a folder{hint}")
+    can = [row.name for row in DATASETS.values() if row.archive is not None]
+    if download and source not in can:
+        raise click.UsageError(f"{source} cannot be downloaded by --download, only {', '.join(can)}")
+    known = DATASETS[source].splits if is_known_source(source) else splits
     for split in splits:
         if split not in known:
             raise click.UsageError(f"{source} has no split {split!r}: expected one of {', '.join(known)}")

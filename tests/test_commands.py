@@ -18,7 +18,8 @@ from PIL import Image
 import scatcache
 from scatcache import commands, interruption, retries
 from scatcache.errors import ScatcacheError, SettingsDiffer, SourceError, StoreLocked
-from scatcache.images.kinds.folder import FolderSource
+from scatcache.images.kinds import folder
+from scatcache.images.kinds.folder import FolderPart
 from scatcache.job import extraction
 from scatcache.job import run as job_run
 from scatcache.job.store_folder import StoreFolder
@@ -297,10 +298,6 @@ def test_bytes_are_shown_in_decimal_units(n_bytes, text):
         (["extract", "imagenet", "--J", "2", "--download"], "imagenet cannot be downloaded"),
         (["extract", "photos", "--J", "2", "--download"], "photos cannot be downloaded"),
         (["plan", ".", "--J", "2", "--download"], "cannot be downloaded"),
-        (
-            ["extract", "photos", "--J", "2", "--keep-background"],
-            "no background to keep, only caltech101",
-        ),
         (["extract", "photos"], "--J"),
         (["extract", "photos", "--out", "new.zarr"], "--J"),
         (["plan", "photos", "--out", "new.zarr"], "--J"),
@@ -554,14 +551,14 @@ def test_cuda_that_is_absent_is_told(tmp_path, images, monkeypatch):
 
 
 def test_a_failing_disk_is_told_and_the_same_command_goes_on(tmp_path, images, monkeypatch):
-    read, waited = FolderSource.read, []
+    read, waited = FolderPart.read, []
 
-    def fail(source, split, key):
-        if key == "class1/0005.png":
+    def fail(part, i):
+        if (key := part.listing.rows[i].key) == "class1/0005.png":
             raise OSError(5, "Input/output error", key)
-        return read(source, split, key)
+        return read(part, i)
 
-    monkeypatch.setattr(FolderSource, "read", fail)
+    monkeypatch.setattr(FolderPart, "read", fail)
     monkeypatch.setattr(retries.time, "sleep", waited.append)
     assert_refused(extract(images, tmp_path / "a.zarr"), "class1/0005.png: Input/output error (4 tries)")
     assert waited[:3] == [0.2, 1.0, 3.0]
@@ -645,7 +642,7 @@ def interrupted_at(monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "name", "late", "advice", "again"),
     [
-        (FolderSource, "list_rows", False, "nothing was deleted, the same command again", ["--overwrite"]),
+        (folder, "walk", False, "nothing was deleted, the same command again", ["--overwrite"]),
         (extraction, "take_over", True, "nothing was deleted, the same command again", ["--overwrite"]),
         (shutil, "rmtree", True, "part of the old store is deleted, give the same command again", ["--overwrite"]),
         (StoreWriter, "create", False, "give the same command without --overwrite, it goes on", []),

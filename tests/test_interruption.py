@@ -77,13 +77,13 @@ def assert_goes_on(arguments, straight, killed):
 # The command over slow disks, so that no machine is too fast for the kill.
 SLOW_READING = """
 import time
-from scatcache.images.kinds.folder import FolderSource
+from scatcache.images.kinds.folder import FolderPart
 
 def slow_down(kind, pause_s):
     read = kind.read
-    kind.read = lambda source, split, key: (time.sleep(pause_s), read(source, split, key))[1]
+    kind.read = lambda part, i: (time.sleep(pause_s), read(part, i))[1]
 
-slow_down(FolderSource, 0.03)
+slow_down(FolderPart, 0.03)
 from scatcache.commands import main
 main()
 """
@@ -216,13 +216,13 @@ def test_workers_of_a_killed_command_leave_a_newer_store_alone(tmp_path, images)
 # A command that says that it lists its images, and is at it for long.
 SLOW_LISTING = """
 import time
-from scatcache.images.kinds.folder import FolderSource
+from scatcache.images.kinds.folder import FolderPart
 
-def list_rows(source, split):
+def list_rows(part):
     open({sign!r}, "x").close()
     time.sleep(60)
 
-FolderSource.list_rows = list_rows
+FolderPart.listing = property(list_rows)
 from scatcache.commands import main
 main()
 """

@@ -31,6 +31,7 @@ LEVELS = {
     "scattering": 2,
     "store": 2,
     "symmetry": 3,
+    "testing": 3,
     "job": 4,
     "load": 4,
     "inspect": 5,

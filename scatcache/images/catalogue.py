@@ -1,4 +1,4 @@
-"""The table of sources: from what the user typed to something that lists and reads images."""
+"""The tables of sources: datasets by name, and what may lie at a path; from what the user typed to an opened source."""
 
 import contextlib
 import os
@@ -9,88 +9,134 @@ from pathlib import Path
 from typing import Any
 
 from scatcache.errors import SourceError
-from scatcache.images.archives.download import ARCHIVES, check_archive, choose_folder, download, find_archive
+from scatcache.images.archives.download import Archive, check_archive, download
 from scatcache.images.archives.staging import sweep
 from scatcache.images.archives.unpack import OnArchive, tell_nobody
+from scatcache.images.datasets import caltech101
 from scatcache.images.datasets.caltech101 import open_caltech101
 from scatcache.images.datasets.cifar10 import open_cifar10
 from scatcache.images.datasets.imagenet import open_imagenet
 from scatcache.images.datasets.photos import open_photos
 from scatcache.images.datasets.stl10 import open_stl10
+from scatcache.images.image_source import ImageSource, is_source, settle
 from scatcache.images.keys import show_path
 from scatcache.images.kinds.folder import FOLDER_NAME, open_folder
 from scatcache.images.kinds.python_object import open_dataset
-from scatcache.images.listing import Listing, Row, Source
-from scatcache.images.roots import NotFound, list_places, locate_root
+from scatcache.images.roots import NotFound, list_roots
 
-__all__ = [
-    "DESCRIPTIONS",
-    "DOWNLOADS",
-    "FOLDER_NAME",
-    "SOURCES",
-    "SPLITS",
-    "WITH_BACKGROUND",
-    "Listing",
-    "OnArchive",
-    "Row",
-    "Source",
-    "explain_clash",
-    "is_known_source",
-    "locate_root",
-    "open_object",
-    "open_source",
-    "source_exists",
-    "tell_nobody",
-]
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a named source's files are, and where it may write; see open_source."""
+class Whereabouts:
+    """Where a named dataset's files are, and where it may write; see open_source."""
 
     root: Path | None
     work_dir: Path | None
     beside: bool = True
-    keep_background: bool = False
     on_archive: OnArchive = tell_nobody
 
 
-SOURCES: dict[str, Callable[[Place], Source]] = {
-    "cifar10": lambda place: open_cifar10(place.root, place.work_dir, beside=place.beside),
-    "stl10": lambda place: open_stl10(place.root, place.work_dir, beside=place.beside),
-    "imagenet": lambda place: open_imagenet(place.root, place.work_dir, on_archive=place.on_archive),
-    "caltech101": lambda place: open_caltech101(place.root, place.work_dir, keep_background=place.keep_background),
-    "photos": lambda place: open_photos(),
-}
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-# Those whose official archive can be fetched.
-DOWNLOADS = tuple(ARCHIVES)
-# Those that come with a package, and read nothing else.
-WITHOUT_FILES = ("photos",)
-# Those that have pictures of no class to keep or to drop.
-WITH_BACKGROUND = ("caltech101",)
+@dataclass(frozen=True)
+class NamedDataset:
+    """One dataset known by name. splits: what may be asked for before the files are looked at; description: one line
+    for `scatcache sources`; open: finds and opens it; archive: the official one, where scatcache may fetch it;
+    default_size: as ImageSource has it; has_files: False for what comes with a package, and reads nothing else; folder:
+    what it is looked for in, by default its name."""
 
-# What may be named on a command line before the files are looked at; "unlabeled" and its like included.
-SPLITS = {
-    "cifar10": ("train", "test"),
-    "stl10": ("train", "test", "unlabeled"),
-    "imagenet": ("train", "val"),
-    "caltech101": ("all",),
-    "photos": ("all",),
+    name: str
+    splits: tuple[str, ...]
+    description: str
+    open: Callable[[Whereabouts], ImageSource]
+    archive: Archive | None = None
+    default_size: int | None = None
+    has_files: bool = True
+    folder: str | None = None
+
+
+_CALTECH101 = Archive(
+    caltech101.ZIP,
+    "https://data.caltech.edu/records/mzrjq-6wc02/files/caltech-101.zip",
+    caltech101.MD5S[caltech101.ZIP],
+)
+DATASETS = {
+    row.name: row
+    for row in (
+        NamedDataset(
+            "cifar10",
+            ("train", "test"),
+            "train, test: cifar-10-batches-bin, cifar-10-batches-py, or their .tar.gz, under --root; or --download",
+            lambda at: open_cifar10(at.root, at.work_dir, beside=at.beside),
+            archive=Archive(
+                "cifar-10-binary.tar.gz",
+                "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+                "c32a1d4ab5d03f1284b67883e8d87530",
+            ),
+        ),
+        NamedDataset(
+            "stl10",
+            ("train", "test", "unlabeled"),
+            "train, test, unlabeled (by name only): stl10_binary or its .tar.gz, under --root; or --download",
+            lambda at: open_stl10(at.root, at.work_dir, beside=at.beside),
+            archive=Archive(
+                "stl10_binary.tar.gz",
+                "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
+                "91f7769df0f17e558f3565bffb0c7dfb",
+            ),
+        ),
+        NamedDataset(
+            "imagenet",
+            ("train", "val"),
+            "train, val: ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz, or "
+            "class folders, under --root",
+            lambda at: open_imagenet(at.root, at.work_dir, on_archive=at.on_archive),
+            default_size=224,
+        ),
+        NamedDataset(
+            "caltech101",
+            ("all",),
+            "all: 101_ObjectCategories, its .tar.gz, or caltech-101.zip, under --root; or --download",
+            lambda at: open_caltech101(at.root, at.work_dir),
+            archive=_CALTECH101,
+            default_size=224,
+        ),
+        NamedDataset(
+            "caltech101-background",
+            ("all",),
+            "all: caltech101 with BACKGROUND_Google, its pictures of no class, for a class",
+            lambda at: open_caltech101(at.root, at.work_dir, with_background=True),
+            archive=_CALTECH101,
+            default_size=224,
+            folder="caltech101",
+        ),
+        NamedDataset(
+            "photos",
+            ("all",),
+            "all: the photographs in scikit-image's wheel, in 128 px crops; no files, no network",
+            lambda at: open_photos(),
+            has_files=False,
+        ),
+    )
 }
-DESCRIPTIONS = {
-    "cifar10": "train, test: cifar-10-batches-bin, cifar-10-batches-py, or their .tar.gz, under --root; or --download",
-    "stl10": "train, test, unlabeled (by name only): stl10_binary or its .tar.gz, under --root; or --download",
-    "imagenet": "train, val: ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz, or "
-    "class folders, under --root",
-    "caltech101": "all: 101_ObjectCategories, its .tar.gz, or caltech-101.zip, under --root; or --download",
-    "photos": "all: the photographs in scikit-image's wheel, in 128 px crops; no files, no network",
-}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What may lie at a path. name: what a manifest calls it; lies_at: whether it does; open: raises SourceError."""
+
+    name: str
+    what: str
+    lies_at: Callable[[Path], bool]
+    open: Callable[[Path], ImageSource]
+
+
+# What lies at a path decides how it is opened: the first kind that lies there, else the last, which says what is wrong.
+KINDS = (Kind(FOLDER_NAME, "a folder", Path.is_dir, open_folder),)
 
 
 def is_known_source(source: str | os.PathLike[str]) -> bool:
     """Whether this names a dataset; a path object, or text with a slash, names a folder."""
-    return isinstance(source, str) and source in SOURCES
+    return isinstance(source, str) and source in DATASETS
 
 
 def source_exists(source: str | os.PathLike[str]) -> bool:
@@ -103,9 +149,9 @@ def explain_clash(source: object, root: str | os.PathLike[str] | None) -> str:
 
     With a root the name is meant; for a dataset without files, only a root that is no folder of that name says so.
     """
-    if not isinstance(source, str) or source not in SOURCES:
+    if not isinstance(source, str) or source not in DATASETS:
         return ""
-    has_files = source not in WITHOUT_FILES
+    has_files = DATASETS[source].has_files
     if root is not None and (has_files or os.path.basename(os.path.normpath(root)) != source):
         return ""
     folder = source if root is None else os.fspath(root)
@@ -126,74 +172,100 @@ def open_source(
     root: Path | None = None,
     work_dir: Path | None = None,
     beside: bool = True,
-    keep_background: bool = False,
     fetch: bool = False,
     on_archive: OnArchive = tell_nobody,
-) -> Source:
-    """Opens a dataset by name, or a folder of images.
+) -> ImageSource:
+    """Opens a dataset by name, or what lies at a path.
 
-    root: where a named dataset lies; for a folder, where it lies now, if not at `source`. work_dir: where to keep what
+    root: where a named dataset lies; for a path, where its files lie now, if not there. work_dir: where to keep what
     is made of archives: indices, what is inflated, and what is unpacked where their folder is read-only;
-    beside=False: whatever is unpacked, so that nothing is written but there. keep_background: of caltech101, its
-    pictures of no class too. fetch: download the official archive where the dataset is not found, and take no other.
-    on_archive: called as an archive is downloaded or indexed.
+    beside=False: whatever is unpacked, so that nothing is written but there. fetch: download the official archive where
+    the dataset is not found, and take no other. on_archive: called as an archive is downloaded or indexed.
 
     Raises SourceError where source is unknown, or the dataset missing, malformed or contradictory.
     """
-    root = None if root is None else Path(root)
-    work_dir = None if work_dir is None else Path(work_dir)
-    if keep_background and source not in WITH_BACKGROUND:
-        raise SourceError(f"{show_path(source)} has no background class: leave --keep-background out")
+    at = Whereabouts(
+        None if root is None else Path(root), None if work_dir is None else Path(work_dir), beside, on_archive
+    )
     if is_known_source(source):
-        name = os.fspath(source)
-        place = Place(root, work_dir, beside, keep_background, on_archive)
-        return _open_official(name, place) if fetch else _open_named(name, place)
+        dataset = DATASETS[os.fspath(source)]
+        return _open_official(dataset, at) if fetch else _open_named(dataset, at)
     if fetch:
-        find_archive(os.fspath(source))
+        find_archive(show_path(source))
     if root is None and not source_exists(source):
-        raise SourceError(f"unknown source {show_path(source)!r}: expected {', '.join(SOURCES)}, or a folder")
-    base_name = os.path.basename(os.path.abspath(source))
-    return open_folder(Path(source) if root is None else root, base_name=base_name)
+        kinds = " or ".join(kind.what for kind in KINDS)
+        raise SourceError(f"unknown source {show_path(source)!r}: expected {', '.join(DATASETS)}, or {kinds}")
+    path = at.root or Path(source)
+    return next((kind for kind in KINDS if kind.lies_at(path)), KINDS[-1]).open(path)
 
 
-def open_object(dataset: Any, *, name: str, version: str | None = None) -> Source:
-    """A dataset object, or a mapping of them by split, as a source; see open_dataset.
+def open_object(found: Any, *, name: str | None = None, version: str | None = None) -> ImageSource:
+    """An object in Python as a source: an implementation of Source, a dataset object, or a mapping of those by split.
+
+    name: of the source, by default that of an implementation of Source; version: of a dataset object; see open_dataset.
 
     Raises SourceError for a name that another source bears, or that is unfit for a file, and where the object is none.
     """
-    if not _NAME.fullmatch(name) or name in (*SOURCES, FOLDER_NAME):
-        reserved = ", ".join((*SOURCES, FOLDER_NAME))
+    name = name_object(found, name)
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in (*DATASETS, *(kind.name for kind in KINDS)):
+        reserved = ", ".join((*DATASETS, *(kind.name for kind in KINDS)))
         raise SourceError(f"name is {name!r}: expected letters, digits, '_', '-' and '.', and none of {reserved}")
-    return open_dataset(dataset, name=name, version=version)
+    if not is_source(found):
+        return open_dataset(found, name=name, version=version)
+    if version is not None:
+        raise SourceError(f"version goes with dataset objects, {name} says it in its options: leave version out")
+    return replace(settle(found), name=name)
 
 
-def _open_named(name: str, place: Place) -> Source:
+def name_object(found: Any, name: str | None) -> Any:
+    """What the source of an object in Python is called. Raises SourceError where nobody says."""
+    if name is None and is_source(found):
+        name = getattr(found, "name", None)
+    if name is None:
+        raise SourceError(f"a {type(found).__name__} needs a name to call its store by: give name='...'")
+    return name
+
+
+def find_archive(name: str) -> Archive:
+    """The archive to download for a source. Raises SourceError where there is none."""
+    archive = DATASETS[name].archive if name in DATASETS else None
+    if archive is None:
+        can = ", ".join(row.name for row in DATASETS.values() if row.archive is not None)
+        raise SourceError(f"{name} cannot be downloaded by scatcache, only {can} can: leave --download out")
+    return archive
+
+
+def _open(dataset: NamedDataset, at: Whereabouts) -> ImageSource:
+    return replace(dataset.open(at), default_size=dataset.default_size)
+
+
+def _open_named(dataset: NamedDataset, at: Whereabouts) -> ImageSource:
     try:
-        source = SOURCES[name](place)
+        source = _open(dataset, at)
         # What killed runs left; by now this one's own are gone.
-        sweep(place.work_dir, source.root)
+        sweep(at.work_dir, source.root)
         return source
     except NotFound as error:
-        raise NotFound(f"{error}; or give --download" if name in DOWNLOADS else str(error)) from None
+        raise NotFound(str(error) if dataset.archive is None else f"{error}; or give --download") from None
 
 
-def _open_official(name: str, place: Place) -> Source:
+def _open_official(dataset: NamedDataset, at: Whereabouts) -> ImageSource:
     """The source from its official archive, which is fetched where there is nothing yet."""
-    archive = find_archive(name)
-    folder = choose_folder(name, place.root)
-    for known in [folder] if place.root is not None else list_places(name):
+    archive = find_archive(dataset.name)
+    places = [at.root] if at.root is not None else list_roots(dataset.folder or dataset.name)
+    for known in places:
         if (known / archive.name).exists():
             check_archive(known / archive.name, archive)
     source = None
     with contextlib.suppress(NotFound):
-        source = SOURCES[name](place)
+        source = _open(dataset, at)
     if source is None:
-        download(name, folder, place.on_archive, work_dir=place.work_dir)
-        source = SOURCES[name](replace(place, root=folder))
+        download(archive, places[0], at.on_archive, work_dir=at.work_dir)
+        source = _open(dataset, replace(at, root=places[0]))
     if source.official is not True:
         reason = source.warnings[0] if source.warnings else f"{source.root} holds unpacked files that have no md5"
         raise SourceError(
-            f"{name}: {reason}: with --download only the official archive is taken: leave it out, or give "
+            f"{dataset.name}: {reason}: with --download only the official archive is taken: leave it out, or give "
             f"another --root"
         )
     return source

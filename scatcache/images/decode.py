@@ -19,12 +19,8 @@ from scatcache.images.decoding.orientation import SIDEWAYS, UPRIGHT, find_orient
 from scatcache.images.decoding.own_pillow import NAME, Image, UnidentifiedImageError, check_size
 from scatcache.images.decoding.samples import check_samples, cut_grey, is_cut, is_grey_16_bit, note_cut
 from scatcache.images.decoding.strict_pillow import adopt_pillow, strict_pillow
+from scatcache.images.keys import IMAGE_EXTENSIONS
 
-_EXTENSIONS = (
-    "jpg jpeg jpe jfif png apng gif bmp dib webp tif tiff ppm pgm pbm pnm jp2 j2k avif heic heif mpo tga ico icns pcx "
-    "psd dds qoi"
-)
-IMAGE_EXTENSIONS = frozenset(_EXTENSIONS.split())
 # TGA is tried last, for it has no signature.
 _FORMATS = sorted(
     {Image.EXTENSION.get(f".{extension}", "") for extension in IMAGE_EXTENSIONS} & set(Image.OPEN),

@@ -3,8 +3,11 @@
 import os
 import re
 
-from scatcache.images.decode import IMAGE_EXTENSIONS
-
+_EXTENSIONS = (
+    "jpg jpeg jpe jfif png apng gif bmp dib webp tif tiff ppm pgm pbm pnm jp2 j2k avif heic heif mpo tga ico icns pcx "
+    "psd dds qoi"
+)
+IMAGE_EXTENSIONS = frozenset(_EXTENSIONS.split())
 # A fixed list, not str.isprintable(), which changes with Python's Unicode tables: control characters, line and
 # paragraph separators, marks that reorder what a terminal shows, lone surrogates (bytes that are no UTF-8), backslash.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\\\\]")
@@ -22,6 +25,11 @@ def escape_name(name: str) -> str:
 def unescape_name(text: str) -> str:
     """The file name that escape_name wrote."""
     return _ESCAPE.sub(_unescape_character, text)
+
+
+def is_safe(text: str) -> bool:
+    """Whether a text may stand in keys and messages as it is: escape_name would leave it so, backslashes aside."""
+    return text.isprintable() or _UNSAFE.search(text.replace("\\", "")) is None
 
 
 def has_image_name(name: str) -> bool:

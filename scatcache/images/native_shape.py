@@ -1,11 +1,11 @@
-"""The one shape of a folder's images, found from their headers."""
+"""The one shape of a part's images, found from their headers."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from scatcache.errors import SourceError, UnreadableImage
-from scatcache.images.listing import Row
+from scatcache.images.image_source import WholePart
 
 # Enough headers to say which size is commonest; mixed sizes are refused without reading the rest.
 HEADERS_TO_NAME_A_SIZE = 2000
@@ -14,33 +14,33 @@ ROWS_PER_BLOCK = 500
 N_THREADS = 16
 
 
-def find_native_shape(rows: Sequence[Row], read_header: Callable[[str], tuple[int, int]]) -> tuple[int, int]:
-    """(height, width) shared by every image of the rows; headers that do not parse are passed over.
+def find_native_shape(part: WholePart) -> tuple[int, int]:
+    """(height, width) shared by every image of a part; headers that do not parse are passed over.
 
-    read_header: key -> (height, width), raising UnreadableImage where the header does not parse.
-
-    Raises SourceError where sizes are mixed or no header parses; OSError as read_header does.
+    Raises SourceError where sizes are mixed or no header parses; OSError as the disk does.
     """
+    if part.image_shape is not None:
+        return part.image_shape
     counts: Counter[tuple[int, int]] = Counter()
-    reason = ""
+    reason, n_rows = "", len(part.listing.rows)
     with ThreadPoolExecutor(N_THREADS) as pool:
-        for start in range(0, len(rows), ROWS_PER_BLOCK):
-            block = rows[start : start + ROWS_PER_BLOCK]
-            for shape, why in pool.map(lambda row: _try_header(row.key, read_header), block):
+        for start in range(0, n_rows, ROWS_PER_BLOCK):
+            block = range(start, min(start + ROWS_PER_BLOCK, n_rows))
+            for shape, why in pool.map(partial(_try_header, part), block):
                 if shape:
                     counts[shape] += 1
                 else:
                     reason = reason or why
             if len(counts) > 1 and counts.total() >= HEADERS_TO_NAME_A_SIZE:
                 break
-    return _agree_on_shape(counts, len(rows), reason)
+    return _agree_on_shape(counts, n_rows, reason)
 
 
-def _try_header(key: str, read_header: Callable[[str], tuple[int, int]]) -> tuple[tuple[int, int] | None, str]:
+def _try_header(part: WholePart, i: int) -> tuple[tuple[int, int] | None, str]:
     try:
-        return read_header(key), ""
+        return part.shape(i), ""
     except UnreadableImage as error:
-        return None, f"{key}: {error}"
+        return None, f"{part.listing.rows[i].key}: {error}"
 
 
 def _agree_on_shape(counts: Counter[tuple[int, int]], n_rows: int, reason: str) -> tuple[int, int]:

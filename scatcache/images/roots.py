@@ -22,7 +22,7 @@ def locate_root(name: str, root: Path | None, wanted: str, *, holds: Callable[[P
 
     Raises NotFound listing the places looked in and what was looked for.
     """
-    places = list_places(name) if root is None else [root]
+    places = list_roots(name) if root is None else [root]
     for place in places:
         if holds(place):
             return place.absolute()
@@ -38,7 +38,7 @@ def has_any(*entries: str) -> Callable[[Path], bool]:
     return lambda place: any((place / entry).exists() for entry in entries)
 
 
-def list_places(name: str) -> list[Path]:
+def list_roots(name: str) -> list[Path]:
     """Where a named dataset is looked for, in this order, when no root is given."""
     data = os.environ.get(DATA_VARIABLE)
     places = [Path("data") / name, Path("data")]

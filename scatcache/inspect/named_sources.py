@@ -1,8 +1,8 @@
 """The datasets that extract knows by name."""
 
-from scatcache.images.catalogue import DESCRIPTIONS
+from scatcache.images.catalogue import DATASETS
 
 
 def sources() -> dict[str, str]:
     """One line on each named dataset: its splits, and the files it is read from."""
-    return dict(DESCRIPTIONS)
+    return {name: dataset.description for name, dataset in DATASETS.items()}

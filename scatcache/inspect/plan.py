@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from scatcache.job.opening import NamedObject, keeps_background
+from scatcache.job.opening import NamedObject
 from scatcache.job.planning import bound_bytes
 from scatcache.job.preparation import Prepared, Settings, check_out, name_splits, name_store, prepare, read_stored
 from scatcache.job.stored import confirm_manifest
@@ -85,7 +85,7 @@ def plan(
     stored = read_stored(folder, J, overwrite=overwrite)
     splits = name_splits(split)
     with tempfile.TemporaryDirectory(prefix="scatcache-plan-") as scratch:
-        opened = named.open(Path(scratch), beside=False, keep_background=keeps_background(keep_background, stored))
+        opened = named.open(Path(scratch), beside=False)
         prepared = prepare(
             opened, folder, settings=settings, stored=stored, splits=splits, device=device, backend=backend
         )

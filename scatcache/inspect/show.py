@@ -90,8 +90,11 @@ def _find_image(
     """(the image as the transform saw it, "") or (None, why it is not there)."""
     manifest, key = cache.manifest, cache.keys[row]
     try:
-        source = open_source_of(store, manifest, root=root)
-        image = decode(source.read(cache.split, key), size=manifest.size)
+        part = open_source_of(store, manifest, root=root).find(cache.split)
+        i = part.listing.rows.find(key)
+        if i is None:
+            return None, NO_IMAGE
+        image = decode(part.read(i), size=manifest.size)
     except (SourceError, OSError):
         return None, NO_IMAGE
     except UnreadableImage:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from scatcache.errors import StoreDamaged, UnreadableImage
-from scatcache.images.catalogue import Source
 from scatcache.images.decode import decode
+from scatcache.images.image_source import ImageSource
+from scatcache.images.source import Part
 from scatcache.inspect.failures import Failure, VerifyReport
 from scatcache.inspect.split_check import check_split, say
 from scatcache.inspect.strangers import check_documents, check_files
@@ -113,7 +114,7 @@ def _check_with_zarr(reader: SplitReader) -> Iterator[Failure]:
             yield Failure(reader.split, row // reader.layout.shard_images, f"{reader.split}/coefficients", reason)
 
 
-def _recompute(reader: SplitReader, source: Source, fraction: float) -> tuple[list[Failure], int]:
+def _recompute(reader: SplitReader, source: ImageSource, fraction: float) -> tuple[list[Failure], int]:
     """(failures, rows compared) on rows spread evenly over the split."""
     split, layout = reader.split, reader.layout
     transform = open_transform(reader.manifest.spec, shape=layout.image_shape, device="cpu", backend="auto")
@@ -133,14 +134,14 @@ def _recompute(reader: SplitReader, source: Source, fraction: float) -> tuple[li
     return failures, len(chosen)
 
 
-def _find_mended(reader: SplitReader, recorded: list[Unreadable], source: Source) -> list[Failure]:
+def _find_mended(reader: SplitReader, recorded: list[Unreadable], source: ImageSource) -> list[Failure]:
     """A failure for each image that was recorded as unreadable and now decodes."""
     failures = {}
     for entry in recorded:
         if entry.key in failures:
             continue
         try:
-            image = decode(source.read(reader.split, entry.key), size=reader.manifest.size)
+            image = _read_image(source.find(reader.split), entry.key, size=reader.manifest.size)
         except (UnreadableImage, OSError):
             continue
         if image.shape[:2] == reader.layout.image_shape:
@@ -153,7 +154,17 @@ def _find_mended(reader: SplitReader, recorded: list[Unreadable], source: Source
     return list(failures.values())
 
 
-def _compare_rows(reader: SplitReader, rows: list[int], source: Source, transform: BatchTransform) -> dict[int, str]:
+def _read_image(part: Part, key: str, *, size: int | None) -> np.ndarray:
+    """One image by its key. Raises UnreadableImage also where the source lists it no more, OSError."""
+    i = part.listing.rows.find(key)
+    if i is None:
+        raise UnreadableImage("the source lists it no more")
+    return decode(part.read(i), size=size)
+
+
+def _compare_rows(
+    reader: SplitReader, rows: list[int], source: ImageSource, transform: BatchTransform
+) -> dict[int, str]:
     """How each row differs from its image; nothing of those that do not."""
     manifest = reader.manifest
     images: dict[int, np.ndarray] = {}
@@ -161,7 +172,7 @@ def _compare_rows(reader: SplitReader, rows: list[int], source: Source, transfor
     for row in rows:
         key = reader.records.rows.key[row]
         try:
-            image = decode(source.read(reader.split, key), size=manifest.size)
+            image = _read_image(source.find(reader.split), key, size=manifest.size)
         except (UnreadableImage, OSError) as error:
             reasons[row] = f"its image is unreadable now: {error}"
             continue

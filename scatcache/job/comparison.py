@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from scatcache.errors import SettingsDiffer, StoreDamaged
-from scatcache.images.catalogue import Listing
+from scatcache.images.source import Listing
 from scatcache.job.planning import place_key
 from scatcache.job.store_folder import StoreFolder
 from scatcache.store.format.layout import SplitLayout

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from scatcache.errors import ScatcacheError
-from scatcache.images.catalogue import OnArchive, Source
+from scatcache.images.archives.unpack import OnArchive
+from scatcache.images.image_source import ImageSource
 from scatcache.job.events import ArchiveProgress, ClusterWaiting, Event, JobFinished, JobPlanned, StoreReplaced
-from scatcache.job.opening import NamedObject, keeps_background, open_stored_source
+from scatcache.job.opening import NamedObject, open_stored_source
 from scatcache.job.preparation import Prepared, Settings, check_out, name_splits, name_store, prepare, read_stored
 from scatcache.job.report import ExtractReport
 from scatcache.job.run import JobRun
@@ -96,7 +97,6 @@ def extract(
         stored = read_stored(folder, J, overwrite=overwrite)
         opened = named.open(
             folder.job,
-            keep_background=keeps_background(keep_background, stored),
             fetch=download,
             on_archive=_tell_archive(on_event),
         )
@@ -161,7 +161,7 @@ class Asked:
 
 
 def _run(
-    source: Source,
+    source: ImageSource,
     folder: StoreFolder,
     *,
     asked: Asked,
@@ -190,7 +190,7 @@ def _run(
         return run.report(time.monotonic() - started)
 
 
-def _prepare(source: Source, folder: StoreFolder, *, asked: Asked, stored: Manifest | None) -> Prepared:
+def _prepare(source: ImageSource, folder: StoreFolder, *, asked: Asked, stored: Manifest | None) -> Prepared:
     options = asked.options
     return prepare(
         source,

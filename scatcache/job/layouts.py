@@ -1,9 +1,12 @@
 """How the splits of a job are laid out: the shape of their images, their shards and chunks."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 
 from scatcache.errors import SourceError
-from scatcache.images.catalogue import Listing, Source
+from scatcache.images.image_source import ImageSource
+from scatcache.images.native_shape import find_native_shape
+from scatcache.images.source import Listing
 from scatcache.job.planning import choose_folds, lay_out
 from scatcache.retries import with_retries
 from scatcache.store.format.encodings import find_encoding
@@ -12,7 +15,7 @@ from scatcache.store.format.manifest import Manifest
 
 
 def find_shapes(
-    source: Source,
+    source: ImageSource,
     listings: Mapping[str, Listing],
     *,
     size: int | None,
@@ -32,13 +35,13 @@ def find_shapes(
         elif len(known) == 1:
             shapes[split] = known.pop()
         else:
-            shapes[split] = _find_native(source, split, listing, is_wanted=split in wanted)
+            shapes[split] = _find_native(source, split, is_wanted=split in wanted)
     return shapes
 
 
-def _find_native(source: Source, split: str, listing: Listing, *, is_wanted: bool) -> tuple[int, int] | None:
+def _find_native(source: ImageSource, split: str, *, is_wanted: bool) -> tuple[int, int] | None:
     try:
-        return with_retries(lambda: source.native_shape(split, listing.rows))
+        return with_retries(partial(find_native_shape, source.find(split)))
     except SourceError:
         if is_wanted:
             raise

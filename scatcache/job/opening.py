@@ -6,16 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from scatcache.errors import SourceError
-from scatcache.images.catalogue import (
-    FOLDER_NAME,
-    OnArchive,
-    Source,
-    explain_clash,
-    is_known_source,
-    open_object,
-    open_source,
-    tell_nobody,
-)
+from scatcache.images.archives.unpack import OnArchive, tell_nobody
+from scatcache.images.catalogue import KINDS, explain_clash, is_known_source, name_object, open_object, open_source
+from scatcache.images.image_source import ImageSource
 from scatcache.images.keys import show_path
 from scatcache.job.store_folder import StoreFolder
 from scatcache.store.format.json_text import parse_json, to_json
@@ -53,7 +46,7 @@ def _is_memory(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class NamedObject:
-    """What extract was given to read from: a dataset object with its name and version, or a source's name or folder.
+    """What extract was given to read from: an object in Python with its name and version, or a source's name or path.
 
     Raises SourceError where the arguments do not go together.
     """
@@ -65,9 +58,7 @@ class NamedObject:
 
     def __post_init__(self) -> None:
         if self.is_object:
-            if self.name is None:
-                kind = type(self.source).__name__
-                raise SourceError(f"a {kind} needs a name to call its store by: give name='...'")
+            name_object(self.source, self.name)
             if self.root is not None:
                 raise SourceError("a dataset object has no files of its own: leave root out")
         elif self.name is not None or self.version is not None:
@@ -84,42 +75,27 @@ class NamedObject:
     @property
     def store_name(self) -> Any:
         """What a store is called after by default."""
-        return self.name if self.is_object else self.source
+        return name_object(self.source, self.name) if self.is_object else self.source
 
     def open(
         self,
         work_dir: Path,
         *,
         beside: bool = True,
-        keep_background: bool = False,
         fetch: bool = False,
         on_archive: OnArchive = tell_nobody,
-    ) -> Source:
+    ) -> ImageSource:
         """The source; see open_source and open_object, and what they raise."""
         if not self.is_object:
             return open_source(
-                self.source,
-                root=self.root,
-                work_dir=work_dir,
-                beside=beside,
-                keep_background=keep_background,
-                fetch=fetch,
-                on_archive=on_archive,
+                self.source, root=self.root, work_dir=work_dir, beside=beside, fetch=fetch, on_archive=on_archive
             )
-        if keep_background or fetch:
-            raise SourceError("a dataset object is taken as it is: leave keep_background and download out")
-        assert self.name is not None, "__post_init__ demands one"
+        if fetch:
+            raise SourceError("a dataset object is taken as it is: leave download out")
         return open_object(self.source, name=self.name, version=self.version)
 
 
-def keeps_background(typed: bool | None, stored: Manifest | None) -> bool:
-    """Whether the source's pictures of no class count: as typed, else as the store has it, else not."""
-    if typed is None and stored is not None:
-        typed = stored.source_options.get("keep_background")
-    return bool(typed)
-
-
-def open_source_of(store: str | os.PathLike[str], manifest: Manifest, *, root: Path | None) -> Source:
+def open_source_of(store: str | os.PathLike[str], manifest: Manifest, *, root: Path | None) -> ImageSource:
     """open_stored_source by a store's path or URL; a store at a URL remembers nothing."""
     return open_stored_source(None if is_url(store) else StoreFolder(store), manifest, root=root)
 
@@ -131,7 +107,7 @@ def open_stored_source(
     root: Path | None,
     fetch: bool = False,
     on_archive: OnArchive = tell_nobody,
-) -> Source:
+) -> ImageSource:
     """The source a store was made from, found under root, or where the last run found it.
 
     folder: None where the store is not on this machine. Raises SourceError where neither is known, or it was a dataset
@@ -145,11 +121,10 @@ def open_stored_source(
             manifest.source,
             root=root,
             work_dir=None if folder is None else folder.job,
-            keep_background=keeps_background(None, manifest),
             fetch=fetch,
             on_archive=on_archive,
         )
-    if manifest.source != FOLDER_NAME:
+    if manifest.source not in {kind.name for kind in KINDS}:
         name = manifest.source
         raise SourceError(
             f"the store was made from a dataset object: go on with scatcache.extract(dataset, name={name!r}, ...)"
@@ -158,4 +133,4 @@ def open_stored_source(
         raise SourceError("the store does not remember where its images are: name their folder with --root")
     if not exists(root):
         raise SourceError(f"the images were in {show_path(root)}, which is gone: name their folder with --root")
-    return open_source(os.path.join(root, ""))
+    return open_source(root)

@@ -1,13 +1,13 @@
 """The plan of an extraction, computed from listings and settings alone: no clock, no disk, no chance but the seed."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from scatcache.images.catalogue import Listing, Row
+from scatcache.images.source import Listing, Rows
 from scatcache.spec import ScatteringSpec
 from scatcache.store.format.encodings import Encoding, find_encoding
 from scatcache.store.format.json_text import to_json
@@ -36,21 +36,21 @@ class ShardPlace(NamedTuple):
 
 @dataclass(frozen=True)
 class ShardTask:
-    """One shard to compute. keys, views, file_bytes: of its rows in storage order; start: storage row of the first;
-    rows_digest: of RowTable.digest."""
+    """One shard to compute. images, keys, views: of its rows in storage order, images as the listing numbers them;
+    start: storage row of the first; rows_digest: of RowTable.digest."""
 
     split: str
     shard: int
     start: int
+    images: tuple[int, ...]
     keys: tuple[str, ...]
     views: tuple[int, ...]
-    file_bytes: tuple[int, ...]
     rows_digest: str
 
 
-def choose_rows(rows: Sequence[Row], *, seed: int, limit: int | None) -> list[int]:
+def choose_rows(keys: Sequence[str], *, seed: int, limit: int | None) -> list[int]:
     """Indices of the rows of a split in storage order: by blake2b(seed, key), the first limit of them."""
-    return sorted(range(len(rows)), key=lambda index: place_key(rows[index].key, seed=seed))[:limit]
+    return sorted(range(len(keys)), key=lambda index: place_key(keys[index], seed=seed))[:limit]
 
 
 def place_key(key: str, *, seed: int) -> tuple[bytes, str]:
@@ -64,7 +64,7 @@ def choose_folds(
     """A listing's folds as source rows of the store: all views of those of its indices that limit keeps, in order."""
     if listing.folds is None:
         return None
-    kept = sorted(choose_rows(listing.rows, seed=seed, limit=limit))
+    kept = sorted(choose_rows(listing.rows.keys, seed=seed, limit=limit))
     first_row = {index: place * n_views for place, index in enumerate(kept)}
     return tuple(
         tuple(first_row[index] + view for index in fold if index in first_row for view in range(n_views))
@@ -72,24 +72,25 @@ def choose_folds(
     )
 
 
-def order_rows(rows: Sequence[Row], *, seed: int, limit: int | None = None, n_views: int = 1) -> RowTable:
+def order_rows(rows: Rows, *, seed: int, limit: int | None = None, n_views: int = 1) -> RowTable:
     """The rows of a split in storage order: its first limit images by blake2b(seed, key), the views of each together.
 
     rows come sorted by key, each key once. The order of two keys never depends on the others, so that --limit keeps a
     fair sample and the same rows lead at any limit.
     """
-    chosen = np.array(choose_rows(rows, seed=seed, limit=limit), np.int64)
+    keys = rows.keys
+    chosen = np.array(choose_rows(keys, seed=seed, limit=limit), np.int64)
     place = np.empty(len(chosen), np.int64)
     place[np.argsort(chosen)] = np.arange(len(chosen))
     key = np.empty(len(chosen), object)
-    key[:] = [rows[index].key for index in chosen]
+    key[:] = [keys[index] for index in chosen.tolist()]
     view = np.tile(np.arange(n_views), len(chosen))
     return RowTable(
         key=np.repeat(key, n_views),
-        label=np.repeat(np.array([rows[index].label for index in chosen], np.int64), n_views),
+        label=np.repeat(rows.labels[chosen], n_views),
         source_index=np.repeat(place * n_views, n_views) + view,
         view=view.astype(np.uint16),
-        file_bytes=np.repeat(np.array([rows[index].size for index in chosen], np.int64), n_views),
+        file_bytes=np.repeat(rows.sizes[chosen], n_views),
     )
 
 
@@ -131,15 +132,17 @@ def bound_bytes(manifest: Manifest, layouts: Iterable[SplitLayout]) -> int:
     return total
 
 
-def plan_tasks(layout: SplitLayout, split: str, rows: RowTable) -> Iterator[ShardTask]:
-    """One task per shard, in the order of the shards."""
-    for shard in range(layout.n_shards):
-        yield plan_task(layout, ShardPlace(split, shard), rows)
+def find_images(rows: RowTable, listing: Listing, *, n_views: int) -> np.ndarray:
+    """(n_rows,) int64: which image of the listing each row shows; rows: of its split, all or the first by a limit."""
+    places = (rows.source_index - rows.view) // n_views
+    if n_views * len(listing.rows) == len(rows.key):
+        return places
+    kept = set(rows.key.tolist())
+    return np.flatnonzero([key in kept for key in listing.rows.keys])[places]
 
 
-def plan_task(layout: SplitLayout, place: ShardPlace, rows: RowTable) -> ShardTask:
-    """The task of one shard; rows: of its split."""
+def plan_task(layout: SplitLayout, place: ShardPlace, rows: RowTable, *, images: np.ndarray) -> ShardTask:
+    """The task of one shard; rows: of its split; images: as find_images gives them."""
     span = layout.rows_of(place.shard)
-    columns = (rows.key, rows.view, rows.file_bytes)
-    keys, views, file_bytes = (tuple(values[span.start : span.stop].tolist()) for values in columns)
-    return ShardTask(place.split, place.shard, span.start, keys, views, file_bytes, rows.digest(span))
+    chosen, keys, views = (tuple(values[span.start : span.stop].tolist()) for values in (images, rows.key, rows.view))
+    return ShardTask(place.split, place.shard, span.start, chosen, keys, views, rows.digest(span))

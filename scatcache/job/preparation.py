@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from scatcache.durable import is_own_temporary
-from scatcache.errors import ScatcacheError, SourceError, StoreDamaged
-from scatcache.images.catalogue import FOLDER_NAME, Listing, Source
-from scatcache.images.keys import show_path
+from scatcache.errors import ScatcacheError, StoreDamaged
+from scatcache.images.image_source import ImageSource
+from scatcache.images.kinds.folder import FOLDER_NAME
+from scatcache.images.source import Listing
 from scatcache.job.comparison import Listed, compare
 from scatcache.job.layouts import find_shapes, make_layout
 from scatcache.job.planning import bound_bytes, order_rows
@@ -82,7 +83,7 @@ class Prepared:
 
     folder: StoreFolder
     manifest: Manifest
-    source: Source
+    source: ImageSource
     splits: tuple[str, ...]
     layouts: dict[str, SplitLayout]
     rows: dict[str, RowTable]
@@ -131,7 +132,7 @@ def name_splits(split: str | Sequence[str] | None) -> tuple[str, ...] | None:
     return (split,) if isinstance(split, str) else tuple(split) if split is not None else None
 
 
-def check_place(source: Source, folder: StoreFolder) -> None:
+def check_place(source: ImageSource, folder: StoreFolder) -> None:
     """Raises ScatcacheError for a store among the images, which the next listing would take for a class."""
     if source.name == FOLDER_NAME and source.root is not None:
         root = Path(os.path.realpath(source.root))
@@ -156,7 +157,7 @@ def check_out(out: str | os.PathLike[str]) -> StoreFolder:
 
 
 def prepare(
-    source: Source,
+    source: ImageSource,
     folder: StoreFolder,
     *,
     settings: Settings,
@@ -173,7 +174,7 @@ def prepare(
     chosen = check_splits(source, splits)
     # Of a new store all, asked for or not, so that the order in which they are added never shows.
     listed = source.splits if stored is None else chosen
-    listings = {split: with_retries(partial(source.list_rows, split)) for split in listed}
+    listings = {split: with_retries(partial(getattr, source.find(split), "listing")) for split in listed}
     records = {split: folder.records.find_layouts(stored, split) for split in chosen} if stored is not None else {}
     size = _pick(settings.size, stored and stored.size, None if stored else source.default_size)
     shapes = find_shapes(source, listings, size=size, records=records, wanted=chosen)
@@ -200,18 +201,16 @@ def count_left_out(split: str, listing: Listing) -> Iterator[str]:
         yield f"split {split}: files left out because they lie in folders that machines make: {folders}"
 
 
-def check_splits(source: Source, splits: tuple[str, ...] | None) -> tuple[str, ...]:
+def check_splits(source: ImageSource, splits: tuple[str, ...] | None) -> tuple[str, ...]:
     """The splits asked for, in the source's order. Raises SourceError for one that the source has not."""
-    unknown = [split for split in splits or () if split not in source.splits]
-    if unknown:
-        name = show_path(source.root or "") if source.name == FOLDER_NAME else source.name
-        raise SourceError(f"{name} has no split {unknown[0]!r}: expected one of {', '.join(source.splits)}")
+    for split in splits or ():
+        source.find(split)
     chosen = splits or source.default_splits
     return tuple(split for split in source.splits if split in chosen)
 
 
 def make_manifest(
-    source: Source,
+    source: ImageSource,
     *,
     settings: Settings,
     stored: Manifest | None,
@@ -230,7 +229,7 @@ def make_manifest(
         source=source.name,
         official=source.official,
         classes=source.classes,
-        source_options=source.options,
+        source_options=dict(source.options),
         views=make_views(settings, stored, [shape for shape in shapes.values() if shape is not None]),
     )
 

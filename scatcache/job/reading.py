@@ -1,7 +1,7 @@
 """Reading the images of one shard: in any order where each is a file, in the archive's order where it is not."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from scatcache.errors import ScatcacheError, SourceError, UnreadableImage
-from scatcache.images.catalogue import Source
-from scatcache.images.listing import MAX_IMAGE_BYTES, TooLarge
+from scatcache.images.limits import MAX_IMAGE_BYTES, TooLarge
+from scatcache.images.source import Location, Part
 from scatcache.retries import RETRY_PAUSES_S, TRANSIENT_ERRNOS, with_retries
 
 if TYPE_CHECKING:
@@ -20,16 +20,17 @@ if TYPE_CHECKING:
 WINDOW_BYTES = 32 * 2**20
 
 
-def read_with_retries(source: Source, split: str, key: str, n_bytes: int | None = None) -> "bytes | np.ndarray | Image":
-    """What source.read returns; transient failures of the machine are retried.
+def read_with_retries(part: Part, i: int, split: str) -> "bytes | np.ndarray | Image":
+    """What part.read returns; transient failures of the machine are retried.
 
-    n_bytes: of the encoded image as it was listed, None where that is not known. Raises SourceError where a file has
-    another size by now, ScatcacheError naming the key where the machine goes on failing.
+    split: the part's name, for messages. Raises SourceError where a file has another size than it was listed with,
+    ScatcacheError naming the key where the machine goes on failing.
     """
+    key, _, n_bytes = part.listing.rows[i]
     try:
-        found = with_retries(lambda: source.read(split, key))
+        found = with_retries(lambda: part.read(i))
     except TooLarge as error:
-        if n_bytes is not None and n_bytes <= MAX_IMAGE_BYTES:
+        if n_bytes <= MAX_IMAGE_BYTES:
             raise _tell_change(split, key, n_bytes, str(error)) from error
         raise
     except OSError as error:
@@ -40,7 +41,7 @@ def read_with_retries(source: Source, split: str, key: str, n_bytes: int | None 
             f"{split}: {key}: {error.strerror}{tries}: mend what holds the files, then give the same command "
             f"again: it goes on from here"
         ) from error
-    if isinstance(found, bytes) and n_bytes is not None and len(found) != n_bytes:
+    if isinstance(found, bytes) and len(found) != n_bytes:
         raise _tell_change(split, key, n_bytes, f"{len(found)} bytes")
     return found
 
@@ -54,19 +55,19 @@ def _tell_change(split: str, key: str, n_bytes: int, found: str) -> SourceError:
 
 
 class ShardReads:
-    """The images of one shard, asked for by key, each once, about in their order in sizes, from several threads.
+    """Images of one part, asked for by index, each once, about in the order of `images`, from several threads.
 
     Those that lie in an archive are read ahead by one thread: windows of WINDOW_BYTES of them, within each in the order
     of the archive, so that a disk is passed over in one direction. Others are read by whoever asks. Use as a context.
 
-    sizes: bytes of each encoded image, by key, as listed.
+    split: the part's name, for messages.
     """
 
-    def __init__(self, source: Source, split: str, sizes: Mapping[str, int]):
-        self._source, self._split, self._sizes = source, split, sizes
-        self._windows = cut_windows([(key, source.locate(split, key)) for key in sizes])
-        self._window_of = {key: number for number, window in enumerate(self._windows) for key in window}
-        self._ahead: dict[int, Future[dict[str, bytes | np.ndarray | Image | ScatcacheError]]] = {}
+    def __init__(self, part: Part, split: str, images: Iterable[int]):
+        self._part, self._split = part, split
+        self._windows = cut_windows({i: part.locate(i) for i in images})
+        self._window_of = {i: number for number, window in enumerate(self._windows) for i in window}
+        self._ahead: dict[int, Future[dict[int, bytes | np.ndarray | Image | ScatcacheError]]] = {}
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="scatcache-read") if self._windows else None
 
@@ -79,17 +80,17 @@ class ShardReads:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def read(self, key: str) -> "bytes | np.ndarray | Image":
+    def read(self, i: int) -> "bytes | np.ndarray | Image":
         """One image. Raises what read_with_retries raises."""
-        number = self._window_of.get(key)
+        number = self._window_of.get(i)
         if number is None:
-            return read_with_retries(self._source, self._split, key, self._sizes[key])
-        found = self._start(number).result().pop(key)
+            return read_with_retries(self._part, i, self._split)
+        found = self._start(number).result().pop(i)
         if isinstance(found, ScatcacheError):
             raise found
         return found
 
-    def _start(self, number: int) -> "Future[dict[str, bytes | np.ndarray | Image | ScatcacheError]]":
+    def _start(self, number: int) -> "Future[dict[int, bytes | np.ndarray | Image | ScatcacheError]]":
         """The window of this number, started together with the next where it has not been yet."""
         assert self._pool is not None
         with self._lock:
@@ -98,27 +99,26 @@ class ShardReads:
                     self._ahead[upcoming] = self._pool.submit(self._read_window, self._windows[upcoming])
             return self._ahead[number]
 
-    def _read_window(self, keys: list[str]) -> "dict[str, bytes | np.ndarray | Image | ScatcacheError]":
-        found: dict[str, bytes | np.ndarray | Image | ScatcacheError] = {}
-        for key in keys:
+    def _read_window(self, images: list[int]) -> "dict[int, bytes | np.ndarray | Image | ScatcacheError]":
+        found: dict[int, bytes | np.ndarray | Image | ScatcacheError] = {}
+        for i in images:
             try:
-                found[key] = read_with_retries(self._source, self._split, key, self._sizes[key])
+                found[i] = read_with_retries(self._part, i, self._split)
             except ScatcacheError as error:
-                found[key] = error
+                found[i] = error
         return found
 
 
-def cut_windows(places: Sequence[tuple[str, tuple[int, int] | None]]) -> list[list[str]]:
-    """Keys that have a place (offset, bytes), in runs of WINDOW_BYTES at most, or of one, each sorted by offset."""
-    windows: list[list[tuple[int, str]]] = []
+def cut_windows(located: Mapping[int, Location | None]) -> list[list[int]]:
+    """Images that have a location, in runs of WINDOW_BYTES at most, or of one, each sorted by file and offset."""
+    windows: list[list[tuple[str, int, int]]] = []
     held = 0
-    for key, place in places:
-        if place is None:
+    for i, location in located.items():
+        if location is None:
             continue
-        offset, n_bytes = place
-        if not windows or held + n_bytes > WINDOW_BYTES:
+        if not windows or held + location.bytes > WINDOW_BYTES:
             windows.append([])
             held = 0
-        windows[-1].append((offset, key))
-        held += n_bytes
-    return [[key for _, key in sorted(window)] for window in windows]
+        windows[-1].append((location.file, location.offset, i))
+        held += location.bytes
+    return [[i for _, _, i in sorted(window)] for window in windows]

@@ -19,11 +19,12 @@ from scatcache.images.decoding.notes import add_notes, word_notes
 from scatcache.job.events import ClusterWaiting, Event, JobFinished, JobPlanned, ShardFinished
 from scatcache.job.executors import open_cluster
 from scatcache.job.opening import remember
-from scatcache.job.planning import ShardPlace, plan_tasks
+from scatcache.job.planning import ShardPlace
 from scatcache.job.preparation import Prepared
 from scatcache.job.report import ExtractReport, SplitReport
 from scatcache.job.settings import RunOptions
-from scatcache.job.shard_task import ShardJob, lighten, run_shard, stop_job
+from scatcache.job.shard_job import ShardJob, stop_job
+from scatcache.job.shard_task import lighten, run_shard
 from scatcache.job.stored import keep_copy
 from scatcache.job.takeover import check_ours
 from scatcache.job.tasks import run_tasks, tell_workers
@@ -120,25 +121,25 @@ class JobRun:
         for split in prepared.splits:
             known = self.receipts[split] = {}
             layout = prepared.layouts[split]
-            for task in plan_tasks(layout, split, prepared.rows[split]):
-                done = prepared.folder.writer.find_done(
-                    prepared.manifest, split, layout, task.shard, rows_digest=task.rows_digest
-                )
+            for shard in range(layout.n_shards):
+                digest = prepared.rows[split].digest(layout.rows_of(shard))
+                done = prepared.folder.writer.find_done(prepared.manifest, split, layout, shard, rows_digest=digest)
                 if done is not None and done.unreadable and self.options.retry_unreadable:
-                    self.retried.append((split, task.shard))
+                    self.retried.append((split, shard))
                     done = None
                 if done is None:
-                    missing.append(ShardPlace(split, task.shard))
+                    missing.append(ShardPlace(split, shard))
                 else:
-                    known[task.shard] = lighten(done)
+                    known[shard] = lighten(done)
         return missing
 
     def _choose_workers(self) -> tuple[int, tuple[str, ...]]:
         """(workers, the GPUs that get a process each)."""
         options = self.options
-        in_process = self.prepared.source.in_process
+        in_process = self.prepared.source.parallel != "processes"
         if in_process and (options.processes or options.scheduler is not None):
-            raise ValueError("a dataset object is read in this process alone: leave processes and scheduler out")
+            name = self.prepared.source.name
+            raise ValueError(f"{name} can be read in this process alone: leave processes and scheduler out")
         if self.prepared.device == "cuda" and options.scheduler is None:
             gpus = find_gpus()[: 1 if in_process else options.workers]
             # One GPU needs no second process, and a script without a main guard works then.
@@ -220,7 +221,9 @@ class JobRun:
             # Elsewhere nobody has the rows, and a few shards' of them at a time are less than all in every process.
             job, tasks = (whole, places) if opened.is_here else (job, map(whole.plan, places))
             try:
-                for receipt in run_tasks(opened, run_shard, job, tasks, on_wait=self._tell_waiting):
+                for receipt in run_tasks(
+                    opened, run_shard, job, tasks, folder=prepared.folder.job, on_wait=self._tell_waiting
+                ):
                     self._take(receipt)
             except BaseException:
                 if options.scheduler is not None:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scatcache.errors import ScatcacheError
@@ -32,29 +33,43 @@ def run_tasks(
     shared: Any,
     tasks: Iterable[Any],
     *,
+    folder: Path | None = None,
     on_wait: Callable[[str], None] = logger.info,
 ) -> Iterator[Any]:
     """Yields function(shared, task) for each task as it ends, keeping a bounded window in flight.
 
-    shared: one object in each process, whatever the number of tasks; on_wait: told in a sentence when nothing comes
-    because workers, or a scheduler, are missing. Raises what the function raised, after N_RETRIES further tries for
-    OSErrors that pass; ScatcacheError where a task's worker died again and again, and where nothing can come any more.
+    shared: one object in each process, whatever the number of tasks; folder: of share(); on_wait: told in a sentence
+    when nothing comes because workers, or a scheduler, are missing. Raises what the function raised, after N_RETRIES
+    further tries for OSErrors that pass; ScatcacheError where a task's worker died again and again, and where nothing
+    can come any more.
     """
+    with share(shared, here=cluster.is_here, folder=folder) as common:
+        yield from _run_window(cluster, function, common, iter(tasks), on_wait)
+    if not cluster.is_here:
+        tell_workers(cluster, forget, common.token)
+
+
+def _run_window(
+    cluster: Cluster,
+    function: Callable[..., Any],
+    common: Shared,
+    waiting: Iterator[Any],
+    on_wait: Callable[[str], None],
+) -> Iterator[Any]:
     from distributed import as_completed
 
-    client, waiting = cluster.client, iter(tasks)
+    client = cluster.client
     watch = None if cluster.watched is None else Watch(cluster.watched, on_wait)
     # With results: waiting for one that a frozen worker holds would keep all others waiting too.
     running = as_completed(loop=client.loop, with_results=True)
     keys: set[Any] = set()
-    # With each task, not as a task of its own that all depend on: Dask would give all to the worker that has it.
-    common = share(shared, here=cluster.is_here)
 
     def fill() -> None:
         # Clusters that grow with their work start without a worker, and must be given some.
         n_workers = cluster.n_workers or max(1, watch.n_threads if watch else 1)
         for task in itertools.islice(waiting, max(0, TASKS_PER_WORKER * n_workers - len(keys))):
             _check_connected(client)
+            # With each task, not as a task that all depend on: Dask would give all to the worker that has it.
             future = client.submit(run_task, function, common, task, pure=False, retries=N_RETRIES)
             keys.add(future.key)
             running.add(future)
@@ -68,8 +83,6 @@ def run_tasks(
         future.release()
         fill()
         yield outcome
-    if not cluster.is_here:
-        tell_workers(cluster, forget, common.token)
 
 
 def run_task(function: Callable[..., Any], shared: Shared, task: Any) -> Any:

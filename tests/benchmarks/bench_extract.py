@@ -34,6 +34,7 @@ from scatcache.scattering.channel_sums import find_adder
 from scatcache.spec import ScatteringSpec
 from scatcache.store.format.encodings import find_encoding
 from tests.benchmarks.machine import describe_machine
+from tests.images.parts import read_key
 
 ALONE_S = 12.0
 N_SAMPLE = 128
@@ -59,7 +60,7 @@ class Case:
 def read_sample(case: Case) -> tuple[Any, str, list[str]]:
     source = open_source(case.source, root=case.root)
     split = source.default_splits[0]
-    rows = source.list_rows(split).rows
+    rows = source.find(split).listing.rows
     picked = np.linspace(0, len(rows) - 1, min(N_SAMPLE, len(rows))).astype(int)
     return source, split, [rows[index].key for index in picked]
 
@@ -129,7 +130,7 @@ def time_stages(case: Case) -> dict[str, float]:
     source, split, keys = read_sample(case)
     torch.set_num_threads(1)
     started = time.perf_counter()
-    raw = [source.read(split, key) for key in keys]
+    raw = [read_key(source, split, key) for key in keys]
     read_s = time.perf_counter() - started
     started = time.perf_counter()
     images = np.stack([decode(data, size=case.size) for data in raw])
@@ -180,7 +181,7 @@ def time_start() -> float:
 
 def measure(case: Case, rounds: int, n_workers: int) -> dict[str, Any]:
     source, split, keys = read_sample(case)
-    images = np.stack([decode(source.read(split, key), size=case.size) for key in keys])
+    images = np.stack([decode(read_key(source, split, key), size=case.size) for key in keys])
     time_transform(images, n_workers)
     results = []
     for _ in range(rounds):

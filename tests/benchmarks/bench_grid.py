@@ -22,6 +22,7 @@ from scatcache.images.catalogue import open_source
 from scatcache.scattering import open_transform
 from scatcache.spec import GRIDS, ScatteringSpec
 from tests.benchmarks.machine import describe_machine
+from tests.images.parts import read_key
 
 N_CLASSES = 10
 RIDGE = 1e-3
@@ -74,9 +75,9 @@ def run_seed(options: argparse.Namespace, seed: int) -> list[dict[str, object]]:
 def read_images(root: Path, split: str, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """(uint8 (n, 32, 32, 3), int64 (n,)) drawn from a split without replacement."""
     source = open_source("cifar10", root=root)
-    rows = source.list_rows(split).rows
+    rows = source.find(split).listing.rows
     chosen = [rows[index] for index in rng.choice(len(rows), n, replace=False)]
-    return np.stack([source.read(split, row.key) for row in chosen]), np.array([row.label for row in chosen])
+    return np.stack([read_key(source, split, row.key) for row in chosen]), np.array([row.label for row in chosen])
 
 
 def compute(images: np.ndarray, spec: ScatteringSpec) -> np.ndarray:

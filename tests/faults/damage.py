@@ -120,9 +120,9 @@ def edit_json(target: Target, dice: random.Random) -> None:
     data = target.path.read_bytes()
     document = json.loads(data)
     sealed = document.pop("crc32c", None) is not None
-    places = list(list_places(document))
+    places = list(list_roots(document))
     if "scatcache" in document.get("attributes", {}) and dice.random() < 0.7:
-        places = list(list_places(document["attributes"]))
+        places = list(list_roots(document["attributes"]))
     holder, key = dice.choice(places)
     if isinstance(holder, dict) and dice.random() < 0.3:
         del holder[key]
@@ -135,12 +135,12 @@ def edit_json(target: Target, dice: random.Random) -> None:
     return None
 
 
-def list_places(value: Any) -> Any:
+def list_roots(value: Any) -> Any:
     """(container, key) of every value within a JSON document."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in list(items):
         yield value, key
-        yield from list_places(inner)
+        yield from list_roots(inner)
 
 
 def are_kin(name: str, other: str) -> bool:

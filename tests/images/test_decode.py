@@ -18,6 +18,7 @@ from scatcache.images import decode as decode_module
 from scatcache.images.datasets.photos import open_photos
 from scatcache.images.decode import decode, read_shape
 from tests.images.files import write_tiff
+from tests.images.parts import read_key
 
 NOISE = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
 ORIENTATION = 0x0112
@@ -452,5 +453,5 @@ def test_each_nasty_file_decodes_as_the_formula_or_is_unreadable(robustness):
 
 def test_crops_of_photographs_pass_through():
     pytest.importorskip("skimage")
-    crop = open_photos().read("all", "chelsea/0000-0128")
+    crop = read_key(open_photos(), "all", "chelsea/0000-0128")
     assert decode(crop, size=None) is crop

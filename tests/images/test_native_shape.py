@@ -1,12 +1,21 @@
 import pytest
 
 from scatcache.errors import SourceError, UnreadableImage
-from scatcache.images.listing import Row
 from scatcache.images.native_shape import find_native_shape
+from scatcache.images.source import Listing
 
 
-def make_rows(n_rows):
-    return [Row(f"{number:05d}.png", -1, 1) for number in range(n_rows)]
+class Headers:
+    """A part of which the headers alone are read."""
+
+    image_shape = None
+
+    def __init__(self, n_rows, read_header):
+        self.listing = Listing((f"{number:05d}.png", -1, 1) for number in range(n_rows))
+        self.read_header = read_header
+
+    def shape(self, i):
+        return self.read_header(self.listing.rows[i].key)
 
 
 def test_one_size_is_found_and_bad_headers_are_passed_over():
@@ -15,7 +24,7 @@ def test_one_size_is_found_and_bad_headers_are_passed_over():
             raise UnreadableImage("cannot identify image file")
         return 30, 40
 
-    assert find_native_shape(make_rows(1200), read_header) == (30, 40)
+    assert find_native_shape(Headers(1200, read_header)) == (30, 40)
 
 
 def test_mixed_sizes_name_the_commonest_its_count_and_the_option():
@@ -23,7 +32,7 @@ def test_mixed_sizes_name_the_commonest_its_count_and_the_option():
         return (30, 40) if key < "00007.png" else (50, 60)
 
     with pytest.raises(SourceError, match=r"2 different sizes.*30x40.* is that of 7 of the 10 read: give --size N"):
-        find_native_shape(make_rows(10), read_header)
+        find_native_shape(Headers(10, read_header))
 
 
 def test_reading_stops_once_sizes_are_mixed_and_2000_headers_are_read():
@@ -34,13 +43,13 @@ def test_reading_stops_once_sizes_are_mixed_and_2000_headers_are_read():
         return 30, 40 + (key == "00001.png")
 
     with pytest.raises(SourceError, match="1999 of the 2000 read"):
-        find_native_shape(make_rows(5000), read_header)
+        find_native_shape(Headers(5000, read_header))
     assert len(keys_read) == 2000
 
 
 def test_one_other_size_at_the_very_end_is_not_missed():
     with pytest.raises(SourceError, match="2 different sizes"):
-        find_native_shape(make_rows(5000), lambda key: (30, 41) if key == "04999.png" else (30, 40))
+        find_native_shape(Headers(5000, lambda key: (30, 41) if key == "04999.png" else (30, 40)))
 
 
 def test_no_readable_header_names_a_reason():
@@ -48,7 +57,7 @@ def test_no_readable_header_names_a_reason():
         raise UnreadableImage("the file is empty")
 
     with pytest.raises(SourceError, match=r"none of the 3 images.*00000.png: the file is empty"):
-        find_native_shape(make_rows(3), read_header)
+        find_native_shape(Headers(3, read_header))
 
 
 def test_a_failing_disk_is_no_unreadable_header():
@@ -56,4 +65,4 @@ def test_a_failing_disk_is_no_unreadable_header():
         raise OSError(5, "Input/output error")
 
     with pytest.raises(OSError, match="Input/output error"):
-        find_native_shape(make_rows(3), read_header)
+        find_native_shape(Headers(3, read_header))

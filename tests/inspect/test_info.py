@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import scatcache
+from tests.images.parts import read_key
 from tests.store.stores import N_IMAGES, UNREADABLE, copy_store, flip, make_partial
 
 
@@ -113,7 +114,7 @@ def test_energy_is_at_most_that_of_the_pixels(tmp_path):
     from scatcache.images.datasets.photos import open_photos
 
     keys = scatcache.open_cache(tmp_path / "s.zarr").keys
-    pixels = np.mean([np.square(open_photos().read("all", key) / 255).mean() for key in keys])
+    pixels = np.mean([np.square(read_key(open_photos(), "all", key) / 255).mean() for key in keys])
     energy = scatcache.info(tmp_path / "s.zarr").splits["all"].energy
     assert 0.9 * pixels < sum(energy) < 1.02 * pixels and energy[0] > energy[1] > energy[2] > 0
 

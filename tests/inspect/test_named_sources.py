@@ -1,10 +1,10 @@
 import scatcache
-from scatcache.images.catalogue import SOURCES
+from scatcache.images.catalogue import DATASETS
 
 
 def test_every_named_source_has_one_line():
     described = scatcache.sources()
-    assert set(described) == set(SOURCES)
+    assert set(described) == set(DATASETS)
     assert all(line and "\n" not in line for line in described.values())
 
 

@@ -15,7 +15,7 @@ import torch
 import scatcache
 from scatcache import retries
 from scatcache.errors import NotAStore, ScatcacheError, SettingsDiffer, SourceError, StoreLocked, UnreadableImage
-from scatcache.images.kinds.folder import FolderSource
+from scatcache.images.kinds.folder import FolderPart
 from scatcache.job.events import ShardFinished
 from scatcache.job.preparation import name_store
 from scatcache.job.store_folder import StoreFolder
@@ -271,14 +271,14 @@ def test_on_error_fail_names_the_image(tmp_path, images):
 
 def test_a_failing_disk_ends_the_run_resumably_and_is_never_an_unreadable_image(tmp_path, images, monkeypatch):
     scatcache.extract(images, out=tmp_path / "straight.zarr", **SMALL)
-    read = FolderSource.read
+    read = FolderPart.read
 
-    def fail(source, split, key):
-        if key == "class0/0004.png":
+    def fail(part, i):
+        if (key := part.listing.rows[i].key) == "class0/0004.png":
             raise OSError(errno.EIO, os.strerror(errno.EIO), key)
-        return read(source, split, key)
+        return read(part, i)
 
-    monkeypatch.setattr(FolderSource, "read", fail)
+    monkeypatch.setattr(FolderPart, "read", fail)
     monkeypatch.setattr(retries, "RETRY_PAUSES_S", (0.0, 0.0, 0.0))
     with pytest.raises(ScatcacheError, match=r"class0/0004.png: Input/output error \(4 tries\)"):
         scatcache.extract(images, out=tmp_path / "a.zarr", **SMALL)

@@ -9,19 +9,25 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import scatcache
-from scatcache.images.catalogue import Row
-from scatcache.job.planning import bound_bytes, lay_out, order_rows, plan_tasks, row_bytes
+from scatcache.images.source import Listing, Row, Rows
+from scatcache.job.planning import ShardPlace, bound_bytes, find_images, lay_out, order_rows, plan_task, row_bytes
 from scatcache.job.store_folder import StoreFolder
 from scatcache.spec import ScatteringSpec
 from scatcache.store.format.encodings import ENCODINGS
 from scatcache.store.format.manifest import Manifest
 
-keys = st.lists(st.text(st.characters(exclude_categories=("C",)), min_size=1, max_size=12), unique=True, max_size=60)
+keys = st.lists(
+    st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), min_size=1, max_size=12), unique=True, max_size=60
+)
 seeds = st.integers(0, 2**63 - 1)
 
 
 def make_rows(names):
-    return [Row(name, index % 7 - 1, len(name)) for index, name in enumerate(sorted(names))]
+    return Rows(Row(name, index % 7 - 1, len(name)) for index, name in enumerate(sorted(names)))
+
+
+def plan_tasks(layout, rows, images):
+    return [plan_task(layout, ShardPlace("train", shard), rows, images=images) for shard in range(layout.n_shards)]
 
 
 def place(key, seed):
@@ -87,13 +93,22 @@ def test_tasks_cover_every_row_once(n_rows, limit, shard_images, side, encoding)
         limit=limit,
         shard_images=shard_images,
     )
-    rows = order_rows(make_rows([f"{index}" for index in range(n_rows)]), seed=3, limit=limit)
-    tasks = list(plan_tasks(layout, "train", rows))
+    listed = make_rows([f"{index}" for index in range(n_rows)])
+    rows = order_rows(listed, seed=3, limit=limit)
+    tasks = plan_tasks(layout, rows, find_images(rows, Listing(listed), n_views=1))
+    assert [listed[i].key for task in tasks for i in task.images] == list(rows.key)
     assert [key for task in tasks for key in task.keys] == list(rows.key)
     assert [task.shard for task in tasks] == list(range(layout.n_shards))
     assert all(list(rows.key[task.start : task.start + len(task.keys)]) == list(task.keys) for task in tasks)
     assert all(len(task.keys) == layout.shard_images for task in tasks[:-1])
     assert all(task.rows_digest == rows.digest(layout.rows_of(task.shard)) for task in tasks)
+
+
+@given(keys, seeds, st.none() | st.integers(1, 80), st.integers(1, 4))
+def test_rows_show_the_images_that_their_keys_name(names, seed, limit, n_views):
+    listed = make_rows(names)
+    rows = order_rows(listed, seed=seed, limit=limit, n_views=n_views)
+    assert [listed[i].key for i in find_images(rows, Listing(listed), n_views=n_views)] == list(rows.key)
 
 
 def test_planning_is_pure(monkeypatch):
@@ -105,7 +120,8 @@ def test_planning_is_pure(monkeypatch):
     options = {"n_listed": 500, "listing": "sha256:0", "image_shape": (32, 32), "limit": 300, "shard_images": None}
 
     def plan():
-        return list(plan_tasks(lay_out(spec, encoding, **options), "train", order_rows(rows, seed=1, limit=300)))
+        ordered = order_rows(rows, seed=1, limit=300)
+        return plan_tasks(lay_out(spec, encoding, **options), ordered, find_images(ordered, Listing(rows), n_views=1))
 
     first = plan()
     for module, name in ((time, "time"), (time, "monotonic"), (builtins, "open"), (np.random, "default_rng")):

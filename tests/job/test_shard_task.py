@@ -16,19 +16,15 @@ from scatcache.errors import ScatcacheError, SourceError, UnreadableImage
 from scatcache.images import decode as decode_module
 from scatcache.images.catalogue import open_source
 from scatcache.images.decoding.notes import add_notes
-from scatcache.images.kinds.folder import FolderSource
-from scatcache.job import shard_task
-from scatcache.job.planning import plan_tasks
+from scatcache.images.kinds.folder import FolderPart
+from scatcache.job import shard_images, shard_task
+from scatcache.job.planning import ShardPlace
 from scatcache.job.preparation import Settings, prepare
 from scatcache.job.reading import read_with_retries
-from scatcache.job.shard_task import (
-    N_BATCHES_AHEAD,
-    JobStopped,
-    ShardJob,
-    ShardSink,
-    compute_shard,
-    stop_job,
-)
+from scatcache.job.shard_images import N_BATCHES_AHEAD
+from scatcache.job.shard_job import JobStopped, ShardJob, stop_job
+from scatcache.job.shard_sink import ShardSink
+from scatcache.job.shard_task import compute_shard
 from scatcache.job.store_folder import StoreFolder
 from scatcache.scattering.paths import channel_table
 from scatcache.store.format.encodings import ENCODINGS
@@ -73,32 +69,33 @@ def make_job(tmp_path, *, n_images=6, damage=(), name="store.zarr", decode_threa
         decode_threads=decode_threads,
         on_error=on_error,
     )
-    return job, list(plan_tasks(layout, "all", rows)), folder
+    whole = replace(job, rows=prepared.rows)
+    return job, [whole.plan(ShardPlace("all", shard)) for shard in range(layout.n_shards)], folder
 
 
-class FlakySource(FolderSource):
+class FlakyPart(FolderPart):
     """Fails the first n_failures reads."""
 
     n_failures = 0
     error = errno.EIO
 
-    def read(self, split, key):
+    def read(self, i):
         if type(self).n_failures > 0:
             type(self).n_failures -= 1
-            raise OSError(self.error, os.strerror(self.error), key)
-        return super().read(split, key)
+            raise OSError(self.error, os.strerror(self.error), str(i))
+        return super().read(i)
 
 
 @pytest.fixture
 def flaky(monkeypatch):
-    monkeypatch.setattr(FlakySource, "n_failures", 0)
-    monkeypatch.setattr(FlakySource, "error", errno.EIO)
-    return FlakySource
+    monkeypatch.setattr(FlakyPart, "n_failures", 0)
+    monkeypatch.setattr(FlakyPart, "error", errno.EIO)
+    return FlakyPart
 
 
 def make_flaky(job):
-    source = FlakySource(**{name: getattr(job.source, name) for name in ("base_name", "root", "splits", "classes")})
-    return replace(job, source=source)
+    part = job.source.find("all")
+    return replace(job, source=replace(job.source, splits={"all": FlakyPart(part.folder, part.classes)}))
 
 
 def test_a_shard_is_published_whole_with_its_receipt(tmp_path):
@@ -162,7 +159,7 @@ def test_an_image_that_fails_to_decode_once_is_no_unreadable_one(tmp_path, monke
 def test_a_finished_shard_is_not_computed_again(tmp_path, monkeypatch):
     job, tasks, _ = make_job(tmp_path)
     first = compute_shard(job, tasks[0])
-    monkeypatch.setattr(shard_task, "_decode_batches", None)
+    monkeypatch.setattr(shard_task, "decode_batches", None)
     assert compute_shard(job, tasks[0]) == first
 
 
@@ -227,7 +224,7 @@ def test_on_error_fail_names_the_image_and_leaves_no_file(tmp_path):
 def test_a_passing_failure_of_the_machine_is_waited_out(tmp_path, flaky, pauses, n_failures, slept):
     job, tasks, _ = make_job(tmp_path)
     flaky.n_failures = n_failures
-    assert read_with_retries(make_flaky(job).source, "all", tasks[0].keys[0]).startswith(b"\x89PNG")
+    assert read_with_retries(make_flaky(job).source.find("all"), tasks[0].images[0], "all").startswith(b"\x89PNG")
     assert pauses == slept
 
 
@@ -247,7 +244,7 @@ def test_a_missing_file_is_told_at_once(tmp_path, flaky, pauses):
     job, tasks, _ = make_job(tmp_path)
     flaky.n_failures, flaky.error = 1, errno.ENOENT
     with pytest.raises(ScatcacheError, match=r"No such file or directory: mend"):
-        read_with_retries(make_flaky(job).source, "all", tasks[0].keys[0])
+        read_with_retries(make_flaky(job).source.find("all"), tasks[0].images[0], "all")
     assert pauses == []
 
 
@@ -263,9 +260,9 @@ def test_bytes_do_not_depend_on_the_batches(tmp_path, monkeypatch, batch_images)
     whole, tasks, _ = make_job(tmp_path, damage={2})
     expected = [compute_shard(whole, task) for task in tasks]
     parted, _, _ = make_job(tmp_path, name="parted.zarr")
-    decode = shard_task._decode_batches
+    decode = shard_task.decode_batches
     monkeypatch.setattr(
-        shard_task, "_decode_batches", lambda job, task, reads, _: decode(job, task, reads, batch_images)
+        shard_task, "decode_batches", lambda job, task, reads, _: decode(job, task, reads, batch_images)
     )
     assert [compute_shard(parted, task) for task in tasks] == expected
 
@@ -343,7 +340,7 @@ def test_a_chunk_without_a_readable_row_stays_absent(ok):
 def test_no_batch_waits_beyond_those_ahead(tmp_path, monkeypatch):
     """Memory does not grow with the shard: a slow disk holds up decoding."""
     job, tasks, _ = make_job(tmp_path, n_images=30, shard_images=30)
-    decode, started, written, ahead = shard_task._start_batch, [], [], []
+    decode, started, written, ahead = shard_images._start_batch, [], [], []
 
     def count(*arguments):
         started.append(1)
@@ -354,9 +351,9 @@ def test_no_batch_waits_beyond_those_ahead(tmp_path, monkeypatch):
         time.sleep(0.005)
         written.append(1)
 
-    batches = shard_task._decode_batches
-    monkeypatch.setattr(shard_task, "_decode_batches", lambda job, task, reads, _: batches(job, task, reads, 1))
-    monkeypatch.setattr(shard_task, "_start_batch", count)
+    batches = shard_task.decode_batches
+    monkeypatch.setattr(shard_task, "decode_batches", lambda job, task, reads, _: batches(job, task, reads, 1))
+    monkeypatch.setattr(shard_images, "_start_batch", count)
     monkeypatch.setattr(ShardSink, "append", write)
     monkeypatch.setattr(ShardSink, "finish", lambda sink: None)
     compute_shard(job, tasks[0])

@@ -103,7 +103,7 @@ def test_a_source_that_is_refused_leaves_nothing_behind(tmp_path):
     root = make_imagenet(tmp_path)
     with pytest.raises(SourceError, match="too small"):
         scatcache.extract("imagenet", root=root, out=tmp_path / "x.zarr", J=5, size=8)
-    with pytest.raises(SourceError, match="no split"):
+    with pytest.raises(SourceError, match=r"split val is not in .*: put ILSVRC2012_img_val\.tar or"):
         scatcache.extract("imagenet", root=root, out=tmp_path / "x.zarr", J=1, split="val")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["plain", "root", "scratch"]
 
@@ -163,24 +163,17 @@ def test_stl10s_unlabeled_images_are_added_by_name(tmp_path):
     assert scatcache.open_cache(out).labels.tolist() == [-1, -1, -1]
 
 
-def test_caltech101s_background_is_a_setting_that_a_store_keeps(tmp_path):
+def test_caltech101_with_its_background_is_a_source_of_its_own(tmp_path):
     root, out = write_caltech101(tmp_path / "root", "zip"), tmp_path / "x.zarr"
-    scatcache.extract("caltech101", root=root, out=out, size=16, keep_background=True, **SETTINGS)
-    assert len(scatcache.open_cache(out).classes) == 4
+    scatcache.extract("caltech101-background", root=root, out=out, size=16, **SETTINGS)
+    cache = scatcache.open_cache(out)
+    assert len(cache.classes) == 4
+    assert (cache.manifest.source, cache.manifest.source_options) == ("caltech101-background", {})
     assert scatcache.resume(out).splits["all"].shards_computed == 0
-    assert scatcache.extract("caltech101", root=root, out=out).splits["all"].shards_computed == 0
-    with pytest.raises(SettingsDiffer, match=r"source\.keep_background"):
-        scatcache.extract("caltech101", root=root, out=out, keep_background=False)
+    with pytest.raises(SettingsDiffer, match=r"source\.name"):
+        scatcache.extract("caltech101", root=root, out=out)
     scatcache.extract("caltech101", root=root, out=tmp_path / "y.zarr", size=16, **SETTINGS)
     assert len(scatcache.open_cache(tmp_path / "y.zarr").classes) == 3
-
-
-@pytest.mark.parametrize("source", ["photos", "folder/"])
-def test_other_sources_have_no_background(tmp_path, monkeypatch, source):
-    monkeypatch.chdir(tmp_path)
-    write_folders(tmp_path / "folder", {"a/1.jpg": draw_jpeg(1)})
-    with pytest.raises(SourceError, match="no background class"):
-        scatcache.extract(source, J=1, keep_background=True)
 
 
 @pytest.mark.parametrize("kind", [TorchvisionLike, HuggingFaceLike, Arrays])
@@ -231,7 +224,7 @@ def test_a_mapping_of_datasets_gives_its_splits(tmp_path):
     [
         ({}, "needs a name"),
         ({"name": "mine", "root": "data"}, "leave root out"),
-        ({"name": "mine", "download": True}, "leave keep_background and download out"),
+        ({"name": "mine", "download": True}, "leave download out"),
         ({"name": "cifar10"}, "none of cifar10"),
     ],
 )

@@ -47,7 +47,7 @@ def test_an_orphan_that_starts_late_computes_nothing(tmp_path, monkeypatch):
     job, tasks, folder = make_job(tmp_path)
     folder.job.mkdir(exist_ok=True)
     take_over(folder)
-    monkeypatch.setattr(shard_task, "_decode_batches", None)
+    monkeypatch.setattr(shard_task, "decode_batches", None)
     with pytest.raises(ScatcacheError, match="a newer run has taken the store over"):
         compute_shard(job, tasks[0])
 

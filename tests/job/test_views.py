@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 import scatcache
-from scatcache.images.catalogue import Listing, Row
-from scatcache.images.kinds.folder import FolderSource
-from scatcache.job import shard_task
+from scatcache.images.kinds.folder import FolderPart
+from scatcache.images.source import Listing, Location, Row
+from scatcache.job import shard_images
 from scatcache.job.planning import choose_folds
 from scatcache.views import Views, draw_windows
 from tests.job.test_extraction import Stop, stop_after
@@ -128,14 +128,14 @@ def test_verify_computes_views_again(store, images):
 
 def test_each_image_is_read_and_decoded_once_a_shard(tmp_path, images, monkeypatch):
     seen, lock = Counter(), threading.Lock()
-    decode = shard_task.decode_noted
+    decode = shard_images.decode_noted
 
     def count_decode(data, *, size):
         with lock:
             seen[bytes(data)] += 1
         return decode(data, size=size)
 
-    monkeypatch.setattr(shard_task, "decode_noted", count_decode)
+    monkeypatch.setattr(shard_images, "decode_noted", count_decode)
     settings = {**SETTINGS, "shard_images": 1000, "views": 40}
     scatcache.extract(images, out=tmp_path / "once.zarr", workers=2, decode_threads=4, **settings)
     assert len(seen) == 19 and set(seen.values()) == {1}
@@ -143,7 +143,7 @@ def test_each_image_is_read_and_decoded_once_a_shard(tmp_path, images, monkeypat
 
 def test_images_inside_an_archive_are_read_once_for_all_views(tmp_path, images, monkeypatch):
     # Whatever lies in an archive is handed out once; see ShardReads.
-    monkeypatch.setattr(FolderSource, "locate", lambda self, split, key: (int(key[-8:-4]), 1))
+    monkeypatch.setattr(FolderPart, "locate", lambda part, i: Location("a", int(part.listing.rows[i].key[-8:-4]), 1))
     scatcache.extract(images, out=tmp_path / "views.zarr", decode_threads=3, **SETTINGS)
     monkeypatch.undo()
     assert scatcache.verify(tmp_path / "views.zarr", recompute=1.0).ok
@@ -197,15 +197,15 @@ def test_a_failure_in_one_thread_is_everyones(tmp_path):
     class Reads:
         n = 0
 
-        def read(self, key):
+        def read(self, i):
             Reads.n += 1
             raise scatcache.ScatcacheError("gone")
 
-    job = type("Job", (), {"job_id": "x", "manifest": type("M", (), {"size": None})()})()
-    task = type("Task", (), {"keys": ("a",) * 8, "views": range(8), "split": "all"})()
-    shared = shard_task.ShardImages(job, task, Reads())
+    job = type("Job", (), {"check_running": lambda self: None, "manifest": type("M", (), {"size": None})()})()
+    task = type("Task", (), {"images": (0,) * 8, "keys": ("a",) * 8, "views": range(8), "split": "all"})()
+    shared = shard_images.ShardImages(job, task, Reads())
     with ThreadPoolExecutor(8) as pool:
-        futures = [pool.submit(shared.find, "a") for _ in range(8)]
+        futures = [pool.submit(shared.find, 0) for _ in range(8)]
     assert [str(future.exception()) for future in futures] == ["gone"] * 8 and Reads.n == 1
 
 

@@ -7,6 +7,7 @@ from scatcache.images.catalogue import open_source
 from scatcache.images.decode import decode
 from scatcache.load.augment import shift_cells
 from scatcache.scattering import open_transform
+from tests.images.parts import read_key
 from tests.store.stores import draw_images
 
 torch = pytest.importorskip("torch")
@@ -202,8 +203,8 @@ def test_mirrored_cells_are_nearer_to_the_reflected_image_than_others(grid):
     pytest.importorskip("skimage")
     spec = ScatteringSpec(J=2, grid=grid)
     source = open_source("photos")
-    keys = [row.key for row in source.list_rows("all").rows][::8]
-    images = np.stack([np.asarray(decode(source.read("all", key), size=None)) for key in keys])[:, :64, :64]
+    keys = [row.key for row in source.find("all").listing.rows][::8]
+    images = np.stack([np.asarray(decode(read_key(source, "all", key), size=None)) for key in keys])[:, :64, :64]
     padded = np.pad(images, ((0, 0), (4, 4), (4, 4), (0, 0)), mode="reflect")
     S = torch.from_numpy(compute(np.ascontiguousarray(images), spec))
     deviation = S.numpy().std((0, 2, 3))[:, None]

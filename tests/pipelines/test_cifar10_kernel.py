@@ -56,7 +56,7 @@ def test_sample_of_cifar10_is_classified_and_permuted_labels_leave_chance(run, c
 
 def test_validation_is_on_training_images_outside_the_sample(options, cifar10_root):
     source = scatcache.open_source("cifar10", root=cifar10_root)
-    labels = np.array([row.label for row in source.list_rows("train").rows])
+    labels = np.array([row.label for row in source.find("train").listing.rows])
 
     class Whole:
         """The training split as far as dividing looks at it."""

@@ -53,19 +53,19 @@ def mutate_bytes(data: bytes, rng: random.Random) -> bytes:
     return bytes(mutant)
 
 
-def list_places(value: object, place: tuple = ()) -> list[tuple]:
+def list_roots(value: object, place: tuple = ()) -> list[tuple]:
     """The paths of everything in a JSON value."""
     found = [place] if place else []
     entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, entry in list(entries)[:40]:
-        found += list_places(entry, (*place, key))
+        found += list_roots(entry, (*place, key))
     return found
 
 
 def mutate_value(value: object, rng: random.Random) -> object:
     """The JSON value with one entry exchanged, taken away, renamed or nested."""
     value = json.loads(json.dumps(value))
-    *parents, last = rng.choice(list_places(value))
+    *parents, last = rng.choice(list_roots(value))
     inner = value
     for key in parents:
         inner = inner[key]

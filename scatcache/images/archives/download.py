@@ -19,7 +19,6 @@ from scatcache.images.archives.checksums import hash_md5
 from scatcache.images.archives.staging import choose_place
 from scatcache.images.archives.unpack import OnArchive, tell_nobody
 from scatcache.images.keys import show_path
-from scatcache.images.roots import list_places
 from scatcache.trust import find_trust
 from scatcache.version import __version__
 
@@ -50,39 +49,6 @@ class Archive:
     md5: str
 
 
-ARCHIVES = {
-    "caltech101": Archive(
-        "caltech-101.zip",
-        "https://data.caltech.edu/records/mzrjq-6wc02/files/caltech-101.zip",
-        "3138e1922a9193bfa496528edbbc45d0",
-    ),
-    "cifar10": Archive(
-        "cifar-10-binary.tar.gz",
-        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-        "c32a1d4ab5d03f1284b67883e8d87530",
-    ),
-    "stl10": Archive(
-        "stl10_binary.tar.gz",
-        "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
-        "91f7769df0f17e558f3565bffb0c7dfb",
-    ),
-}
-
-
-def find_archive(source: str) -> Archive:
-    """The archive to download for a source. Raises SourceError where there is none."""
-    if source not in ARCHIVES:
-        raise SourceError(
-            f"{source} cannot be downloaded by scatcache, only {', '.join(ARCHIVES)} can: leave --download out"
-        )
-    return ARCHIVES[source]
-
-
-def choose_folder(source: str, root: Path | None) -> Path:
-    """Where a download goes: root, else the first of the places where the source is looked for."""
-    return root if root is not None else list_places(source)[0]
-
-
 def check_archive(path: Path, archive: Archive) -> None:
     """Raises SourceError where a file that is there already has not the official md5."""
     if (md5 := hash_md5(path)) != archive.md5:
@@ -92,8 +58,10 @@ def check_archive(path: Path, archive: Archive) -> None:
         )
 
 
-def download(source: str, folder: Path, on_archive: OnArchive | None = None, *, work_dir: Path | None = None) -> Path:
-    """Fetches a source's archive into folder, going on where an earlier try was cut off; returns its path.
+def download(
+    archive: Archive, folder: Path, on_archive: OnArchive | None = None, *, work_dir: Path | None = None
+) -> Path:
+    """Fetches an archive into folder, going on where an earlier try was cut off; returns its path.
 
     Everything before the last step lies in `.NAME.part`, in work_dir where that is on the same file system, else in
     folder. An archive that is there already is checked.
@@ -101,7 +69,6 @@ def download(source: str, folder: Path, on_archive: OnArchive | None = None, *, 
     Raises SourceError where the server does not answer, refuses, or sends something of another md5, and where another
     process is downloading the same; OSError as the disk does.
     """
-    archive = find_archive(source)
     path = folder / archive.name
     if path.exists():
         check_archive(path, archive)

@@ -21,7 +21,7 @@ from scatcache.images.archives.staging import stage
 from scatcache.images.archives.tar_members import TarMember
 from scatcache.images.archives.unpack import READ_ONLY, OnArchive, tell_nobody
 from scatcache.images.keys import show_path
-from scatcache.images.listing import check_image_bytes
+from scatcache.images.limits import check_image_bytes
 
 logger = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ from scatcache.images.archives.tar_index import index_tar
 from scatcache.images.archives.tar_members import TarMember, list_members
 from scatcache.images.archives.unpack import inflate
 from scatcache.images.class_names import refuse_alike
+from scatcache.images.image_source import WHOLE, ImageSource
 from scatcache.images.keys import escape_name, show_path
-from scatcache.images.kinds.folder import WHOLE, FolderSource, find_classes
-from scatcache.images.kinds.parted import PartedSource
-from scatcache.images.kinds.tar import TarSource, find_tar_classes
+from scatcache.images.kinds.folder import FolderPart, find_classes
+from scatcache.images.kinds.tar import TarPart, find_tar_classes
 from scatcache.images.roots import locate_root
 
 FOLDER = "101_ObjectCategories"
@@ -36,26 +36,26 @@ MAX_BYTES = 2**30
 
 
 def open_caltech101(
-    root: Path | None = None, work_dir: Path | None = None, *, keep_background: bool = False
-) -> PartedSource:
+    root: Path | None = None, work_dir: Path | None = None, *, with_background: bool = False
+) -> ImageSource:
     """Finds Caltech-101 under root (or where locate_root looks): its class folders, or one of the official archives.
 
     work_dir: where an archive's tar is kept, inflated, from run to run, with its index; by default beside the archive.
-    keep_background: counts BACKGROUND_Google as a class, which it is not.
+    with_background: counts BACKGROUND_Google as a class, which it is not; a source of its own, caltech101-background.
 
     Raises SourceError where it is not found, truncated, malformed or contradictory; OSError as the disk does. An
     archive whose md5 is not the published one is taken, with a warning.
     """
     wanted = f"{ZIP}, {TAR}, or the folder {FOLDER} of class folders"
     root = locate_root("caltech101", root, wanted, holds=_holds_caltech101)
-    left_out = () if keep_background else (BACKGROUND,)
-    part: FolderSource | TarSource
+    left_out = () if with_background else (BACKGROUND,)
+    part: FolderPart | TarPart
     warnings: tuple[str, ...] = ()
     official = None
     folder = _find_folder(root)
     if folder is not None:
         classes = set(map(escape_name, find_classes(folder))) - {*left_out}
-        part = FolderSource("caltech101", folder, (WHOLE,), tuple(sorted(classes)), left_out=left_out)
+        part = FolderPart(folder, tuple(sorted(classes)), left_out)
     else:
         archive = _find_archive(root)
         assert archive is not None, "locate_root promised one of them"
@@ -64,12 +64,10 @@ def open_caltech101(
         tar = _inflate_once(archive, archive.parent if work_dir is None else work_dir)
         index = index_tar(tar, tar.parent, partial(_list_categories, archive))
         classes = find_tar_classes(index, left_out=left_out)
-        part = TarSource("caltech101", index, tuple(sorted(classes)), left_out)
+        part = TarPart(index, tuple(sorted(classes)), left_out)
     refuse_alike(show_path(root), {WHOLE: part.classes})
-    options = {"keep_background": True} if keep_background else {}
-    return PartedSource(
-        "caltech101", root, {WHOLE: part}, part.classes, official=official, options=options, warnings=warnings
-    )
+    name = "caltech101-background" if with_background else "caltech101"
+    return ImageSource(name, part.classes, {WHOLE: part}, official=official, root=root, warnings=warnings)
 
 
 def _holds_caltech101(root: Path) -> bool:

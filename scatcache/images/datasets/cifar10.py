@@ -1,7 +1,8 @@
 """CIFAR-10 from its binary or Python archive, unpacked or not; the same keys and pixels from either."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,9 +14,10 @@ from scatcache.images.archives.pickles import load_pickled_fields
 from scatcache.images.archives.stamps import Stamp, check_stamp, stamp_file
 from scatcache.images.archives.unpack import unpack_folder
 from scatcache.images.class_names import fold_name
+from scatcache.images.image_source import ImageSource
 from scatcache.images.keys import escape_name, show_path
-from scatcache.images.listing import Listing, Row
 from scatcache.images.roots import has_any, locate_root
+from scatcache.images.source import Listing
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 STEMS = {
@@ -120,75 +122,59 @@ FORMS = (
 
 
 @dataclass(frozen=True)
-class Cifar10Source:
-    """CIFAR-10: splits train and test of 32 x 32 images, keys file stem / record.
+class Batches:
+    """The batches of one form, each opened on first use. folder: where they lie; form: index into FORMS; stamps: of
+    the batches, by stem, when they were checked."""
 
-    folder: where the batches lie, under root or unpacked elsewhere; form: index into FORMS; stamps: of the batches, by
-    stem, when they were checked.
-    """
-
-    root: Path
     folder: Path
     form: int
-    classes: tuple[str, ...]
-    official: bool
     stamps: dict[str, Stamp]
-    warnings: tuple[str, ...] = ()
-    in_process: bool = False
-    name: str = "cifar10"
-    base_name: str = "cifar10"
-    default_size: None = None
-    splits: tuple[str, ...] = tuple(STEMS)
-    default_splits: tuple[str, ...] = tuple(STEMS)
     # Filled by each process for itself, and never pickled. Threads may load a batch twice, never wrongly.
-    _batches: dict[str, Batch] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        return {}
+    _opened: dict[str, Batch] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_batches": {}}
+        return self.__dict__ | {"_opened": {}}
 
-    def list_rows(self, split: str) -> Listing:
-        """Every record of a split. Raises SourceError for an unknown split or a damaged batch."""
-        rows = [
-            Row(f"{stem}/{record:05d}", label, RECORD_BYTES)
-            for stem in self._find_stems(split)
-            for record, label in enumerate(self._open_batch(stem).labels.tolist())
-        ]
-        return Listing(tuple(rows))
+    def open(self, stem: str) -> Batch:
+        """One batch. Raises SourceError where it is damaged, or has changed since."""
+        check_stamp(self.stamps[stem])
+        if stem not in self._opened:
+            form = FORMS[self.form]
+            self._opened[stem] = form.load_batch(self.folder / (stem + form.suffix))
+        return self._opened[stem]
 
-    def native_shape(self, split: str, rows: Sequence[Row]) -> tuple[int, int]:
+
+@dataclass(frozen=True)
+class BatchesPart:
+    """32 x 32 images of some batches, keys file stem / record."""
+
+    batches: Batches
+    stems: tuple[str, ...]
+    image_shape: tuple[int, int] = (SIDE, SIDE)
+
+    @cached_property
+    def listing(self) -> Listing:
+        """Every record. Raises SourceError for a damaged batch."""
+        return Listing(
+            (f"{stem}/{record:05d}", label, RECORD_BYTES)
+            for stem in self.stems
+            for record, label in enumerate(self.batches.open(stem).labels.tolist())
+        )
+
+    def shape(self, i: int) -> tuple[int, int]:
         """(32, 32)."""
-        self._find_stems(split)
-        return SIDE, SIDE
+        return self.image_shape
 
-    def read(self, split: str, key: str) -> np.ndarray:
-        """One image, uint8 (32, 32, 3). Raises SourceError for a key that the split has not."""
-        stem, _, record = key.partition("/")
-        planes = self._open_batch(stem).planes if stem in self._find_stems(split) else ()
-        if not record.isdecimal() or int(record) >= len(planes):
-            raise SourceError(f"{show_path(key)} is not in split {split}: take keys from list_rows({split!r})")
-        return np.ascontiguousarray(planes[int(record)].transpose(1, 2, 0))
+    def read(self, i: int) -> np.ndarray:
+        """One image, uint8 (32, 32, 3)."""
+        stem, _, record = self.listing.rows[i].key.partition("/")
+        return np.ascontiguousarray(self.batches.open(stem).planes[int(record)].transpose(1, 2, 0))
 
-    def locate(self, split: str, key: str) -> None:
+    def locate(self, i: int) -> None:
         """Batches are in memory, or mapped."""
 
-    def _open_batch(self, stem: str) -> Batch:
-        check_stamp(self.stamps[stem])
-        if stem not in self._batches:
-            form = FORMS[self.form]
-            self._batches[stem] = form.load_batch(self.folder / (stem + form.suffix))
-        return self._batches[stem]
 
-    def _find_stems(self, split: str) -> tuple[str, ...]:
-        if split not in STEMS:
-            raise SourceError(f"cifar10 has no split {split}: expected {' or '.join(STEMS)}")
-        return STEMS[split]
-
-
-def open_cifar10(root: Path | None = None, work_dir: Path | None = None, *, beside: bool = True) -> Cifar10Source:
+def open_cifar10(root: Path | None = None, work_dir: Path | None = None, *, beside: bool = True) -> ImageSource:
     """Finds CIFAR-10 under root (or where locate_root looks), unpacks it once if need be, and checks it whole.
 
     work_dir: where to unpack if root is read-only, or is not to be written to (beside=False).
@@ -208,10 +194,11 @@ def open_cifar10(root: Path | None = None, work_dir: Path | None = None, *, besi
     # Before anything is read of them.
     stamps = {stem: stamp_file(folder / (stem + form.suffix)) for stem in ALL_STEMS}
     warnings = _check_md5s(folder, form)
-    source = Cifar10Source(root, folder, index, _read_classes(folder, form), not warnings, stamps, warnings)
+    classes, batches = _read_classes(folder, form), Batches(folder, index, stamps)
     if warnings:
-        _check_batches(source)
-    return source
+        _check_batches(batches)
+    parts = {split: BatchesPart(batches, stems) for split, stems in STEMS.items()}
+    return ImageSource("cifar10", classes, parts, official=not warnings, root=root, warnings=warnings)
 
 
 def _list_wanted() -> list[str]:
@@ -259,11 +246,11 @@ def _read_classes(folder: Path, form: Form) -> tuple[str, ...]:
     return tuple(map(escape_name, names))
 
 
-def _check_batches(source: Cifar10Source) -> None:
+def _check_batches(batches: Batches) -> None:
     """Raises SourceError where a batch of an unofficial archive is damaged, too long or labelled outside 0 to 9."""
     for stem in ALL_STEMS:
-        labels = source._open_batch(stem).labels
-        path = source.folder / (stem + FORMS[source.form].suffix)
+        labels = batches.open(stem).labels
+        path = batches.folder / (stem + FORMS[batches.form].suffix)
         if len(labels) > MAX_RECORDS:
             raise SourceError(f"{show_path(path)} holds {len(labels)} records: expected at most {MAX_RECORDS}")
         wrong = np.flatnonzero(labels >= len(CLASSES))

@@ -14,13 +14,13 @@ from scatcache.images.archives.tar_members import TarMember, list_members
 from scatcache.images.archives.unpack import OnArchive, tell_nobody
 from scatcache.images.class_names import check_splits, refuse_alike
 from scatcache.images.datasets.devkit import ARCHIVE, find_devkit, read_devkit
+from scatcache.images.image_source import ImageSource
 from scatcache.images.keys import escape_name, show_path
-from scatcache.images.kinds.folder import WHOLE, FolderSource, find_classes
+from scatcache.images.kinds.folder import FolderPart, find_classes
 from scatcache.images.kinds.layouts import show_folder
-from scatcache.images.kinds.parted import Part, PartedSource, SortedPart
-from scatcache.images.kinds.tar import TarSource, find_tar_classes, is_image_path
+from scatcache.images.kinds.tar import TarPart, find_tar_classes, is_image_path
 from scatcache.images.kinds.walk import look_into
-from scatcache.images.roots import NotFound, list_places, locate_root
+from scatcache.images.roots import NotFound, list_roots, locate_root
 
 TRAIN_TAR = "ILSVRC2012_img_train.tar"
 VAL_TAR = "ILSVRC2012_img_val.tar"
@@ -39,7 +39,7 @@ _VAL_PREFIX = "ILSVRC2012_val_"
 
 def open_imagenet(
     root: Path | None = None, work_dir: Path | None = None, *, on_archive: OnArchive = tell_nobody
-) -> PartedSource:
+) -> ImageSource:
     """Finds ImageNet's train and val under root (or where locate_root looks), each a folder or the official tar.
 
     work_dir: where the indices of the tars are kept from run to run. Folders are preferred to tars. Validation images
@@ -51,7 +51,7 @@ def open_imagenet(
     try:
         root = locate_root("imagenet", root, WANTED, holds=_holds_imagenet)
     except NotFound:
-        for place in [root] if root is not None else list_places("imagenet"):
+        for place in [root] if root is not None else list_roots("imagenet"):
             _refuse_bare(place, is_named=root is not None)
         raise
     found = {split: part for split in SPLITS if (part := _find_part(split, root, work_dir, on_archive)) is not None}
@@ -61,12 +61,9 @@ def open_imagenet(
     refuse_alike(show_path(root), classes)
     warnings = check_splits({split: f"split {split} of {show_path(root)}" for split in found}, classes)
     labels = tuple(sorted(set().union(*classes.values())))
-    parts: dict[str, Part] = {
-        split: SortedPart(part, labels, folders[split]) if split in folders else replace(part, classes=labels)
-        for split, part in found.items()
-    }
+    parts = {split: replace(part, classes=labels, sorted_by=folders.get(split)) for split, part in found.items()}
     absent = {split: f"put {TARS[split]} or the folder {split} there" for split in SPLITS if split not in parts}
-    return PartedSource("imagenet", root, parts, labels, absent, warnings=warnings)
+    return ImageSource("imagenet", labels, parts, root=root, warnings=warnings, absent=absent)
 
 
 def _holds_imagenet(root: Path) -> bool:
@@ -105,26 +102,26 @@ def _is_imagenet_folder(folder: Path) -> bool:
     return any(_WNID.fullmatch(name) for name in folders) or any(name.startswith(_VAL_PREFIX) for name in images)
 
 
-def _find_part(split: str, root: Path, work_dir: Path | None, on_archive: OnArchive) -> FolderSource | TarSource | None:
+def _find_part(split: str, root: Path, work_dir: Path | None, on_archive: OnArchive) -> FolderPart | TarPart | None:
     """A split's folder or tar, with no classes yet; None where there is neither."""
     if _is_imagenet_folder(root / split):
-        return FolderSource(base_name="imagenet", root=root / split, splits=(WHOLE,), classes=())
+        return FolderPart(root / split)
     tar = root / TARS[split]
     if not tar.is_file():
         return None
     list_files = _list_class_tars if split == "train" else _list_tar
-    return TarSource("imagenet", index_tar(tar, work_dir, partial(list_files, tar), on_archive), ())
+    return TarPart(index_tar(tar, work_dir, partial(list_files, tar), on_archive))
 
 
-def _find_part_classes(part: FolderSource | TarSource) -> set[str]:
-    if isinstance(part, FolderSource):
-        return set(map(escape_name, find_classes(part.root)))
+def _find_part_classes(part: FolderPart | TarPart) -> set[str]:
+    if isinstance(part, FolderPart):
+        return set(map(escape_name, find_classes(part.folder)))
     return find_tar_classes(part.index)
 
 
-def _sort_flat(split: str, part: FolderSource | TarSource, root: Path) -> dict[str, str]:
+def _sort_flat(split: str, part: FolderPart | TarPart, root: Path) -> dict[str, str]:
     """wnid by file of a split that has no class folders."""
-    where = part.root if isinstance(part, FolderSource) else part.index.tar
+    where = part.folder if isinstance(part, FolderPart) else part.index.tar
     if split != "val":
         raise SourceError(f"{show_path(where)} holds images beside no class folder: expected n01440764 and so on")
     kit = find_devkit(root)
@@ -132,7 +129,7 @@ def _sort_flat(split: str, part: FolderSource | TarSource, root: Path) -> dict[s
         raise SourceError(
             f"{show_path(where)} does not say the classes of its images: put {ARCHIVE} into {show_path(root)} too"
         )
-    return read_devkit(kit).sort([row.key for row in part.list_rows(WHOLE).rows])
+    return read_devkit(kit).sort(part.listing.rows.keys)
 
 
 def _list_tar(tar: Path, descriptor: int) -> Iterator[TarMember]:

@@ -2,19 +2,17 @@
 
 import importlib.resources
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.resources.abc import Traversable
-from typing import Any
 
 import numpy as np
 
 from scatcache.errors import SourceError
 from scatcache.images.decode import decode, read_shape
-from scatcache.images.listing import Listing, Row
+from scatcache.images.image_source import WHOLE, ImageSource
+from scatcache.images.source import Listing, Row
 
-SPLIT = "all"
 CROP = 128
 CROP_BYTES = CROP * CROP * 3
 FILES = {
@@ -29,47 +27,31 @@ FILES = {
 
 
 @dataclass(frozen=True)
-class PhotosSource:
+class CropsPart:
     """128 x 128 crops on a grid from the top left of each photograph; the label is the photograph."""
 
-    name: str = "photos"
-    base_name: str = "photos"
-    root: None = None
-    default_size: None = None
-    splits: tuple[str, ...] = (SPLIT,)
-    default_splits: tuple[str, ...] = (SPLIT,)
-    classes: tuple[str, ...] = tuple(FILES)
-    official: None = None
-    warnings: tuple[str, ...] = ()
-    in_process: bool = False
+    image_shape: tuple[int, int] = (CROP, CROP)
 
-    @property
-    def options(self) -> dict[str, Any]:
-        return {}
+    @cached_property
+    def listing(self) -> Listing:
+        """Every crop, named photograph/top-left in pixels."""
+        return Listing(sorted(row for label, photo in enumerate(FILES) for row in _list_crops(photo, label)))
 
-    def list_rows(self, split: str) -> Listing:
-        """Every crop, named photograph/top-left in pixels. Raises SourceError for another split than "all"."""
-        _check_split(split)
-        rows = [row for label, photo in enumerate(self.classes) for row in _list_crops(photo, label)]
-        return Listing(tuple(sorted(rows)))
-
-    def native_shape(self, split: str, rows: Sequence[Row]) -> tuple[int, int]:
+    def shape(self, i: int) -> tuple[int, int]:
         """(128, 128)."""
-        _check_split(split)
-        return CROP, CROP
+        return self.image_shape
 
-    def read(self, split: str, key: str) -> np.ndarray:
+    def read(self, i: int) -> np.ndarray:
         """One crop, uint8 (128, 128, 3)."""
-        _check_split(split)
-        photo, _, corner = key.partition("/")
+        photo, _, corner = self.listing.rows[i].key.partition("/")
         top, left = map(int, corner.split("-"))
         return _decode_photo(photo)[top : top + CROP, left : left + CROP].copy()
 
-    def locate(self, split: str, key: str) -> None:
+    def locate(self, i: int) -> None:
         """Crops are cut from photographs in memory."""
 
 
-def open_photos() -> PhotosSource:
+def open_photos() -> ImageSource:
     """The photographs of the installed scikit-image.
 
     Raises SourceError where scikit-image is not installed, or its wheel lacks one of the photographs.
@@ -77,7 +59,7 @@ def open_photos() -> PhotosSource:
     for file_name in FILES.values():
         if not (_find_data() / file_name).is_file():
             raise SourceError(f"the installed scikit-image holds no {file_name}: pip install 'scatcache[photos]'")
-    return PhotosSource()
+    return ImageSource("photos", tuple(FILES), {WHOLE: CropsPart()})
 
 
 def _find_data() -> Traversable:
@@ -97,8 +79,3 @@ def _list_crops(photo: str, label: int) -> list[Row]:
 def _decode_photo(photo: str) -> np.ndarray:
     """One whole photograph, uint8 (height, width, 3), kept for the life of the process (12 MB for all)."""
     return decode((_find_data() / FILES[photo]).read_bytes(), size=None)
-
-
-def _check_split(split: str) -> None:
-    if split != SPLIT:
-        raise SourceError(f"photos has no split {split}: expected {SPLIT}")

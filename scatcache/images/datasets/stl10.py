@@ -1,8 +1,7 @@
 """STL-10 from its binary archive, unpacked or not."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,10 @@ from scatcache.images.archives.checksums import find_unofficial
 from scatcache.images.archives.stamps import Stamp, check_stamp, stamp_file
 from scatcache.images.archives.unpack import unpack_folder
 from scatcache.images.class_names import fold_name
+from scatcache.images.image_source import NO_LABEL, ImageSource
 from scatcache.images.keys import escape_name, show_path
-from scatcache.images.kinds.folder import NO_LABEL
-from scatcache.images.listing import Listing, Row
 from scatcache.images.roots import has_any, locate_root
+from scatcache.images.source import Listing
 
 FOLDER = "stl10_binary"
 ARCHIVE = "stl10_binary.tar.gz"
@@ -41,82 +40,66 @@ UNLABELED_BYTES = 100_000 * RECORD_BYTES
 
 
 @dataclass(frozen=True)
-class Stl10Source:
-    """STL-10: 96 x 96 images, keys file stem / record; splits train and test, and unlabeled where it is at hand.
+class Stl10Part:
+    """96 x 96 images of one split, keys file stem / record. folder: where the files lie, under root or unpacked
+    elsewhere; n_classes: that labels may name; stamp: of the images' file, when it was checked."""
 
-    folder: where the files lie, under root or unpacked elsewhere; stamps: of the images' files, by split, when
-    they were checked.
-    """
-
-    root: Path
     folder: Path
-    splits: tuple[str, ...]
-    classes: tuple[str, ...]
-    official: bool
-    stamps: dict[str, Stamp]
-    warnings: tuple[str, ...] = ()
-    name: str = "stl10"
-    base_name: str = "stl10"
-    default_size: None = None
-    default_splits: tuple[str, ...] = LABELLED
-    in_process: bool = False
+    split: str
+    n_classes: int
+    stamp: Stamp
+    image_shape: tuple[int, int] = (SIDE, SIDE)
     # Mapped by each process for itself, and never pickled.
-    _planes: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _mapped: list[np.ndarray] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_planes": {}}
+        return self.__dict__ | {"_mapped": []}
 
-    @property
-    def options(self) -> dict[str, Any]:
-        return {}
+    @cached_property
+    def listing(self) -> Listing:
+        """Every record; of train with the official folds, where their file is there.
 
-    def list_rows(self, split: str) -> Listing:
-        """Every record of a split; of train with the official folds, where their file is there.
-
-        Raises SourceError for an unknown split, a damaged file, or labels and folds that do not fit the images.
+        Raises SourceError for a damaged file, or labels and folds that do not fit the images.
         """
-        n_records = len(self._map_planes(split))
-        labels = self._read_labels(split, n_records)
-        rows = tuple(Row(f"{split}_X/{record:05d}", label, RECORD_BYTES) for record, label in enumerate(labels))
-        return Listing(rows, folds=_read_folds(self.folder / FOLDS, n_records) if split == "train" else None)
+        n_records = len(self._map_planes())
+        rows = [
+            (f"{self.split}_X/{i:05d}", label, RECORD_BYTES) for i, label in enumerate(self._read_labels(n_records))
+        ]
+        return Listing(rows, folds=_read_folds(self.folder / FOLDS, n_records) if self.split == "train" else None)
 
-    def native_shape(self, split: str, rows: Sequence[Row]) -> tuple[int, int]:
+    def shape(self, i: int) -> tuple[int, int]:
         """(96, 96)."""
-        return SIDE, SIDE
+        return self.image_shape
 
-    def read(self, split: str, key: str) -> np.ndarray:
+    def read(self, i: int) -> np.ndarray:
         """One image, uint8 (96, 96, 3)."""
-        planes = self._map_planes(split)[int(key.partition("/")[2])]
         # Planes are column-major: their first axis is x.
-        return np.ascontiguousarray(planes.transpose(2, 1, 0))
+        return np.ascontiguousarray(self._map_planes()[i].transpose(2, 1, 0))
 
-    def locate(self, split: str, key: str) -> None:
+    def locate(self, i: int) -> None:
         """Files are mapped."""
 
-    def _map_planes(self, split: str) -> np.ndarray:
-        """uint8 (n, 3, x, y) of a split, mapped."""
-        if split not in self.splits:
-            expected = " or ".join(self.splits)
-            raise SourceError(f"{show_path(self.folder)} has no split {split}: expected {expected} ({split}_X.bin)")
-        check_stamp(self.stamps[split])
-        if split not in self._planes:
-            self._planes[split] = _map_file(self.folder / f"{split}_X.bin")
-        return self._planes[split]
+    def _map_planes(self) -> np.ndarray:
+        """uint8 (n, 3, x, y), mapped."""
+        check_stamp(self.stamp)
+        if not self._mapped:
+            self._mapped.append(_map_file(self.folder / f"{self.split}_X.bin"))
+        return self._mapped[0]
 
-    def _read_labels(self, split: str, n_records: int) -> list[int]:
-        if split not in LABELLED:
+    def _read_labels(self, n_records: int) -> list[int]:
+        if self.split not in LABELLED:
             return [NO_LABEL] * n_records
-        path = self.folder / f"{split}_y.bin"
+        path = self.folder / f"{self.split}_y.bin"
         labels = np.frombuffer(path.read_bytes(), np.uint8)
         if len(labels) != n_records:
             raise SourceError(f"{show_path(path)} holds {len(labels)} labels of {n_records} images: fetch it again")
-        wrong = labels[(labels < 1) | (labels > len(self.classes))]
+        wrong = labels[(labels < 1) | (labels > self.n_classes)]
         if len(wrong):
-            raise SourceError(f"{show_path(path)} holds the label {wrong[0]}: expected 1 to {len(self.classes)}")
+            raise SourceError(f"{show_path(path)} holds the label {wrong[0]}: expected 1 to {self.n_classes}")
         return (labels.astype(int) - 1).tolist()
 
 
-def open_stl10(root: Path | None = None, work_dir: Path | None = None, *, beside: bool = True) -> Stl10Source:
+def open_stl10(root: Path | None = None, work_dir: Path | None = None, *, beside: bool = True) -> ImageSource:
     """Finds STL-10 under root (or where locate_root looks) and unpacks its archive once if need be.
 
     work_dir: where to unpack if root is read-only, or is not to be written to (beside=False).
@@ -139,7 +122,10 @@ def open_stl10(root: Path | None = None, work_dir: Path | None = None, *, beside
     # Before anything is read of them.
     stamps = {split: stamp_file(folder / f"{split}_X.bin") for split in splits}
     warnings = find_unofficial(folder, MD5S, "STL-10") or _check_unlabeled(folder / "unlabeled_X.bin")
-    return Stl10Source(root, folder, splits, _read_classes(folder / CLASS_NAMES), not warnings, stamps, warnings)
+    classes = _read_classes(folder / CLASS_NAMES)
+    parts = {split: Stl10Part(folder, split, len(classes), stamps[split]) for split in splits}
+    absent = {split: f"put {split}_X.bin there" for split in SPLITS if split not in splits}
+    return ImageSource("stl10", classes, parts, official=not warnings, root=root, warnings=warnings, absent=absent)
 
 
 def _check_unlabeled(path: Path) -> tuple[str, ...]:

@@ -3,106 +3,83 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from scatcache.errors import SourceError
 from scatcache.images.class_names import check_splits, refuse_alike
 from scatcache.images.decode import read_shape
+from scatcache.images.image_source import NO_LABEL, UNLABELED, WHOLE, ImageSource
 from scatcache.images.keys import escape_name, show_path, unescape_name
 from scatcache.images.kinds.layouts import check_class_folders, find_split_folders
 from scatcache.images.kinds.walk import find_machine_folders, look_into, walk
-from scatcache.images.listing import Listing, Row, check_image_bytes
-from scatcache.images.native_shape import find_native_shape
+from scatcache.images.limits import check_image_bytes
+from scatcache.images.source import Listing
 
-WHOLE = "all"
-NO_LABEL = -1
 # What a manifest calls a folder that is no named dataset.
 FOLDER_NAME = "folder"
-UNLABELED = "unlabeled"
 # What may say beside a folder of images which is of which class.
 _ANNOTATIONS = re.compile(r".*annotations?\.(txt|csv|json)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class FolderSource:
-    """Image files under root; keys are their paths in the split's folder, labels index the sorted class folders.
+class FolderPart:
+    """Image files of one folder; keys are their paths in it, labels index classes, the folders right in it.
 
-    In a split "unlabeled" folders are no classes, and all labels -1.
-
-    left_out: class folders that do not count.
+    left_out: class folders that do not count; labelled: whether folders are classes, else all labels are -1; sorted_by:
+    for flat files, the class of each; keys are CLASS/FILE then.
     """
 
-    base_name: str
-    root: Path
-    splits: tuple[str, ...]
-    classes: tuple[str, ...]
-    warnings: tuple[str, ...] = ()
-    name: str = FOLDER_NAME
-    default_size: None = None
-    official: None = None
-    in_process: bool = False
+    folder: Path
+    classes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    labelled: bool = True
+    sorted_by: Mapping[str, str] | None = field(default=None, repr=False)
+    image_shape: None = None
 
-    @property
-    def options(self) -> dict[str, Any]:
-        return {}
-
-    @property
-    def default_splits(self) -> tuple[str, ...]:
-        return tuple(split for split in self.splits if split != UNLABELED) or self.splits
-
-    def list_rows(self, split: str) -> Listing:
-        """Every image file of one split.
-
-        Raises SourceError for a split the folder does not have; OSError where a folder cannot be read.
-        """
+    @cached_property
+    def listing(self) -> Listing:
+        """Every image file. Raises SourceError for a new class, OSError where a folder cannot be read."""
         labels = {name: label for label, name in enumerate(self.classes)}
-        rows: list[Row] = []
+        rows: list[tuple[str, int, int]] = []
         n_ignored, n_by_machines = 0, Counter[str]()
-        for file in walk(self._locate(split), classes=() if split == UNLABELED else labels):
+        for file in walk(self.folder, classes=labels if self.labelled else ()):
             if file.key.partition("/")[0] in self.left_out:
                 continue
             if file.is_image:
-                label = NO_LABEL if split == UNLABELED else self._label(file.key, labels)
-                rows.append(Row(file.key, label, file.n_bytes))
+                key = file.key if self.sorted_by is None else f"{self.sorted_by[file.key]}/{file.key}"
+                rows.append((key, self._label(key, labels), file.n_bytes))
             elif file.machine:
                 n_by_machines[file.machine] += 1
             else:
                 n_ignored += 1
-        return Listing(tuple(sorted(rows)), n_ignored, n_by_machines)
+        return Listing(sorted(rows), n_ignored, n_by_machines)
 
-    def native_shape(self, split: str, rows: Sequence[Row]) -> tuple[int, int]:
-        """(height, width) all images of the rows share. Raises SourceError where they share none."""
-        folder = self._locate(split)
-
-        def read_header(key: str) -> tuple[int, int]:
-            with open(folder / unescape_name(key), "rb") as file:
-                return read_shape(file)
-
-        return find_native_shape(rows, read_header)
-
-    def read(self, split: str, key: str) -> bytes:
-        """The bytes of one image file. Raises UnreadableImage for one too large, OSError as the disk does."""
-        return read_image_file(self._locate(split) / unescape_name(key))
-
-    def locate(self, split: str, key: str) -> None:
-        """Files are read in any order."""
-
-    def _label(self, key: str, labels: dict[str, int]) -> int:
-        if "/" not in key:
+    def _label(self, key: str, labels: Mapping[str, int]) -> int:
+        if not self.labelled or "/" not in key:
             return NO_LABEL
         name = key.partition("/")[0]
         if name not in labels:
-            raise SourceError(f"{show_path(self.root)}: folder {name} has appeared since it was opened: run again")
+            raise SourceError(f"{show_path(self.folder)}: folder {name} has appeared since it was opened: run again")
         return labels[name]
 
-    def _locate(self, split: str) -> Path:
-        if split not in self.splits:
-            raise SourceError(f"{show_path(self.root)} has no split {split}: expected {' or '.join(self.splits)}")
-        return self.root if split == WHOLE else self.root / split
+    def _find_file(self, i: int) -> Path:
+        key = self.listing.rows[i].key
+        return self.folder / unescape_name(key if self.sorted_by is None else key.partition("/")[2])
+
+    def shape(self, i: int) -> tuple[int, int]:
+        """(height, width) of one image by its header."""
+        with open(self._find_file(i), "rb") as file:
+            return read_shape(file)
+
+    def read(self, i: int) -> bytes:
+        """The bytes of one image file. Raises UnreadableImage for one too large, OSError as the disk does."""
+        return read_image_file(self._find_file(i))
+
+    def locate(self, i: int) -> None:
+        """Files are read in any order."""
 
 
 def read_image_file(path: Path) -> bytes:
@@ -112,10 +89,8 @@ def read_image_file(path: Path) -> bytes:
         return file.read()
 
 
-def open_folder(folder: Path, *, base_name: str | None = None) -> FolderSource:
+def open_folder(folder: Path) -> ImageSource:
     """Reads the layout of a folder of images, and that no class is empty.
-
-    base_name: the folder's own name where not given.
 
     Raises SourceError where the folder is missing, no folder, without images, or contradicts itself: a class folder
     without images, or images beside class folders or split folders. OSError where a folder cannot be read.
@@ -133,13 +108,9 @@ def open_folder(folder: Path, *, base_name: str | None = None) -> FolderSource:
     places = {split: show_path(folder) for split, folder in folders.items()}
     warnings += check_splits(places, classes, _find_annotations(folders))
     warnings += _count_beside(root) if splits else ()
-    return FolderSource(
-        base_name=base_name or os.path.basename(os.path.abspath(folder)) or "folder",
-        root=root,
-        splits=splits or (WHOLE,),
-        classes=tuple(sorted({name for names in classes.values() for name in names})),
-        warnings=warnings,
-    )
+    names = tuple(sorted({name for names in classes.values() for name in names}))
+    parts = {split: FolderPart(folder, names, labelled=split != UNLABELED) for split, folder in folders.items()}
+    return ImageSource(FOLDER_NAME, names, parts, root=root, warnings=warnings)
 
 
 def _find_annotations(folders: Mapping[str, Path]) -> dict[str, str]:

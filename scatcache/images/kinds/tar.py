@@ -1,65 +1,43 @@
 """The images of one split inside an uncompressed tar, listed and read as a folder of them would be."""
 
-import io
+import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from scatcache.errors import SourceError
 from scatcache.images.archives.tar_index import TarIndex
 from scatcache.images.decode import read_shape
+from scatcache.images.image_source import NO_LABEL
 from scatcache.images.keys import has_image_name, show_path
-from scatcache.images.kinds.folder import NO_LABEL, WHOLE
 from scatcache.images.kinds.walk import find_machine_folder, is_made_by_machine
-from scatcache.images.listing import Listing, Row
-from scatcache.images.native_shape import find_native_shape
+from scatcache.images.source import Listing, Location
 
 
 @dataclass(frozen=True)
-class TarSource:
+class TarPart:
     """Image files of a tar; keys are their paths in it, labels index classes, the first folders of the paths.
 
-    left_out: class folders that do not count.
+    left_out: class folders that do not count; sorted_by: for flat files, the class of each; keys are CLASS/FILE then.
     """
 
-    name: str
     index: TarIndex
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
-    splits: tuple[str, ...] = (WHOLE,)
-    warnings: tuple[str, ...] = ()
-    default_size: None = None
-    official: None = None
-    in_process: bool = False
+    sorted_by: Mapping[str, str] | None = field(default=None, repr=False)
+    image_shape: None = None
 
-    @property
-    def base_name(self) -> str:
-        return self.name
-
-    @property
-    def root(self) -> Path:
-        return self.index.tar.parent
-
-    @property
-    def options(self) -> dict[str, Any]:
-        return {}
-
-    @property
-    def default_splits(self) -> tuple[str, ...]:
-        return self.splits
-
-    def list_rows(self, split: str) -> Listing:
+    @cached_property
+    def listing(self) -> Listing:
         """Every image file, none of them hidden."""
         labels = {name: label for label, name in enumerate(self.classes)}
-        rows: list[Row] = []
+        rows: list[tuple[str, int, int]] = []
         n_ignored, n_by_machines = 0, Counter[str]()
         table = self.index.table
         for encoded, n_bytes in zip(table.keys.tolist(), table.sizes.tolist(), strict=True):
             key = encoded.decode()
-            folder, _, _ = key.rpartition("/")
-            if folder.partition("/")[0] in self.left_out:
+            if key.partition("/")[0] in self.left_out:
                 continue
             if machine := find_machine_folder(key):
                 n_by_machines[machine] += 1
@@ -67,20 +45,27 @@ class TarSource:
             if not is_image_path(key):
                 n_ignored += 1
                 continue
-            rows.append(Row(key, labels[folder.partition("/")[0]] if folder else NO_LABEL, n_bytes))
-        return Listing(tuple(rows), n_ignored, n_by_machines)
+            if self.sorted_by is not None:
+                key = f"{self.sorted_by[key]}/{key}"
+            folder, slash, _ = key.partition("/")
+            rows.append((key, labels[folder] if slash else NO_LABEL, n_bytes))
+        return Listing(sorted(rows), n_ignored, n_by_machines)
 
-    def native_shape(self, split: str, rows: Sequence[Row]) -> tuple[int, int]:
-        """(height, width) all images of the rows share. Raises SourceError where they share none."""
-        return find_native_shape(rows, lambda key: read_shape(io.BytesIO(self.index.read(key))))
+    def _find_file(self, i: int) -> str:
+        key = self.listing.rows[i].key
+        return key if self.sorted_by is None else key.partition("/")[2]
 
-    def read(self, split: str, key: str) -> bytes:
+    def shape(self, i: int) -> tuple[int, int]:
+        """(height, width) of one image by its header."""
+        return read_shape(self.read(i))
+
+    def read(self, i: int) -> bytes:
         """The bytes of one image file; see TarIndex.read."""
-        return self.index.read(key)
+        return self.index.read(self._find_file(i))
 
-    def locate(self, split: str, key: str) -> tuple[int, int]:
-        """(offset, bytes) in the tar."""
-        return self.index.locate(key)
+    def locate(self, i: int) -> Location:
+        """Where the image lies in the tar."""
+        return Location(os.fspath(self.index.tar), *self.index.locate(self._find_file(i)))
 
 
 def find_tar_classes(index: TarIndex, *, left_out: tuple[str, ...] = ()) -> set[str]:

@@ -32,7 +32,7 @@ class File(NamedTuple):
     machine: str
 
 
-class _Place(NamedTuple):
+class _Visit(NamedTuple):
     """A folder still to visit: where it is, the key of its files up to the name, what it lies in, and the folders above
     it."""
 
@@ -104,7 +104,7 @@ def walk(folder: Path, name: str = "", *, classes: Collection[str] = ()) -> Iter
     Links to folders are followed, but none back to a folder it lies in. Machines' folders that this user may not look
     into are passed over.
     """
-    top = _Place(os.fspath(folder), "", False, "", frozenset())
+    top = _Visit(os.fspath(folder), "", False, "", frozenset())
     stack = [_enter(top, name, classes) if name else top]
     while stack:
         place = stack.pop()
@@ -124,7 +124,7 @@ def walk(folder: Path, name: str = "", *, classes: Collection[str] = ()) -> Iter
                     yield _meet(place, entry)
 
 
-def _meet(place: _Place, entry: os.DirEntry[str]) -> File:
+def _meet(place: _Visit, entry: os.DirEntry[str]) -> File:
     key = place.prefix + escape_name(entry.name)
     left_out = place.hidden or place.machine or not has_image_name(entry.name)
     if left_out or not _has_type(entry, stat.S_ISREG):
@@ -132,9 +132,9 @@ def _meet(place: _Place, entry: os.DirEntry[str]) -> File:
     return File(key, entry.stat().st_size, True, "")
 
 
-def _enter(place: _Place, name: str, classes: Collection[str]) -> _Place:
+def _enter(place: _Visit, name: str, classes: Collection[str]) -> _Visit:
     machine = escape_name(name) if is_made_by_machine(name) and escape_name(name) not in classes else ""
-    return _Place(
+    return _Visit(
         path=os.path.join(place.path, name),
         prefix=f"{place.prefix}{escape_name(name)}/",
         hidden=place.hidden or name.startswith("."),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scatcache.errors import SourceError, UnreadableImage
-from scatcache.images import listing
+from scatcache.images import limits
 from scatcache.images.archives import tar_index
 from scatcache.images.archives.tar_index import TarIndex, index_tar
 from scatcache.images.archives.tar_members import list_members
@@ -170,7 +170,7 @@ def test_a_saved_index_pickles_small_and_is_missed_when_it_is_gone(tar, tmp_path
 
 
 def test_a_file_too_large_to_be_an_image_is_not_read(tar, monkeypatch):
-    monkeypatch.setattr(listing, "MAX_IMAGE_BYTES", 200)
+    monkeypatch.setattr(limits, "MAX_IMAGE_BYTES", 200)
     made = index(tar, None)
     assert made.read("b/2.jpg") == b"two"
     with pytest.raises(UnreadableImage, match="300 bytes, more than the 200 allowed"):

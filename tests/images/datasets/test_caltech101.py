@@ -13,6 +13,7 @@ from scatcache.images.catalogue import open_source
 from scatcache.images.datasets import caltech101
 from scatcache.images.datasets.caltech101 import FOLDER, TAR, ZIP, open_caltech101
 from tests.images.imagenets import write_folders
+from tests.images.parts import read_key
 from tests.images.tars import draw_jpeg, make_entry, make_tar
 
 IMAGES = {
@@ -56,22 +57,22 @@ def root(tmp_path, request):
 
 def test_every_form_gives_the_same_keys_labels_and_bytes_without_the_background(root, tmp_path):
     source = open_caltech101(root, tmp_path / "job")
-    assert (source.splits, source.classes, source.default_size, source.options) == (("all",), CLASSES, 224, {})
+    assert (tuple(source.splits), source.classes, source.options) == (("all",), CLASSES, {})
     wanted = {key: content for key, content in IMAGES.items() if not key.startswith("BACKGROUND")}
-    rows = source.list_rows("all").rows
+    rows = source.find("all").listing.rows
     assert [row.key for row in rows] == sorted(wanted)
     assert [row.label for row in rows] == [CLASSES.index(row.key.partition("/")[0]) for row in rows]
-    assert [source.read("all", row.key) for row in rows] == [wanted[row.key] for row in rows]
+    assert [read_key(source, "all", row.key) for row in rows] == [wanted[row.key] for row in rows]
     copy = pickle.loads(pickle.dumps(source))
-    assert len(pickle.dumps(source)) < 2000 and copy.read("all", rows[0].key) == wanted[rows[0].key]
+    assert len(pickle.dumps(source)) < 2000 and read_key(copy, "all", rows[0].key) == wanted[rows[0].key]
 
 
 def test_the_background_is_kept_on_demand_and_equals_the_folder_source(root, tmp_path):
-    source = open_caltech101(root, tmp_path / "job", keep_background=True)
+    source = open_caltech101(root, tmp_path / "job", with_background=True)
     folder = open_source(os.path.join(write_form(tmp_path / "plain", "root"), ""))
     assert source.classes == folder.classes == ("BACKGROUND_Google", *CLASSES)
-    assert source.options == {"keep_background": True}
-    assert source.list_rows("all").hash == folder.list_rows("all").hash
+    assert (source.name, source.options) == ("caltech101-background", {})
+    assert source.find("all").listing.hash == folder.find("all").listing.hash
 
 
 def test_an_archive_is_inflated_once_into_the_working_folder_and_nothing_lies_beside_it(tmp_path):
@@ -85,9 +86,9 @@ def test_an_archive_is_inflated_once_into_the_working_folder_and_nothing_lies_be
 
 def test_a_changed_archive_is_inflated_again(tmp_path):
     root, job = write_form(tmp_path / "root", "tar"), tmp_path / "job"
-    before = open_caltech101(root, job).list_rows("all")
+    before = open_caltech101(root, job).find("all").listing
     (root / TAR).write_bytes(make_targz({key: content + b"." for key, content in IMAGES.items()}))
-    assert open_caltech101(root, job).list_rows("all").hash != before.hash
+    assert open_caltech101(root, job).find("all").listing.hash != before.hash
 
 
 @pytest.mark.parametrize("form", ["tar", "zip"])
@@ -171,5 +172,5 @@ def test_caltech101_20_has_101_classes(needs_data, tmp_path):
     source = open_caltech101(tmp_path / "caltech101-20")
     folder = open_source(os.path.join(tmp_path / "caltech101-20", ""))
     assert len(source.classes) == 101 and source.classes == folder.classes
-    assert source.list_rows("all").hash == folder.list_rows("all").hash
-    assert len(source.list_rows("all").rows) == 20 * 101
+    assert source.find("all").listing.hash == folder.find("all").listing.hash
+    assert len(source.find("all").listing.rows) == 20 * 101

@@ -14,7 +14,9 @@ from scatcache.images.catalogue import open_source
 from scatcache.images.datasets.devkit import ARCHIVE
 from scatcache.images.datasets.imagenet import open_imagenet
 from scatcache.images.decode import decode
+from scatcache.images.native_shape import find_native_shape
 from tests.images.imagenets import TRAIN_TAR, VAL_TAR, write_devkit, write_folders, write_train_tar, write_val_tar
+from tests.images.parts import find_row, read_key
 from tests.images.tars import draw_jpeg, make_entry, make_tar
 
 WNIDS = ["n02105855", "n01440764", "n01443537"]
@@ -48,15 +50,15 @@ def root(tmp_path, request):
 
 def test_every_form_gives_the_same_keys_labels_sizes_and_bytes(root, tmp_path):
     source = open_imagenet(root, tmp_path / "job")
-    assert (source.splits, source.default_splits, source.default_size) == (("train", "val"), ("train", "val"), 224)
+    assert tuple(source.splits) == source.default_splits == ("train", "val")
     assert source.classes == tuple(sorted(WNIDS))
     for split, images in (("train", TRAIN), ("val", VAL)):
-        rows = source.list_rows(split).rows
+        rows = source.find(split).listing.rows
         assert [row.key for row in rows] == sorted(images)
         assert [row.label for row in rows] == [sorted(WNIDS).index(row.key.partition("/")[0]) for row in rows]
         assert [row.size for row in rows] == [len(images[row.key]) for row in rows]
-        assert [source.read(split, row.key) for row in rows] == [images[row.key] for row in rows]
-        assert source.native_shape(split, rows) == (40, 36)
+        assert [read_key(source, split, row.key) for row in rows] == [images[row.key] for row in rows]
+        assert find_native_shape(source.find(split)) == (40, 36)
 
 
 def test_every_form_equals_the_folder_source(root, tmp_path):
@@ -64,7 +66,7 @@ def test_every_form_equals_the_folder_source(root, tmp_path):
     source = open_imagenet(root, tmp_path / "job")
     assert source.classes == folder.classes
     for split in ("train", "val"):
-        assert source.list_rows(split).hash == folder.list_rows(split).hash
+        assert source.find(split).listing.hash == folder.find(split).listing.hash
 
 
 def test_archives_say_where_their_images_lie_and_folders_do_not(root, tmp_path):
@@ -72,9 +74,10 @@ def test_archives_say_where_their_images_lie_and_folders_do_not(root, tmp_path):
     for split, images in (("train", TRAIN), ("val", VAL)):
         tar = root / {"train": TRAIN_TAR, "val": VAL_TAR}[split]
         for key, content in images.items():
-            place = source.locate(split, key)
+            place = source.find(split).locate(find_row(source, split, key))
             if tar.exists():
-                assert tar.read_bytes()[place[0] : place[0] + place[1]] == content
+                assert place.file == str(tar)
+                assert tar.read_bytes()[place.offset : place.offset + place.bytes] == content
             else:
                 assert place is None
 
@@ -87,7 +90,7 @@ def test_nothing_is_unpacked_and_a_source_is_small_when_pickled(tmp_path):
     assert sorted(os.listdir(root)) == before
     copy = pickle.loads(pickle.dumps(source))
     assert len(pickle.dumps(source)) < 2000
-    assert [copy.read("val", key) for key in VAL] == list(VAL.values())
+    assert [read_key(copy, "val", key) for key in VAL] == list(VAL.values())
 
 
 def test_without_root_the_error_names_the_three_files_and_where_to_put_them(tmp_path, monkeypatch):
@@ -144,11 +147,11 @@ def test_a_split_that_is_not_at_hand_is_told_with_its_file(tmp_path):
     root = write_form(tmp_path / "root", tmp_path / "scratch", "tars")
     (root / TRAIN_TAR).unlink()
     source = open_imagenet(root, tmp_path / "job")
-    assert source.splits == ("val",)
+    assert tuple(source.splits) == ("val",)
     with pytest.raises(SourceError, match=f"train is not in .*put {TRAIN_TAR}"):
-        source.list_rows("train")
-    with pytest.raises(SourceError, match="no split test"):
-        source.list_rows("test")
+        source.find("train").listing
+    with pytest.raises(SourceError, match="no split 'test'"):
+        source.find("test").listing
 
 
 @pytest.mark.parametrize("form", ["tars", "flat folder"])
@@ -184,14 +187,14 @@ def test_another_training_tar_is_named(tmp_path, entries, message):
 def test_a_validation_tar_of_class_folders_needs_no_devkit(tmp_path):
     (tmp_path / VAL_TAR).write_bytes(make_tar(VAL.items()))
     source = open_imagenet(tmp_path, tmp_path / "job")
-    assert [row.key for row in source.list_rows("val").rows] == sorted(VAL)
+    assert [row.key for row in source.find("val").listing.rows] == sorted(VAL)
 
 
 def test_a_class_tar_may_hold_its_own_folder_and_hidden_files_do_not_count(tmp_path):
     files = [("./n01440764/1.JPEG", b"1"), ("n01440764/._1.JPEG", b"1"), (".git/2.JPEG", b"1"), ("list.txt", b"1")]
     files += [("@eaDir/1.JPEG", b"1"), ("n01440764/__MACOSX/1.JPEG", b"1")]
     (tmp_path / TRAIN_TAR).write_bytes(make_tar([("./n01440764.tar", make_tar(files))]))
-    listing = open_imagenet(tmp_path, tmp_path / "job").list_rows("train")
+    listing = open_imagenet(tmp_path, tmp_path / "job").find("train").listing
     assert [row.key for row in listing.rows] == ["n01440764/1.JPEG"] and listing.n_ignored == 3
     assert listing.n_by_machines == {"@eaDir": 1, "__MACOSX": 1}
 
@@ -213,7 +216,7 @@ def test_oddities_of_the_real_set_decode_from_a_tar(tmp_path):
     (tmp_path / TRAIN_TAR).write_bytes(make_tar([("n02105855.tar", make_tar(files))]))
     source = open_imagenet(tmp_path, tmp_path / "job")
     for name in contents:
-        decoded = decode(source.read("train", f"n02105855/n02105855_{name}.JPEG"), size=None)
+        decoded = decode(read_key(source, "train", f"n02105855/n02105855_{name}.JPEG"), size=None)
         assert decoded.shape == (40, 36, 3)
         expected = np.asarray(Image.open(io.BytesIO(contents[name])).convert("RGB"))
         np.testing.assert_array_equal(decoded, expected)

@@ -10,9 +10,13 @@ import pytest
 from PIL import Image
 
 from scatcache.errors import SourceError
-from scatcache.images.decode import IMAGE_EXTENSIONS, decode
-from scatcache.images.kinds.folder import open_folder
-from scatcache.images.listing import Row
+from scatcache.images import source as source_module
+from scatcache.images.decode import decode
+from scatcache.images.keys import IMAGE_EXTENSIONS
+from scatcache.images.kinds.folder import FolderPart, open_folder
+from scatcache.images.native_shape import find_native_shape
+from scatcache.images.source import Listing, Row
+from tests.images.parts import read_key
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -23,27 +27,31 @@ def touch(root: Path, *names: str) -> Path:
 
 
 def list_keys(source, split):
-    return [row.key for row in source.list_rows(split).rows]
+    return [row.key for row in source.find(split).listing.rows]
 
 
 def test_class_folders_are_read_recursively(tmp_path):
     source = open_folder(touch(tmp_path, "dog/a.jpg", "cat/sub/deep/b.PNG", "cat/b.jpeg"))
-    assert (source.splits, source.classes) == (("all",), ("cat", "dog"))
-    assert source.list_rows("all").rows == (("cat/b.jpeg", 0, 10), ("cat/sub/deep/b.PNG", 0, 18), ("dog/a.jpg", 1, 9))
+    assert (tuple(source.splits), source.classes) == (("all",), ("cat", "dog"))
+    assert source.find("all").listing.rows == (
+        ("cat/b.jpeg", 0, 10),
+        ("cat/sub/deep/b.PNG", 0, 18),
+        ("dog/a.jpg", 1, 9),
+    )
 
 
 def test_split_folders_share_one_list_of_classes(tmp_path):
     source = open_folder(touch(tmp_path, "val/cat/a.jpg", "train/cat/b.jpg", "train/ant/c.jpg", "README.txt"))
-    assert source.splits == ("train", "val")
+    assert tuple(source.splits) == ("train", "val")
     assert source.classes == ("ant", "cat")
-    assert source.list_rows("val").rows == (("cat/a.jpg", 1, 13),)
-    assert [row.label for row in source.list_rows("train").rows] == [0, 1]
+    assert source.find("val").listing.rows == (("cat/a.jpg", 1, 13),)
+    assert [row.label for row in source.find("train").listing.rows] == [0, 1]
 
 
 def test_splits_are_known_by_name_only_and_unlabeled_is_no_default(tmp_path):
     names = ("train", "val", "valid", "test", "unlabeled")
     source = open_folder(touch(tmp_path, *(f"{name}/a.png" for name in names), ".cache/x.png"))
-    assert source.splits == names
+    assert tuple(source.splits) == names
     assert source.default_splits == names[:-1]
 
 
@@ -54,7 +62,7 @@ def test_unlabeled_alone_is_the_default(tmp_path):
 @pytest.mark.parametrize("name", ["train", "test", "Train", "dev", "test_set"])
 def test_a_class_that_is_called_like_a_split_is_a_class_and_warned_of(tmp_path, name):
     source = open_folder(touch(tmp_path, f"{name}/a.jpg", "car/b.jpg", "bus/sub/c.jpg"))
-    assert (source.splits, source.classes) == (("all",), tuple(sorted((name, "bus", "car"))))
+    assert (tuple(source.splits), source.classes) == (("all",), tuple(sorted((name, "bus", "car"))))
     (warning,) = source.warnings
     assert f"folder {name} is read as a class, not as a split, because folder bus lies beside" in warning
 
@@ -220,29 +228,29 @@ def test_numbered_classes_are_legal_and_warned_of_where_they_may_be_shards(tmp_p
 
 def test_flat_files_have_no_label(tmp_path):
     source = open_folder(touch(tmp_path, "b.jpg", "a.jpg", "notes/readme.md"))
-    assert (source.splits, source.classes) == (("all",), ())
-    assert source.list_rows("all").rows == (("a.jpg", -1, 5), ("b.jpg", -1, 5))
-    assert source.list_rows("all").n_ignored == 1
+    assert (tuple(source.splits), source.classes) == (("all",), ())
+    assert source.find("all").listing.rows == (("a.jpg", -1, 5), ("b.jpg", -1, 5))
+    assert source.find("all").listing.n_ignored == 1
 
 
 def test_a_split_may_be_flat_beside_one_of_classes(tmp_path):
     source = open_folder(touch(tmp_path, "train/cat/a.jpg", "test/1.jpg"))
-    assert source.list_rows("test").rows == (("1.jpg", -1, 10),)
-    assert source.list_rows("train").rows == (("cat/a.jpg", 0, 15),)
+    assert source.find("test").listing.rows == (("1.jpg", -1, 10),)
+    assert source.find("train").listing.rows == (("cat/a.jpg", 0, 15),)
 
 
 def test_images_are_known_by_extension_in_any_case_and_the_rest_is_counted(tmp_path):
     for extension in IMAGE_EXTENSIONS:
         touch(tmp_path, f"cat/a.{extension}", f"cat/B.{extension.upper()}")
     touch(tmp_path, "cat/labels.csv", "cat/jpg", "cat/.hidden.jpg", "cat/.git/a.jpg", "cat/.jpg", "MANIFEST.csv")
-    listing = open_folder(tmp_path).list_rows("all")
+    listing = open_folder(tmp_path).find("all").listing
     assert len(listing.rows) == 2 * len(IMAGE_EXTENSIONS) == 2 * 29
     assert listing.n_ignored == 6
 
 
 def test_the_hash_stays_with_times_and_changes_with_names_sizes_and_classes(tmp_path):
     def hash_now():
-        return open_folder(tmp_path).list_rows("all").hash
+        return open_folder(tmp_path).find("all").listing.hash
 
     touch(tmp_path, "cat/a.jpg", "dog/b.jpg")
     first = hash_now()
@@ -266,12 +274,12 @@ def test_any_file_name_is_a_printable_key_and_is_read_back(tmp_path, name):
     with open(os.path.join(folder, name), "wb") as file:
         file.write(b"pixels of " + name)
     source = open_folder(tmp_path)
-    (row,) = source.list_rows("all").rows
+    (row,) = source.find("all").listing.rows
     row.key.encode()
     assert not any(ord(character) < 32 for character in row.key)
     assert source.classes == (r"cl\xe4ss",)
-    assert source.read("all", row.key) == b"pixels of " + name
-    assert pickle.loads(pickle.dumps(source)).read("all", row.key) == b"pixels of " + name
+    assert read_key(source, "all", row.key) == b"pixels of " + name
+    assert read_key(pickle.loads(pickle.dumps(source)), "all", row.key) == b"pixels of " + name
 
 
 def test_a_root_that_is_no_utf8_is_shown_escaped(tmp_path):
@@ -287,7 +295,7 @@ def test_links_to_files_and_folders_are_followed(tmp_path):
     (root / "cat/link.jpg").symlink_to(data / "far/a.jpg")
     (root / "dog").symlink_to(data / "far")
     assert list_keys(open_folder(root), "all") == ["cat/0.jpg", "cat/link.jpg", "dog/a.jpg", "dog/b.jpg"]
-    assert open_folder(root).list_rows("all").rows[1].size == len("far/a.jpg")
+    assert open_folder(root).find("all").listing.rows[1].size == len("far/a.jpg")
 
 
 def test_links_back_to_a_folder_above_end(tmp_path):
@@ -303,7 +311,7 @@ def test_links_that_lead_nowhere_are_ignored(tmp_path):
     (tmp_path / "cat/gone.jpg").symlink_to("gone")
     (tmp_path / "cat/loop.jpg").symlink_to("loop.jpg")
     (tmp_path / "cat/through.jpg").symlink_to("0.jpg/inside.jpg")
-    listing = open_folder(tmp_path).list_rows("all")
+    listing = open_folder(tmp_path).find("all").listing
     assert ([row.key for row in listing.rows], listing.n_ignored) == (["cat/0.jpg"], 3)
 
 
@@ -320,7 +328,7 @@ def test_pipes_and_sockets_are_never_opened(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("cat/socket.jpg")
-        listing = open_folder(tmp_path).list_rows("all")
+        listing = open_folder(tmp_path).find("all").listing
     assert ([row.key for row in listing.rows], listing.n_ignored) == (["cat/0.jpg"], 2)
 
 
@@ -351,25 +359,26 @@ def test_a_missing_folder_and_a_file_are_refused(tmp_path):
 
 
 def test_an_unknown_split_lists_those_there_are(tmp_path):
-    with pytest.raises(SourceError, match="no split test: expected train or val"):
-        open_folder(touch(tmp_path, "train/a.jpg", "val/a.jpg")).list_rows("test")
+    with pytest.raises(SourceError, match="no split 'test': expected one of train, val"):
+        open_folder(touch(tmp_path, "train/a.jpg", "val/a.jpg")).find("test").listing
 
 
 def test_a_class_that_appears_while_open_is_refused(tmp_path):
     source = open_folder(touch(tmp_path, "cat/a.jpg"))
     touch(tmp_path, "dog/a.jpg")
     with pytest.raises(SourceError, match="dog has appeared"):
-        source.list_rows("all")
+        source.find("all").listing
 
 
 def test_a_missing_file_is_an_error_of_the_disk(tmp_path):
     source = open_folder(touch(tmp_path, "cat/a.jpg"))
+    assert len(source.find("all").listing.rows) == 1
     (tmp_path / "cat/a.jpg").unlink()
     with pytest.raises(FileNotFoundError) as caught:
-        source.read("all", "cat/a.jpg")
+        read_key(source, "all", "cat/a.jpg")
     assert caught.value.errno
     with pytest.raises(FileNotFoundError):
-        source.native_shape("all", [Row("cat/a.jpg", 0, 1)])
+        find_native_shape(source.find("all"))
 
 
 def test_native_shape_turns_images_upright_and_passes_over_bad_ones(tmp_path):
@@ -382,12 +391,12 @@ def test_native_shape_turns_images_upright_and_passes_over_bad_ones(tmp_path):
     sideways.save(tmp_path / "cat/2.png", exif=exif)
     (tmp_path / "cat/3.jpg").write_bytes(b"")
     source = open_folder(tmp_path)
-    rows = source.list_rows("all").rows
-    assert source.native_shape("all", rows) == (30, 40)
-    assert {decode(source.read("all", row.key), size=None).shape for row in rows[:3]} == {(30, 40, 3)}
+    rows = source.find("all").listing.rows
+    assert find_native_shape(source.find("all")) == (30, 40)
+    assert {decode(read_key(source, "all", row.key), size=None).shape for row in rows[:3]} == {(30, 40, 3)}
     upright.crop((0, 0, 20, 30)).save(tmp_path / "cat/4.png")
     with pytest.raises(SourceError, match="give --size N"):
-        source.native_shape("all", source.list_rows("all").rows)
+        find_native_shape(open_folder(tmp_path).find("all"))
 
 
 def test_a_split_whose_folders_are_no_classes_of_train_is_refused(tmp_path):
@@ -404,8 +413,8 @@ def test_a_split_whose_folders_are_no_classes_of_train_is_refused(tmp_path):
         open_folder(tmp_path)
     (tmp_path / "test").rename(tmp_path / "unlabeled")
     source = open_folder(tmp_path)
-    assert (source.splits, source.classes) == (("train", "val", "unlabeled"), ("n1", "n2"))
-    assert source.list_rows("unlabeled").rows == (("images/1.png", -1, len("test/images/1.png")),)
+    assert (tuple(source.splits), source.classes) == (("train", "val", "unlabeled"), ("n1", "n2"))
+    assert source.find("unlabeled").listing.rows == (("images/1.png", -1, len("test/images/1.png")),)
 
 
 def test_a_split_of_other_classes_than_train_is_refused(tmp_path):
@@ -422,7 +431,7 @@ def test_a_train_without_classes_beside_a_split_of_classes_is_refused(tmp_path):
 def test_a_split_without_class_folders_beside_train_is_warned_of(tmp_path):
     source = open_folder(touch(tmp_path, "train/n1/1.png", "val/1.png", "unlabeled/1.png"))
     assert len(source.warnings) == 1 and "val holds no class folders: its rows have the label -1" in source.warnings[0]
-    assert [row.label for row in source.list_rows("val").rows] == [-1]
+    assert [row.label for row in source.find("val").listing.rows] == [-1]
 
 
 def test_classes_that_train_lacks_are_told_by_name(tmp_path):
@@ -455,7 +464,7 @@ def test_folders_that_machines_make_are_left_out_and_counted(tmp_path):
     touch(tmp_path, "System Volume Information/1.png", "lost+found/#123/1.png", "thumbs up/1.png", "a/notes.txt")
     source = open_folder(tmp_path)
     assert source.classes == ("a", "b", "thumbs up")
-    listing = source.list_rows("all")
+    listing = source.find("all").listing
     assert [row.key for row in listing.rows] == ["a/1.png", "b/1.png", "thumbs up/1.png"] and listing.n_ignored == 1
     once = ("@eaDir", "Thumbs", "#RECYCLE", "$Recycle.Bin", ".Trash-1000", "System Volume Information", "lost+found")
     assert listing.n_by_machines == {**dict.fromkeys(once, 1), "__MACOSX": 2}
@@ -470,7 +479,7 @@ def test_thumbs_may_be_a_class_where_it_is_not_spelt_as_machines_do(tmp_path, ab
     assert f"folder {name} is read as a class, though machines call folders of thumbnails so" in warning
     (split,) = source.splits
     assert list_keys(source, split) == sorted(f"{folder}/1.png" for folder in ("fist", "palm", name))
-    assert source.list_rows(split).n_by_machines == {"thumbs": 1}
+    assert source.find(split).listing.n_by_machines == {"thumbs": 1}
 
 
 def test_images_of_unlabeled_have_no_class_called_thumbs(tmp_path):
@@ -484,7 +493,7 @@ def test_thumbs_is_left_out_beside_images_and_splits_and_as_machines_spell_it_be
     name = "Thumbs" if "a/1.png" in names else "thumbs"
     source = open_folder(touch(tmp_path, *names, f"{name}/1.png"))
     assert name not in source.classes
-    listings = [source.list_rows(split) for split in source.splits]
+    listings = [source.find(split).listing for split in source.splits]
     assert sum(len(listing.rows) for listing in listings) == len(names)
     counted = [warning for warning in source.warnings if warning.endswith(f"1 in {name}")]
     assert counted or listings[0].n_by_machines == {name: 1}
@@ -493,11 +502,11 @@ def test_thumbs_is_left_out_beside_images_and_splits_and_as_machines_spell_it_be
 def test_folders_that_machines_make_stand_beside_splits_and_are_counted(tmp_path):
     touch(tmp_path, "train/a/1.png", "test/a/1.png", "__MACOSX/train/a/._1.png", "__MACOSX/x.jpg", "train/@eaDir/1.jpg")
     source = open_folder(tmp_path)
-    assert (source.splits, source.classes) == (("train", "test"), ("a",))
+    assert (tuple(source.splits), source.classes) == (("train", "test"), ("a",))
     assert source.warnings == (
         f"{tmp_path}: files left out because they lie in folders that machines make: 2 in __MACOSX",
     )
-    assert source.list_rows("train").n_by_machines == {"@eaDir": 1}
+    assert source.find("train").listing.n_by_machines == {"@eaDir": 1}
 
 
 def test_a_class_of_thumbnails_alone_is_empty(tmp_path):
@@ -526,7 +535,7 @@ def test_a_listing_does_not_depend_on_the_order_of_the_disk(tmp_path):
 
 def test_the_nasty_folder_lists(robustness):
     source = open_folder(robustness)
-    listing = source.list_rows("all")
+    listing = source.find("all").listing
     assert len(source.classes) == 10
     assert "made/name with space é.jpg" in [row.key for row in listing.rows]
     assert len(listing.rows) + listing.n_ignored == 827
@@ -534,8 +543,21 @@ def test_the_nasty_folder_lists(robustness):
 
 def test_photographs_list_by_synset(imagenet_folder):
     source = open_folder(imagenet_folder)
-    rows = source.list_rows("all").rows
+    rows = source.find("all").listing.rows
     assert len(rows) == len(source.classes) == 1000
     assert [row.label for row in rows] == list(range(1000))
     with pytest.raises(SourceError, match=r"375x500 \(height x width\), is that of 214 of the 1000 read"):
-        source.native_shape("all", rows)
+        find_native_shape(source.find("all"))
+
+
+def test_a_part_that_travelled_reads_an_image_without_making_all_rows(tmp_path, monkeypatch):
+    keys = [f"class{number // 1000:03d}/{number:07d}.jpg" for number in range(100_000)]
+    touch(tmp_path, keys[70_000])
+    part = FolderPart(tmp_path)
+    part.__dict__["listing"] = Listing((key, -1, 1) for key in keys)
+    data = pickle.dumps(part)
+    made = []
+    monkeypatch.setattr(source_module, "Row", lambda *fields: made.append(fields) or Row(*fields))
+    copy = pickle.loads(data)
+    assert copy.read(70_000) == (tmp_path / keys[70_000]).read_bytes()
+    assert len(made) == 1 and len(data) < 100_000 * (len(keys[0]) + 3 * 8) + 2000

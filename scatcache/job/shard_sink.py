@@ -1,0 +1,52 @@
+"""Where the coefficients of one shard go: encoded chunk by chunk, summed row by row."""
+
+import numpy as np
+
+from scatcache.scattering.channel_sums import find_adder
+from scatcache.store.format.encodings import Encoding
+from scatcache.store.format.shard_file import ShardEncoder
+
+
+class ShardSink:
+    """Takes coefficients batch by batch, in order, and writes them chunk by chunk; used from one thread at a time.
+
+    sums, square_sums: (n_channels,) float64 over the stored values of the readable rows; reasons: one per row, None
+    where it is readable.
+    """
+
+    def __init__(self, encoder: ShardEncoder, encoding: Encoding, *, chunk_images: int, n_channels: int):
+        self.sums = np.zeros(n_channels, np.float64)
+        self.square_sums = np.zeros(n_channels, np.float64)
+        self.reasons: list[str | None] = []
+        self._encoder, self._encoding, self._chunk_images = encoder, encoding, chunk_images
+        self._add = find_adder()
+        self._held: list[np.ndarray] = []
+        self._held_ok: list[bool] = []
+
+    def append(self, coefficients: np.ndarray, ok: list[bool]) -> None:
+        """coefficients: (n, n_channels, h, w) in the stored dtype; ok: which of the n are readable."""
+        for row, readable in zip(coefficients, ok, strict=True):
+            if readable:
+                # One row at a time: the last bit of a sum then depends on the shard alone, not on its batches.
+                self._add(row, self.sums, self.square_sums)
+            else:
+                row[...] = self._encoding.fill_value
+            self._held.append(row)
+            self._held_ok.append(readable)
+            if len(self._held) == self._chunk_images:
+                self._write_chunk()
+
+    def _write_chunk(self) -> None:
+        if any(self._held_ok):
+            chunk = self._held[0][None] if len(self._held) == 1 else np.stack(self._held)
+            self._encoder.append(self._encoding.encode(np.ascontiguousarray(chunk)))
+        else:
+            self._encoder.append(None)
+        self._held, self._held_ok = [], []
+
+    def finish(self) -> None:
+        """Writes a last, partly filled chunk, filled up with the array's fill value."""
+        if self._held:
+            filler = np.full_like(self._held[0], self._encoding.fill_value)
+            self._held += [filler] * (self._chunk_images - len(self._held))
+            self._write_chunk()
