@@ -16,6 +16,7 @@ from scatcache.errors import (
     StoreIncomplete,
     StoreLocked,
     UnreadableImage,
+    UsageError,
 )
 from scatcache.spec import ScatteringSpec
 from scatcache.version import __version__
@@ -72,6 +73,7 @@ __all__ = [
     "StoreIncomplete",
     "StoreLocked",
     "UnreadableImage",
+    "UsageError",
     "__version__",
     "decode",
     "doctor",

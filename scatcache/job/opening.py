@@ -1,7 +1,6 @@
-"""From what was asked to an opened source: a dataset object, a named dataset, a folder, or what a store remembers."""
+"""The source of a store, found again: what its runs remember in STORE.job, and what they need to open it."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,7 @@ from scatcache.images.catalogue import (
     FOLDER_NAME,
     OnArchive,
     Source,
-    explain_clash,
     is_known_source,
-    open_object,
     open_source,
     tell_nobody,
 )
@@ -52,74 +49,6 @@ def _is_memory(value: Any) -> bool:
     return not (isinstance(value, str) and "\0" in value)
 
 
-@dataclass(frozen=True)
-class NamedObject:
-    """What extract was given to read from: a dataset object with its name and version, or a source's name or folder.
-
-    Raises SourceError where the arguments do not go together.
-    """
-
-    source: Any
-    name: str | None = None
-    version: str | None = None
-    root: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.is_object:
-            if self.name is None:
-                kind = type(self.source).__name__
-                raise SourceError(f"a {kind} needs a name to call its store by: give name='...'")
-            if self.root is not None:
-                raise SourceError("a dataset object has no files of its own: leave root out")
-        elif self.name is not None or self.version is not None:
-            raise SourceError(f"name and version go with dataset objects, {self.source} is none: leave them out")
-        elif self.root is not None and not is_known_source(self.source):
-            raise SourceError(f"{self.source} is a folder, and its own root: leave --root out")
-        elif clash := explain_clash(self.source, self.root):
-            raise SourceError(clash)
-
-    @property
-    def is_object(self) -> bool:
-        return not isinstance(self.source, str | os.PathLike)
-
-    @property
-    def store_name(self) -> Any:
-        """What a store is called after by default."""
-        return self.name if self.is_object else self.source
-
-    def open(
-        self,
-        work_dir: Path,
-        *,
-        beside: bool = True,
-        keep_background: bool = False,
-        fetch: bool = False,
-        on_archive: OnArchive = tell_nobody,
-    ) -> Source:
-        """The source; see open_source and open_object, and what they raise."""
-        if not self.is_object:
-            return open_source(
-                self.source,
-                root=self.root,
-                work_dir=work_dir,
-                beside=beside,
-                keep_background=keep_background,
-                fetch=fetch,
-                on_archive=on_archive,
-            )
-        if keep_background or fetch:
-            raise SourceError("a dataset object is taken as it is: leave keep_background and download out")
-        assert self.name is not None, "__post_init__ demands one"
-        return open_object(self.source, name=self.name, version=self.version)
-
-
-def keeps_background(typed: bool | None, stored: Manifest | None) -> bool:
-    """Whether the source's pictures of no class count: as typed, else as the store has it, else not."""
-    if typed is None and stored is not None:
-        typed = stored.source_options.get("keep_background")
-    return bool(typed)
-
-
 def open_source_of(store: str | os.PathLike[str], manifest: Manifest, *, root: Path | None) -> Source:
     """open_stored_source by a store's path or URL; a store at a URL remembers nothing."""
     return open_stored_source(None if is_url(store) else StoreFolder(store), manifest, root=root)
@@ -146,7 +75,6 @@ def open_stored_source(
             manifest.source,
             root=root,
             work_dir=None if folder is None else folder.job,
-            keep_background=keeps_background(None, manifest),
             fetch=fetch,
             on_archive=on_archive,
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scatcache.errors import ScatcacheError, StoreDamaged
+from scatcache.errors import ScatcacheError, StoreDamaged, UsageError
 from scatcache.retries import with_retries
 from scatcache.store.documents import encode_document, expect, merge, read_document
 from scatcache.store.format.layout import receipt_name, shard_name, status_name
@@ -40,12 +40,12 @@ class StoreFolder:
     """The paths and files of one store on a local (or locally mounted) file system; holds no open file.
 
     path: absolute and without links, so that a store has one STORE.job whichever way it is named, and is found after a
-    change of the working folder. view: the same store for reading. Raises ScatcacheError for a URL.
+    change of the working folder. view: the same store for reading. Raises UsageError for a URL.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
         if is_url(path):
-            raise ScatcacheError(
+            raise UsageError(
                 f"{show_place(path)} is no local path: extract to a local folder, then copy it with any tool"
             )
         self.path = Path(os.path.realpath(path))

@@ -116,7 +116,6 @@ ENCODINGS = {
         Encoding("float32", "float32", 0.82, "zstd", 3),
     )
 }
-DEFAULT_ENCODING = "float16"
 
 
 def find_encoding(name: str) -> Encoding:

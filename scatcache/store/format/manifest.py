@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scatcache.errors import NotAStore, StoreDamaged
-from scatcache.spec import ScatteringSpec
+from scatcache.spec import MAX_SEED, ScatteringSpec
 from scatcache.store.format.encodings import ENCODINGS
 from scatcache.store.format.json_text import to_json
 from scatcache.store.format.layout import SplitLayout
@@ -21,7 +21,6 @@ MAX_FORMAT = 9999
 PIXEL_SCALE = 255.0
 DECODER = "pillow-rgb-2"
 EARLIER_DECODERS = ("pillow-rgb-1",)
-MAX_SEED = 2**63 - 1
 # 64 GiB of float16 in one row: what claims more is damaged.
 MAX_ROW_VALUES = 2**35
 

@@ -1,0 +1,129 @@
+"""A table of options: a dataclass whose fields say range, default and help, from which checks and texts come."""
+
+import operator
+import textwrap
+import types
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from scatcache.errors import UsageError
+from scatcache.spec import MAX_SEED
+
+TEXT_WIDTH = 110
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One field of a table. help: without range and default; default: what holds where it is not given; otherwise: that
+    in words, where it is computed; within: first and last number; words: what else than a number;
+    choices: the only texts, or what finds them; metavar: of its value on the command line; stored: a setting's place in
+    a Manifest, dotted; in_python: it is no option of the command line; name, kind, optional, repeated: of the field."""
+
+    help: str
+    default: Any = None
+    otherwise: str = ""
+    within: tuple[int, int] | None = None
+    words: tuple[str, ...] = ()
+    choices: tuple[str, ...] | Callable[[], Sequence[str]] = ()
+    metavar: str | None = None
+    stored: str = ""
+    in_python: bool = False
+    name: str = ""
+    kind: type = str
+    optional: bool = False
+    repeated: bool = False
+
+    @property
+    def flag(self) -> str:
+        """As typed on a command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The texts that it may be, where these are few."""
+        return tuple(self.choices() if callable(self.choices) else self.choices)
+
+    @property
+    def range(self) -> str:
+        """Its numbers in words; "" where it has none, or all there are."""
+        if self.within is None:
+            return ""
+        low, high = self.within
+        return f"from {low}" if high == MAX_SEED else f"{low} to {high}"
+
+    @property
+    def shown_default(self) -> str:
+        return self.otherwise or ("" if self.default is None or self.default is False else str(self.default))
+
+    def describe(self) -> str:
+        """Its help with its choices, range and default."""
+        facts = [", ".join(self.known), self.range, self.shown_default and f"default: {self.shown_default}"]
+        told = "; ".join(filter(None, facts))
+        return f"{self.help}  [{told}]" if told else self.help
+
+    def check(self, value: Any) -> Any:
+        """The value, a NumPy integer as Python's. Raises UsageError for one out of range, TypeError for no number."""
+        if (value is None and self.optional) or (isinstance(value, str) and value in self.words):
+            return value
+        if self.within is not None:
+            return self._check_number(value, *self.within)
+        if self.choices and value not in self.known:
+            raise UsageError(f"{self.name} is {value!r}: expected one of {', '.join(self.known)}")
+        return value
+
+    def _check_number(self, value: Any, low: int, high: int) -> int:
+        expected = " or ".join([f"an integer {'from ' * (high < MAX_SEED)}{self.range}", *map(repr, self.words)])
+        try:
+            number = operator.index(value)
+        except TypeError as error:
+            raise TypeError(f"{self.name} is {value!r}: expected {expected}") from error
+        if not low <= number <= high:
+            raise UsageError(f"{self.name} is {number}: expected {expected}")
+        return number
+
+
+def option(help: str, **facts: Any) -> Any:
+    """A field with its default, for what never shapes a store's bytes. facts: of Option."""
+    entry = Option(help=help, **facts)
+    return field(default=entry.default, metadata={"option": entry})
+
+
+def setting(help: str, *, stored: str, **facts: Any) -> Any:
+    """A field that is None until it is merged with what a store has, or with its default. facts: of Option."""
+    return field(default=None, metadata={"option": Option(help=help, stored=stored, **facts)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """A table: every field is an option() or a setting(), and is checked when it is given."""
+
+    def __post_init__(self) -> None:
+        for entry in list_options(type(self)):
+            object.__setattr__(self, entry.name, entry.check(getattr(self, entry.name)))
+
+
+def list_options(kind: type[Options]) -> tuple[Option, ...]:
+    """The options of a table, in its order."""
+    return tuple(_complete(entry.metadata["option"], entry.name, entry.type) for entry in fields(kind))
+
+
+def _complete(entry: Option, name: str, annotation: Any) -> Option:
+    """An option with what its field's name and annotation say."""
+    is_union = typing.get_origin(annotation) in (types.UnionType, typing.Union)
+    members = typing.get_args(annotation) if is_union else (annotation,)
+    kind = next((kind for kind in (bool, int) if kind in members), str)
+    repeated = any(typing.get_origin(member) is Sequence for member in members)
+    return replace(entry, name=name, kind=kind, optional=type(None) in members, repeated=repeated)
+
+
+def describe(kind: type[Options]) -> str:
+    """Every option of a table with its help, for a docstring."""
+    return "\n".join(_describe_lines(kind))
+
+
+def _describe_lines(kind: type[Options]) -> Iterator[str]:
+    for entry in list_options(kind):
+        text = f"{entry.name}: {' '.join(entry.describe().split())}"
+        yield textwrap.fill(text, TEXT_WIDTH, subsequent_indent="    ", break_on_hyphens=False, break_long_words=False)
