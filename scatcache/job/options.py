@@ -57,30 +57,44 @@ class Option:
     def shown_default(self) -> str:
         return self.otherwise or ("" if self.default is None or self.default is False else str(self.default))
 
-    def describe(self) -> str:
-        """Its help with its choices, range and default."""
-        facts = [", ".join(self.known), self.range, self.shown_default and f"default: {self.shown_default}"]
-        told = "; ".join(filter(None, facts))
+    @property
+    def expected(self) -> str:
+        """What check() takes, in words."""
+        if self.within is None:
+            return f"one of {', '.join(self.known)}"
+        number = f"an integer {self.range}" if self.range.startswith("from") else f"an integer from {self.range}"
+        return " or ".join([number, *map(repr, self.words)])
+
+    def describe(self, *, choices: bool = True) -> str:
+        """Its help with its range and default, and the texts that it may be."""
+        default = self.shown_default and f"default: {self.shown_default}"
+        told = "; ".join(filter(None, [", ".join(self.known) if choices else "", self.range, default]))
         return f"{self.help}  [{told}]" if told else self.help
+
+    def parse(self, text: str) -> Any:
+        """The value that a text on the command line means. Raises UsageError."""
+        if self.within is None or text in self.words:
+            return self.check(text)
+        try:
+            number = int(text)
+        except ValueError as error:
+            raise UsageError(f"{self.name} is {text!r}: expected {self.expected}") from error
+        return self.check(number)
 
     def check(self, value: Any) -> Any:
         """The value, a NumPy integer as Python's. Raises UsageError for one out of range, TypeError for no number."""
         if (value is None and self.optional) or (isinstance(value, str) and value in self.words):
             return value
-        if self.within is not None:
-            return self._check_number(value, *self.within)
-        if self.choices and value not in self.known:
-            raise UsageError(f"{self.name} is {value!r}: expected one of {', '.join(self.known)}")
-        return value
-
-    def _check_number(self, value: Any, low: int, high: int) -> int:
-        expected = " or ".join([f"an integer {'from ' * (high < MAX_SEED)}{self.range}", *map(repr, self.words)])
+        if self.within is None:
+            if self.choices and value not in self.known:
+                raise UsageError(f"{self.name} is {value!r}: expected {self.expected}")
+            return value
         try:
             number = operator.index(value)
         except TypeError as error:
-            raise TypeError(f"{self.name} is {value!r}: expected {expected}") from error
-        if not low <= number <= high:
-            raise UsageError(f"{self.name} is {number}: expected {expected}")
+            raise TypeError(f"{self.name} is {value!r}: expected {self.expected}") from error
+        if not self.within[0] <= number <= self.within[1]:
+            raise UsageError(f"{self.name} is {number}: expected {self.expected}")
         return number
 
 

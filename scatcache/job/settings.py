@@ -132,7 +132,9 @@ class Reading(Options):
         metavar="DIR",
     )
     split: str | Sequence[str] | None = option(
-        "which split (may be repeated)", otherwise="all but unlabeled; of a store to resume, those it has"
+        "which split (may be repeated)",
+        otherwise="all but unlabeled; of a store to resume, those it has",
+        metavar="NAME",
     )
     download: bool = option(
         "fetch the official archive where the dataset is not found, and take no other (caltech101, cifar10, stl10)",
@@ -158,7 +160,9 @@ class Target(Options):
         "what tells a dataset object's pixels from another version's, which its length and labels do not",
         in_python=True,
     )
-    out: str | os.PathLike[str] | None = option("the store", otherwise="SOURCE-J2.zarr, with J as given")
+    out: str | os.PathLike[str] | None = option(
+        "the store", otherwise="SOURCE-J2.zarr, with J as given", metavar="STORE"
+    )
     overwrite: bool = option("delete the store first (only one of ours)", default=False)
 
 
