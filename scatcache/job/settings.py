@@ -95,7 +95,8 @@ class Settings(Options):
             require_J(self.J)
         known = {
             entry.name: defaults.get(entry.name, entry.default) if stored is None else _look_up(stored, entry.stored)
-            for entry in list_options(Settings)
+            for entry in list_options(type(self))
+            if entry.stored
         }
         merged = replace(self, **{name: value for name, value in known.items() if getattr(self, name) is None})
         if merged.views == 1 and self.view_padding is not None:
@@ -104,7 +105,7 @@ class Settings(Options):
 
     def within(self, part: str) -> dict[str, Any]:
         """The settings that a manifest holds in one part of its own, "spec" or "" for those beside the parts."""
-        split = {entry.name: entry.stored.rpartition(".") for entry in list_options(Settings)}
+        split = {entry.name: entry.stored.rpartition(".") for entry in list_options(type(self)) if entry.stored}
         return {place: getattr(self, name) for name, (found, _, place) in split.items() if found == part}
 
 
@@ -137,7 +138,7 @@ class Reading(Options):
         metavar="NAME",
     )
     download: bool = option(
-        "fetch the official archive where the dataset is not found, and take no other (caltech101, cifar10, stl10)",
+        "fetch the official archive where the dataset is not found, and take no other; `scatcache sources` names them",
         default=False,
     )
     on_event: Callable[[Event], None] | None = option(

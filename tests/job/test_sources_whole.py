@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.images.test_caltech101 import write_form as write_caltech101
+from tests.images.test_dataset import LABELS, PIXELS, Arrays, Files, HuggingFaceLike, TorchvisionLike
+from tests.images.test_stl10 import FOLD_LINES, N_TRAIN, write_stl10
 
 import scatcache
 from scatcache.errors import SettingsDiffer, SourceError
 from tests.images.imagenets import TRAIN_TAR, write_devkit, write_folders, write_train_tar, write_val_tar
 from tests.images.tars import draw_jpeg
-from tests.images.test_caltech101 import write_form as write_caltech101
-from tests.images.test_dataset import LABELS, PIXELS, Arrays, Files, HuggingFaceLike, TorchvisionLike
-from tests.images.test_stl10 import FOLD_LINES, N_TRAIN, write_stl10
 
 SETTINGS = {"J": 1, "L": 4, "max_order": 1}
 
