@@ -5,7 +5,6 @@ import pickle
 from dataclasses import replace
 
 import pytest
-from tests.images.test_cifar10 import write_form
 
 import scatcache
 from scatcache.errors import ScatcacheError, SourceError
@@ -20,6 +19,7 @@ from scatcache.job.settings import RunOptions, Settings
 from scatcache.job.workers import choose_workers, find_gpus
 from scatcache.scattering.backends import resolve_backend
 from scatcache.store.writer import StoreFolder
+from tests.images.datasets.test_cifar10 import write_form
 from tests.runs import find_differences, list_receipts, list_temporaries, make_images
 
 SMALL = {"J": 1, "L": 4, "shard_images": 2}

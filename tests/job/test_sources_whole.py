@@ -13,7 +13,10 @@ from tests.images.test_stl10 import FOLD_LINES, N_TRAIN, write_stl10
 
 import scatcache
 from scatcache.errors import SettingsDiffer, SourceError
+from tests.images.datasets.test_caltech101 import write_form as write_caltech101
+from tests.images.datasets.test_stl10 import FOLD_LINES, N_TRAIN, write_stl10
 from tests.images.imagenets import TRAIN_TAR, write_devkit, write_folders, write_train_tar, write_val_tar
+from tests.images.kinds.test_python_object import LABELS, PIXELS, Arrays, Files, HuggingFaceLike, TorchvisionLike
 from tests.images.tars import draw_jpeg
 
 SETTINGS = {"J": 1, "L": 4, "max_order": 1}

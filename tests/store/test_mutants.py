@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numcodecs import zstd
-from tests.store.test_rows import make_table
 
 import scatcache
 from scatcache.errors import NotAStore, StoreDamaged
@@ -20,6 +19,7 @@ from scatcache.store.format.receipts import Receipt, encode_record, parse_receip
 from scatcache.store.format.rows import ROW_ARRAYS, check_crc, decode_rows, encode_rows, with_crc
 from scatcache.store.records import StoreView
 from scatcache.store.writer import StoreFolder
+from tests.store.format.test_rows import make_table
 from tests.store.stores import read_everything
 
 # Thousands with SCATCACHE_MUTANTS=5000.

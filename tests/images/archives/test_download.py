@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from tests.images.test_cifar10 import write_form
 
 from scatcache.errors import SourceError
 from scatcache.images.archives import download as module
 from scatcache.images.archives.download import ARCHIVES, Archive, download
 from scatcache.images.catalogue import open_source
 from scatcache.images.datasets import cifar10
+from tests.images.datasets.test_cifar10 import write_form
 
 CONTENT = os.urandom(1_000_000)
 NAME = ARCHIVES["stl10"].name

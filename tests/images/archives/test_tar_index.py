@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from scatcache.errors import SourceError, UnreadableImage
-from scatcache.images import listing, tar_index
+from scatcache.images import listing
+from scatcache.images.archives import tar_index
 from scatcache.images.archives.tar_index import TarIndex, index_tar
 from scatcache.images.archives.tar_members import list_members
 from tests.images.tars import make_tar

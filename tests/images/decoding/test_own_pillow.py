@@ -102,7 +102,7 @@ SPOIL_AND_DECODE = """
 import json, pickle, sys
 from PIL import Image
 Image.init()
-from tests.images import test_own_pillow as tests
+from tests.images.decoding import test_own_pillow as tests
 samples = pickle.loads(sys.stdin.buffer.read())
 print(tests.spoil_pillow())
 print(json.dumps(tests.describe(samples)))

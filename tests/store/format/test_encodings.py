@@ -90,7 +90,7 @@ def test_large_chunk_has_the_same_bytes_in_every_thread(encoding):
 
 def test_blosc_is_kept_from_threads_of_its_own():
     # With them it gives other bytes from run to run above about 1 MB (importing zarr switches them off too).
-    program = "from scatcache.store import encodings; assert encodings.blosc.use_threads is False"
+    program = "from scatcache.store.format import encodings; assert encodings.blosc.use_threads is False"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 

@@ -4,12 +4,12 @@ import os
 
 import pytest
 
+from scatcache.store.format.json_text import to_json
 from scatcache.store.places.files import (
     append_line,
     fsync_folder,
     remove_temporaries,
     temporary_beside,
-    to_json,
     write_atomically,
 )
 

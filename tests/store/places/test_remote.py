@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 import scatcache
 from scatcache.commands import cli
-from scatcache.store import addresses, objects, remote, web
+from scatcache.store.places import addresses, objects, remote, web
 from scatcache.store.reader import open_split
 from scatcache.store.writer import StoreFolder
 from tests.store.servers import (
