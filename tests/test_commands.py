@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 
 import scatcache
-from scatcache import commands, interruption, retries
-from scatcache.errors import ScatcacheError, SettingsDiffer, SourceError, StoreLocked
+from scatcache import commands, interruption, progress, results, retries
+from scatcache.errors import ScatcacheError, SettingsDiffer, SourceError, StoreLocked, UsageError
 from scatcache.images.kinds.folder import FolderSource
-from scatcache.job import extraction
+from scatcache.job import extraction, planned
 from scatcache.job import run as job_run
 from scatcache.store.lock import WriterLock
 from scatcache.store.writer import StoreFolder
@@ -113,7 +113,7 @@ def test_json_of_the_other_commands_has_the_promised_fields(tmp_path, images):
     extract(images, out)
     plan = call("plan", images, "--J", 1, "--out", tmp_path / "b.zarr", "--json")
     assert set(plan.result) == {
-        "images", "output_shape", "bytes", "free_bytes", "shards", "device", "backend", "backend_reason", "splits"
+        "store", "settings", "state", "done", "images", "output_shape", "bytes", "free_bytes", "shards", "device", "backend", "backend_reason", "splits"
     }  # fmt: skip
     info = call("info", out, "--json")
     assert set(info.result) == {"store", "format", "state", "spec", "encoding", "bytes", "splits"}
@@ -201,7 +201,7 @@ def test_doctor_fits_a_screen(here):
 
 def test_lines_go_on_below_their_second_column(capsys):
     path = "/a folder/" + "deep/" * 20
-    commands.show_lines([("a", "word " * 30), ("long", ""), ("b", "in " + commands.bind(path))])
+    results.show_lines([("a", "word " * 30), ("long", ""), ("b", "in " + results.bind(path))])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "a     " + "word " * 14 + "word" and lines[1].startswith("      word")
     assert lines[2:] == ["long  ", "b     in", "      " + path]
@@ -272,7 +272,7 @@ def test_help_ends_with_zero(name):
     ("n_bytes", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (31104000, "31.10 MB"), (2.5e15, "2500.00 TB")]
 )
 def test_bytes_are_shown_in_decimal_units(n_bytes, text):
-    assert commands.show_bytes(n_bytes) == text
+    assert progress.show_bytes(n_bytes) == text
 
 
 # Exit codes
@@ -294,11 +294,12 @@ def test_bytes_are_shown_in_decimal_units(n_bytes, text):
         ),
         (["extract", "imagenet", "--J", "2", "--download"], "imagenet cannot be downloaded"),
         (["extract", "photos", "--J", "2", "--download"], "photos cannot be downloaded"),
+        (["extract", "photos", "--J", "2", "--root", "a", "--views", "500", "--view-padding", "2"], "expected 1 to 50"),
+        (["plan", "photos", "--J", "2", "--view-padding", "2"], "give views too"),
+        (["extract", "photos", "--J", "8"], "128x128 are too small for J=8"),
+        (["extract", "photos", "--J", "2", "--views", "some"], "--views.*an integer from 1 or 'all'"),
+        (["show", "a.zarr", "0", "--out", "a.jpg"], "no scatcache store|does not end in .png"),
         (["plan", ".", "--J", "2", "--download"], "cannot be downloaded"),
-        (
-            ["extract", "photos", "--J", "2", "--keep-background"],
-            "no background to keep, only caltech101",
-        ),
         (["extract", "photos"], "--J"),
         (["extract", "photos", "--out", "new.zarr"], "--J"),
         (["plan", "photos", "--out", "new.zarr"], "--J"),
@@ -323,7 +324,7 @@ def test_bytes_are_shown_in_decimal_units(n_bytes, text):
         (["extract", "photos", "--J", "2", "--on-error", "ignore"], "--on-error"),
         (["extract", "photos", "--J", "2", "--no-such-option"], "--no-such-option"),
         (["extract"], "SOURCE"),
-        (["verify", "a.zarr", "--recompute", "2"], "--recompute"),
+        (["verify", "a.zarr", "--recompute", "2"], "recompute is 2.0: expected a fraction"),
         (["extrakt", "photos"], "extrakt"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -348,7 +349,7 @@ def test_a_name_that_is_also_a_folder_here_is_2_with_both_spellings(here, comman
     make_images(here / name, 2)
     done = call(command, name, "--J", 1, *options)
     assert (done.code, done.out) == (2, "") and re.search(f"'{name}' is a dataset's name, and .*{advice}", done.err)
-    with pytest.raises(SourceError, match=advice):
+    with pytest.raises(UsageError, match=advice):
         getattr(scatcache, command)(name, J=1, **({"root": options[1]} if options else {}))
     assert os.listdir(here) == [name]
 
@@ -413,7 +414,7 @@ def test_the_grid_is_kept_shown_and_compared(tmp_path, images):
 def test_odd_images_on_the_centered_grid_are_refused_before_any_work(tmp_path, here):
     images = make_images(tmp_path / "odd", 2, side=15)
     for name in ("extract", "plan"):
-        assert_refused(call(name, images, "--J", 1, "--grid", "centered"), "15x15 have an odd side")
+        assert_refused(call(name, images, "--J", 1, "--grid", "centered"), "15x15 have an odd side", code=2)
     assert list(here.iterdir()) == []
 
 
@@ -434,7 +435,13 @@ def test_another_writer_is_6(tmp_path, images):
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(SettingsDiffer("x"), 5), (StoreLocked("x"), 6), (SourceError("x"), 1), (ScatcacheError("x"), 1)],
+    [
+        (UsageError("x"), 2),
+        (SettingsDiffer("x"), 5),
+        (StoreLocked("x"), 6),
+        (SourceError("x"), 1),
+        (ScatcacheError("x"), 1),
+    ],
 )
 def test_an_error_has_its_exit_code(error, code):
     assert commands.find_exit_code(error) == code
@@ -443,9 +450,9 @@ def test_an_error_has_its_exit_code(error, code):
 # What fails, and is said in one line
 
 
-def assert_refused(done, *parts):
-    """Exit code 1, nothing on stdout, one error of ours that holds these parts."""
-    assert (done.code, done.out) == (1, ""), done
+def assert_refused(done, *parts, code=1):
+    """An exit code, nothing on stdout, one error of ours that holds these parts."""
+    assert (done.code, done.out) == (code, ""), done
     assert done.err.count("scatcache: error: ") == 1 and "Traceback" not in done.err
     for part in parts:
         assert part in done.err
@@ -479,7 +486,8 @@ def test_mixed_sizes_are_told(here, images):
 
 
 def test_images_too_small_for_J_are_told(here, images):
-    assert_refused(call("extract", images, "--J", 5), "16x16 are too small for J=5")
+    assert_refused(call("extract", images, "--J", 5), "16x16 are too small for J=5", code=2)
+    assert list(here.iterdir()) == []
 
 
 @pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
@@ -524,7 +532,7 @@ def test_a_disk_that_fills_up_is_told_and_the_same_command_goes_on(tmp_path, tmp
     images = make_images(tmp_path / "images", 40, side=32)
     extract(images, tmp_path / "straight.zarr")
     folder = tmpfs("size=400k")
-    monkeypatch.setattr(job_run, "free_disk_bytes", lambda path: 10**12)
+    monkeypatch.setattr(planned, "free_disk_bytes", lambda path: 10**12)
     assert_refused(extract(images, folder / "a.zarr"), "No space left on device", "give the same command again")
     assert [path for path in list_temporaries(folder) if path.is_file()] == []
     tmpfs("size=20m")

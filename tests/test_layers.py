@@ -34,8 +34,10 @@ LEVELS = {
     "inspect": 5,
     "": 6,
     "interruption": 7,
+    "click_options": 7,
     "progress": 7,
-    "commands": 8,
+    "results": 8,
+    "commands": 9,
 }
 OUTSIDE = ("cli", "pipelines", "tests")
 HEAVY = ("torch", "cupy", "dask", "distributed", "matplotlib", "zarr")

@@ -7,13 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.images.test_caltech101 import write_form as write_caltech101
-from tests.images.test_dataset import LABELS, PIXELS, Arrays, Files, HuggingFaceLike, TorchvisionLike
-from tests.images.test_stl10 import FOLD_LINES, N_TRAIN, write_stl10
 
 import scatcache
-from scatcache.errors import SettingsDiffer, SourceError
-from tests.images.datasets.test_caltech101 import write_form as write_caltech101
+from scatcache.errors import SettingsDiffer, SourceError, UsageError
 from tests.images.datasets.test_stl10 import FOLD_LINES, N_TRAIN, write_stl10
 from tests.images.imagenets import TRAIN_TAR, write_devkit, write_folders, write_train_tar, write_val_tar
 from tests.images.kinds.test_python_object import LABELS, PIXELS, Arrays, Files, HuggingFaceLike, TorchvisionLike
@@ -166,26 +162,6 @@ def test_stl10s_unlabeled_images_are_added_by_name(tmp_path):
     assert scatcache.open_cache(out).labels.tolist() == [-1, -1, -1]
 
 
-def test_caltech101s_background_is_a_setting_that_a_store_keeps(tmp_path):
-    root, out = write_caltech101(tmp_path / "root", "zip"), tmp_path / "x.zarr"
-    scatcache.extract("caltech101", root=root, out=out, size=16, keep_background=True, **SETTINGS)
-    assert len(scatcache.open_cache(out).classes) == 4
-    assert scatcache.resume(out).splits["all"].shards_computed == 0
-    assert scatcache.extract("caltech101", root=root, out=out).splits["all"].shards_computed == 0
-    with pytest.raises(SettingsDiffer, match=r"source\.keep_background"):
-        scatcache.extract("caltech101", root=root, out=out, keep_background=False)
-    scatcache.extract("caltech101", root=root, out=tmp_path / "y.zarr", size=16, **SETTINGS)
-    assert len(scatcache.open_cache(tmp_path / "y.zarr").classes) == 3
-
-
-@pytest.mark.parametrize("source", ["photos", "folder/"])
-def test_other_sources_have_no_background(tmp_path, monkeypatch, source):
-    monkeypatch.chdir(tmp_path)
-    write_folders(tmp_path / "folder", {"a/1.jpg": draw_jpeg(1)})
-    with pytest.raises(SourceError, match="no background class"):
-        scatcache.extract(source, J=1, keep_background=True)
-
-
 @pytest.mark.parametrize("kind", [TorchvisionLike, HuggingFaceLike, Arrays])
 def test_a_dataset_object_equals_a_folder_of_its_images(tmp_path, kind):
     for index, (pixels, label) in enumerate(zip(PIXELS, LABELS, strict=True)):
@@ -234,21 +210,21 @@ def test_a_mapping_of_datasets_gives_its_splits(tmp_path):
     [
         ({}, "needs a name"),
         ({"name": "mine", "root": "data"}, "leave root out"),
-        ({"name": "mine", "download": True}, "leave keep_background and download out"),
+        ({"name": "mine", "download": True}, "leave download out"),
         ({"name": "cifar10"}, "none of cifar10"),
     ],
 )
 def test_arguments_that_do_not_go_with_a_dataset_object_are_refused(tmp_path, arguments, message):
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises((UsageError, SourceError), match=message):
         scatcache.extract(Arrays(), out=tmp_path / "x.zarr", J=1, **arguments)
     assert os.listdir(tmp_path) == []
 
 
 def test_a_dataset_object_is_not_sent_to_processes(tmp_path):
-    with pytest.raises(ValueError, match="leave processes and scheduler out"):
-        scatcache.extract(Arrays(), name="mine", out=tmp_path / "x.zarr", processes=True, **SETTINGS)
-    with pytest.raises(SourceError, match="go with dataset objects"):
-        scatcache.extract("photos", name="mine", J=1)
+    for command in (scatcache.extract, scatcache.plan):
+        with pytest.raises(UsageError, match="leave processes and scheduler out"):
+            command(Arrays(), name="mine", out=tmp_path / "x.zarr", processes=True, **SETTINGS)
+    assert os.listdir(tmp_path) == []
 
 
 def test_items_that_do_not_decode_are_rows_recorded_as_unreadable(tmp_path):
