@@ -100,7 +100,7 @@ def test_worker_processes_read_a_tar_by_the_kept_index(tmp_path):
 
 def test_a_source_that_is_refused_leaves_nothing_behind(tmp_path):
     root = make_imagenet(tmp_path)
-    with pytest.raises(SourceError, match="too small"):
+    with pytest.raises(UsageError, match="too small"):
         scatcache.extract("imagenet", root=root, out=tmp_path / "x.zarr", J=5, size=8)
     with pytest.raises(SourceError, match="no split"):
         scatcache.extract("imagenet", root=root, out=tmp_path / "x.zarr", J=1, split="val")
