@@ -54,9 +54,9 @@ def add_table(kind: type[Options]) -> Callable[[Command], Command]:
 
 def _make_option(entry: Option) -> Callable[[Command], Command]:
     facts: dict[str, Any] = {"cls": TableOption, "entry": entry, "default": entry.default if not entry.stored else None}
-    if entry.kind is bool:
-        return click.option(entry.flag, entry.name, is_flag=True, **facts)
+    if entry.is_flag:
+        return click.option(entry.spelling, entry.name, is_flag=True, **facts)
     metavar = entry.metavar or (f"[{'|'.join(entry.known)}]" if entry.choices else None)
     return click.option(
-        entry.flag, entry.name, type=TableType(entry), metavar=metavar, multiple=entry.repeated, **facts
+        entry.spelling, entry.name, type=TableType(entry), metavar=metavar, multiple=entry.repeated, **facts
     )

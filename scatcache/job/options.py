@@ -17,9 +17,9 @@ TEXT_WIDTH = 110
 @dataclass(frozen=True, kw_only=True)
 class Option:
     """One field of a table. help: without range and default; default: what holds where it is not given; otherwise: that
-    in words, where it is computed; within: first and last number; words: what else than a number;
-    choices: the only texts, or what finds them; metavar: of its value on the command line; stored: a setting's place in
-    a Manifest, dotted; in_python: it is no option of the command line; name, kind, optional, repeated: of the field."""
+    in words, where it is computed; within: first and last number; words: what else than a number; choices: the only
+    texts, or what finds them; metavar: of its value on the command line; stored: a setting's place in a Manifest,
+    dotted; in_python: it is no option of the command line; name, is_flag, optional, repeated: of the field itself."""
 
     help: str
     default: Any = None
@@ -31,12 +31,12 @@ class Option:
     stored: str = ""
     in_python: bool = False
     name: str = ""
-    kind: type = str
+    is_flag: bool = False
     optional: bool = False
     repeated: bool = False
 
     @property
-    def flag(self) -> str:
+    def spelling(self) -> str:
         """As typed on a command line."""
         return "--" + self.name.replace("_", "-")
 
@@ -127,9 +127,9 @@ def _complete(entry: Option, name: str, annotation: Any) -> Option:
     """An option with what its field's name and annotation say."""
     is_union = typing.get_origin(annotation) in (types.UnionType, typing.Union)
     members = typing.get_args(annotation) if is_union else (annotation,)
-    kind = next((kind for kind in (bool, int) if kind in members), str)
     repeated = any(typing.get_origin(member) is Sequence for member in members)
-    return replace(entry, name=name, kind=kind, optional=type(None) in members, repeated=repeated)
+    optional = type(None) in members
+    return replace(entry, name=name, is_flag=annotation is bool, optional=optional, repeated=repeated)
 
 
 def describe(kind: type[Options]) -> str:

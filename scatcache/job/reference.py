@@ -15,10 +15,8 @@ def tabulate(kind: type[Options]) -> str:
 
 def _list_cells(entry: Option) -> list[str]:
     known = [f"`{text}`" for text in (*entry.known, *entry.words)]
-    values = ", ".join(filter(None, [entry.range, *known])) or (
-        "yes or no" if entry.kind is bool else entry.metavar or ""
-    )
-    typed = "" if entry.in_python else f"`{entry.flag}`"
+    values = ", ".join(filter(None, [entry.range, *known])) or ("yes or no" if entry.is_flag else entry.metavar or "")
+    typed = "" if entry.in_python else f"`{entry.spelling}`"
     return [typed, f"`{entry.name}`", values, entry.shown_default, "yes" if entry.stored else "", entry.help]
 
 
