@@ -212,8 +212,8 @@ def tell_extraction(path: Path) -> Callable[[scatcache.Event], None]:
         nonlocal n_done, said_s
         match event:
             case scatcache.JobPlanned():
-                n_done = event.n_images_done
-                say(f"extracting {path.name}: {event.n_images} rows, {n_done} done, backend {event.backend}")
+                n_done = event.plan.images_done
+                say(f"extracting {path.name}: {event.plan.images} rows, {n_done} done, backend {event.plan.backend}")
             case scatcache.ShardFinished():
                 n_done += event.receipt.n_rows
                 if time.monotonic() - said_s >= SECONDS_BETWEEN_LINES:

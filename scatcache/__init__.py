@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from scatcache.errors import StoreIncomplete as StoreIncomplete
     from scatcache.errors import StoreLocked as StoreLocked
     from scatcache.errors import UnreadableImage as UnreadableImage
+    from scatcache.errors import UsageError as UsageError
     from scatcache.images.catalogue import open_source as open_source
     from scatcache.images.decode import decode as decode
     from scatcache.images.source import Listing as Listing
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "": "symmetry",
     ".errors": "BackendUnavailable NotAStore ScatcacheError SettingsDiffer SourceError StoreDamaged StoreIncomplete "
-    "StoreLocked UnreadableImage",
+    "StoreLocked UnreadableImage UsageError",
     ".images.catalogue": "open_source",
     ".images.decode": "decode",
     ".images.source": "Listing Location Part Row Source",

@@ -5,6 +5,10 @@ class ScatcacheError(Exception):
     """Anything scatcache refuses or fails to do; the message says what was found, expected and to type next."""
 
 
+class UsageError(ScatcacheError, ValueError):
+    """What was typed is wrong: out of range, unknown, or options that do not go together; nothing was done."""
+
+
 class SourceError(ScatcacheError, ValueError):
     """A dataset is missing, malformed or contradicts itself; nothing was written."""
 

@@ -16,7 +16,7 @@ class Tally:
     """What has been done since the job began, and what that makes of the rest."""
 
     def __init__(self, planned: JobPlanned):
-        self.planned = planned
+        self.plan = planned.plan
         self.started = time.monotonic()
         self.images, self.bytes, self.unreadable = 0, 0, 0
 
@@ -27,7 +27,7 @@ class Tally:
 
     @property
     def images_done(self) -> int:
-        return self.planned.n_images_done + self.images
+        return self.plan.images_done + self.images
 
     @property
     def images_per_s(self) -> float:
@@ -36,9 +36,9 @@ class Tally:
     def describe(self) -> str:
         """Done of all, rate, bytes written, time left, unreadable ones; it leaves room for a bar in 80 columns."""
         rate = self.images_per_s
-        left = show_time((self.planned.n_images - self.images_done) / rate) if rate else "?"
+        left = show_time((self.plan.images - self.images_done) / rate) if rate else "?"
         return (
-            f"{self.images_done:,}/{self.planned.n_images:,}, {rate:,.1f} images/s, {show_bytes(self.bytes)}, "
+            f"{self.images_done:,}/{self.plan.images:,}, {rate:,.1f} images/s, {show_bytes(self.bytes)}, "
             f"{left} left, {self.unreadable:,} unreadable"
         )
 
@@ -75,14 +75,15 @@ def show_state(state: str, limit: int | None) -> str:
 
 def announce(planned: JobPlanned) -> str:
     """What is about to be done, before any of it is."""
-    shapes = ", ".join(f"{split} {'x'.join(map(str, shape))}" for split, shape in planned.output_shapes.items())
-    kept = f", {planned.n_done:,} of them done" if planned.n_done else ""
+    plan = planned.plan
+    shapes = ", ".join(f"{name} {'x'.join(map(str, split.output_shape))}" for name, split in plan.splits.items())
+    kept = f", {plan.done:,} of them done" if plan.done else ""
     return (
-        f"{show_views(planned.n_images, planned.n_views)} -> {escape(planned.store)}\n"
-        f"settings: {planned.settings}\n"
-        f"coefficients: {shapes}; at most {show_bytes(planned.bytes)}, {show_bytes(planned.free_bytes)} free\n"
-        f"{count(planned.n_shards, 'shard')}{kept}; {planned.n_workers} at once on {planned.device} with "
-        f"{planned.backend} ({planned.reason})"
+        f"{show_views(plan.images, plan.views)} -> {escape(plan.store)}\n"
+        f"settings: {plan.settings}\n"
+        f"coefficients: {shapes}; at most {show_bytes(plan.bytes)}, {show_bytes(plan.free_bytes)} free\n"
+        f"{count(plan.shards, 'shard')}{kept}; {planned.n_workers} at once on {plan.device} with "
+        f"{plan.backend} ({plan.backend_reason})"
     )
 
 
@@ -105,7 +106,7 @@ def describe_archive(event: ArchiveProgress) -> str:
 
 
 def _show_warnings(event: Event) -> None:
-    for warning in event.warnings if isinstance(event, JobPlanned) else ():
+    for warning in event.plan.warnings if isinstance(event, JobPlanned) else ():
         echo(f"warning: {warning}", err=True)
     if isinstance(event, ClusterWaiting):
         echo(event.text, err=True)
@@ -113,7 +114,7 @@ def _show_warnings(event: Event) -> None:
 
 def _show_plan(planned: JobPlanned) -> Tally:
     _show_warnings(planned)
-    if planned.bytes * (1 - planned.n_images_done / planned.n_images) > planned.free_bytes:
+    if planned.plan.bytes_left > planned.plan.free_bytes:
         echo("warning: fits only if the coefficients compress as those of natural images do", err=True)
     echo(*announce(planned).split("\n"), err=True)
     return Tally(planned)
@@ -174,7 +175,7 @@ def _draw_bar() -> Iterator[Callable[[Event], None]]:
             progress.console.print(escape(event.text), highlight=False, markup=False, soft_wrap=True)
         elif isinstance(event, JobPlanned):
             state["tally"] = _show_plan(event)
-            state["task"] = progress.add_task("starting", total=event.n_images, completed=event.n_images_done)
+            state["task"] = progress.add_task("starting", total=event.plan.images, completed=event.plan.images_done)
             progress.start()
         elif isinstance(event, ShardFinished):
             tally = state["tally"]

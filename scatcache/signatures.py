@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 First = TypeVar("First")
 Fields = ParamSpec("Fields")
@@ -12,23 +12,28 @@ Result = TypeVar("Result")
 
 
 def takes(
-    kind: Callable[Fields, Options],
+    kind: Callable[Fields, Options], *, describe: Callable[[Any], str] | None = None
 ) -> Callable[[Callable[[First, Options], Result]], Callable[Concatenate[First, Fields], Result]]:
     """Makes of function(first, options) one that is called as function(first, ...) with what kind(...) takes.
 
     kind: a dataclass, whose fields and defaults become the signature that help(), editors and type checkers show;
-    first: what comes before them, such as self.
+    first: what comes before them, such as self. describe: makes of kind the text that the docstring ends with.
     """
 
     def decorate(function: Callable[[First, Options], Result]) -> Callable[Concatenate[First, Fields], Result]:
-        @functools.wraps(function)
-        def call(first: First, /, *args: Fields.args, **kwargs: Fields.kwargs) -> Result:
-            return function(first, kind(*args, **kwargs))
-
         own = inspect.signature(function)
-        leading = next(iter(own.parameters.values())).replace(kind=inspect.Parameter.POSITIONAL_ONLY)
-        fields = inspect.signature(kind).parameters.values()
-        call.__signature__ = own.replace(parameters=[leading, *fields])  # type: ignore[attr-defined]
-        return call
+        leading = next(iter(own.parameters.values()))
+        signature = own.replace(parameters=[leading, *inspect.signature(kind).parameters.values()])
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Result:
+            given = signature.bind(*args, **kwargs).arguments
+            first = given.pop(leading.name)
+            return function(first, cast(Callable[..., Options], kind)(**given))
+
+        call.__signature__ = signature  # type: ignore[attr-defined]
+        if describe is not None:
+            call.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\n{describe(kind)}"
+        return cast(Callable[Concatenate[First, Fields], Result], call)
 
     return decorate

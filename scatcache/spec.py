@@ -6,6 +6,10 @@ from typing import Any
 from scatcache.typed import build
 
 GRIDS = ("kymatio", "centered")
+# First and last value of each number of a spec.
+RANGES = {"J": (1, 8), "L": (1, 127), "max_order": (0, 2)}
+# Numbers in a store are int64.
+MAX_SEED = 2**63 - 1
 N_COLOURS = 3
 
 
@@ -13,9 +17,9 @@ N_COLOURS = 3
 class ScatteringSpec:
     """J, L, max_order and grid of a 2-D scattering transform of RGB images.
 
-    J: log2 of the largest scale, 1 to 8; L: number of angles, 1 to 127; max_order: 0, 1 or 2; grid: where maps are
-    sampled ("kymatio": at pixels 0, 2^J, 2*2^J, ...; "centered": in the centre of each cell of 2^J pixels, at 2^J i +
-    (2^J - 1) / 2, which mirror images share: see symmetry.py).
+    J: log2 of the largest scale; L: number of angles; max_order: largest order of the paths (see RANGES); grid: where
+    maps are sampled ("kymatio": at pixels 0, 2^J, 2*2^J, ...; "centered": in the centre of each cell of 2^J pixels, at
+    2^J i + (2^J - 1) / 2, which mirror images share: see symmetry.py).
 
     Raises ValueError for values outside these ranges, TypeError for values that are no integers.
     """
@@ -26,13 +30,14 @@ class ScatteringSpec:
     grid: str = "kymatio"
 
     def __post_init__(self) -> None:
-        for name, low, high in (("J", 1, 8), ("L", 1, 127), ("max_order", 0, 2)):
+        for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int):
                 raise TypeError(f"{name} is {value!r}: expected an integer from {low} to {high}")
             if not low <= value <= high:
                 raise ValueError(f"{name} is {value}: expected an integer from {low} to {high}")
-        check_grid(self.grid)
+        if self.grid not in GRIDS:
+            raise ValueError(f"grid is {self.grid!r}: expected one of {', '.join(GRIDS)}")
 
     @property
     def is_centered(self) -> bool:
@@ -109,9 +114,3 @@ class Pixels:
     def from_dict(cls, fields: dict[str, Any]) -> "Pixels":
         """Raises KeyError, TypeError, ValueError for fields that are missing, unknown or out of range."""
         return build(cls, fields)
-
-
-def check_grid(grid: str) -> None:
-    """Raises ValueError for the name of no grid."""
-    if grid not in GRIDS:
-        raise ValueError(f"grid is {grid!r}: expected one of {', '.join(GRIDS)}")

@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 
 import scatcache
-from scatcache import commands, interruption, retries
-from scatcache.errors import ScatcacheError, SettingsDiffer, SourceError, StoreLocked
+from scatcache import commands, interruption, progress, retries
+from scatcache.errors import ScatcacheError, SettingsDiffer, SourceError, StoreLocked, UsageError
 from scatcache.images.kinds import folder
 from scatcache.images.kinds.folder import FolderPart
-from scatcache.job import extraction
+from scatcache.job import extraction, planned
 from scatcache.job import run as job_run
 from scatcache.job.store_folder import StoreFolder
 from scatcache.store.lock import WriterLock
@@ -116,7 +116,8 @@ def test_json_of_the_other_commands_has_the_promised_fields(tmp_path, images):
     extract(images, out)
     plan = call("plan", images, "--J", 1, "--out", tmp_path / "b.zarr", "--json")
     assert set(plan.result) == {
-        "images", "output_shape", "bytes", "free_bytes", "shards", "device", "backend", "backend_reason", "splits"
+        "store", "settings", "state", "images", "output_shape", "bytes", "free_bytes", "shards", "done", "device",
+        "backend", "backend_reason", "splits"
     }  # fmt: skip
     info = call("info", out, "--json")
     assert set(info.result) == {"store", "format", "state", "spec", "encoding", "bytes", "splits"}
@@ -136,7 +137,9 @@ def test_json_of_the_other_commands_has_the_promised_fields(tmp_path, images):
 def test_every_command_has_a_result_for_people(tmp_path, images):
     out = tmp_path / "a.zarr"
     extract(images, out)
-    assert "at most" in call("plan", images, "--J", 1, "--out", tmp_path / "b.zarr").out
+    planned = " ".join(call("plan", images, "--J", 1, "--out", tmp_path / "b.zarr").out.split())
+    assert "at most" in planned and " state new " in planned and " settings J=1, " in planned
+    assert "state complete: 4 of 4 shards done" in " ".join(call("plan", images, "--out", out).out.split())
     assert "complete" in call("info", out).out
     assert call("verify", out).out == "4 shards checked: ok\n"
     assert "photos" in call("sources").out
@@ -174,6 +177,7 @@ def test_what_show_refuses_is_one_line_and_1(here, images):
     assert_refused(call("show", "a.zarr", 0), "class0/0000.png", "unreadable")
     assert_refused(call("show", "a.zarr", 1, "--out", "no/b.png"), "folder no does not exist")
     assert_refused(call("show", "a.zarr", 1, "--out", here), "is a folder")
+    assert_refused(call("show", "a.zarr", 1, "--out", "b.jpg"), "does not end in .png", code=2)
     assert_refused(call("show", "b.zarr", 0), "no scatcache store")
     assert list(here.glob("*.png")) == []
 
@@ -200,14 +204,6 @@ def test_doctor_fits_a_screen(here):
     assert len(lines) <= 24 and all(len(line) <= 80 for line in lines if str(here) not in line)
     text = " ".join(" ".join(lines).split())
     assert f"matplotlib {importlib.metadata.version('matplotlib')}" in text and " ms for 4 KiB" in text
-
-
-def test_lines_go_on_below_their_second_column(capsys):
-    path = "/a folder/" + "deep/" * 20
-    commands.show_lines([("a", "word " * 30), ("long", ""), ("b", "in " + commands.bind(path))])
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "a     " + "word " * 14 + "word" and lines[1].startswith("      word")
-    assert lines[2:] == ["long  ", "b     in", "      " + path]
 
 
 def test_quiet_is_silent_on_stderr(tmp_path, images):
@@ -275,7 +271,7 @@ def test_help_ends_with_zero(name):
     ("n_bytes", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (31104000, "31.10 MB"), (2.5e15, "2500.00 TB")]
 )
 def test_bytes_are_shown_in_decimal_units(n_bytes, text):
-    assert commands.show_bytes(n_bytes) == text
+    assert progress.show_bytes(n_bytes) == text
 
 
 # Exit codes
@@ -297,6 +293,10 @@ def test_bytes_are_shown_in_decimal_units(n_bytes, text):
         ),
         (["extract", "imagenet", "--J", "2", "--download"], "imagenet cannot be downloaded"),
         (["extract", "photos", "--J", "2", "--download"], "photos cannot be downloaded"),
+        (["extract", "photos", "--J", "2", "--root", "a", "--views", "500", "--view-padding", "2"], "expected 1 to 50"),
+        (["plan", "photos", "--J", "2", "--view-padding", "2"], "give views too"),
+        (["extract", "photos", "--J", "8"], "128x128 are too small for J=8"),
+        (["extract", "photos", "--J", "2", "--views", "some"], "--views.*an integer from 1 or 'all'"),
         (["plan", ".", "--J", "2", "--download"], "cannot be downloaded"),
         (["extract", "photos"], "--J"),
         (["extract", "photos", "--out", "new.zarr"], "--J"),
@@ -322,7 +322,7 @@ def test_bytes_are_shown_in_decimal_units(n_bytes, text):
         (["extract", "photos", "--J", "2", "--on-error", "ignore"], "--on-error"),
         (["extract", "photos", "--J", "2", "--no-such-option"], "--no-such-option"),
         (["extract"], "SOURCE"),
-        (["verify", "a.zarr", "--recompute", "2"], "--recompute"),
+        (["verify", "a.zarr", "--recompute", "2"], "recompute is 2.0: expected a fraction"),
         (["extrakt", "photos"], "extrakt"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -347,7 +347,7 @@ def test_a_name_that_is_also_a_folder_here_is_2_with_both_spellings(here, comman
     make_images(here / name, 2)
     done = call(command, name, "--J", 1, *options)
     assert (done.code, done.out) == (2, "") and re.search(f"'{name}' is a dataset's name, and .*{advice}", done.err)
-    with pytest.raises(SourceError, match=advice):
+    with pytest.raises(UsageError, match=advice):
         getattr(scatcache, command)(name, J=1, **({"root": options[1]} if options else {}))
     assert os.listdir(here) == [name]
 
@@ -412,7 +412,7 @@ def test_the_grid_is_kept_shown_and_compared(tmp_path, images):
 def test_odd_images_on_the_centered_grid_are_refused_before_any_work(tmp_path, here):
     images = make_images(tmp_path / "odd", 2, side=15)
     for name in ("extract", "plan"):
-        assert_refused(call(name, images, "--J", 1, "--grid", "centered"), "15x15 have an odd side")
+        assert_refused(call(name, images, "--J", 1, "--grid", "centered"), "15x15 have an odd side", code=2)
     assert list(here.iterdir()) == []
 
 
@@ -433,7 +433,13 @@ def test_another_writer_is_6(tmp_path, images):
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(SettingsDiffer("x"), 5), (StoreLocked("x"), 6), (SourceError("x"), 1), (ScatcacheError("x"), 1)],
+    [
+        (UsageError("x"), 2),
+        (SettingsDiffer("x"), 5),
+        (StoreLocked("x"), 6),
+        (SourceError("x"), 1),
+        (ScatcacheError("x"), 1),
+    ],
 )
 def test_an_error_has_its_exit_code(error, code):
     assert commands.find_exit_code(error) == code
@@ -442,9 +448,9 @@ def test_an_error_has_its_exit_code(error, code):
 # What fails, and is said in one line
 
 
-def assert_refused(done, *parts):
-    """Exit code 1, nothing on stdout, one error of ours that holds these parts."""
-    assert (done.code, done.out) == (1, ""), done
+def assert_refused(done, *parts, code=1):
+    """An exit code, nothing on stdout, one error of ours that holds these parts."""
+    assert (done.code, done.out) == (code, ""), done
     assert done.err.count("scatcache: error: ") == 1 and "Traceback" not in done.err
     for part in parts:
         assert part in done.err
@@ -478,7 +484,8 @@ def test_mixed_sizes_are_told(here, images):
 
 
 def test_images_too_small_for_J_are_told(here, images):
-    assert_refused(call("extract", images, "--J", 5), "16x16 are too small for J=5")
+    assert_refused(call("extract", images, "--J", 5), "16x16 are too small for J=5", code=2)
+    assert list(here.iterdir()) == []
 
 
 @pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
@@ -523,7 +530,7 @@ def test_a_disk_that_fills_up_is_told_and_the_same_command_goes_on(tmp_path, tmp
     images = make_images(tmp_path / "images", 40, side=32)
     extract(images, tmp_path / "straight.zarr")
     folder = tmpfs("size=400k")
-    monkeypatch.setattr(job_run, "free_disk_bytes", lambda path: 10**12)
+    monkeypatch.setattr(planned, "free_disk_bytes", lambda path: 10**12)
     assert_refused(extract(images, folder / "a.zarr"), "No space left on device", "give the same command again")
     assert [path for path in list_temporaries(folder) if path.is_file()] == []
     tmpfs("size=20m")

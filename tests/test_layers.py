@@ -37,8 +37,10 @@ LEVELS = {
     "inspect": 5,
     "": 6,
     "interruption": 7,
+    "click_options": 7,
     "progress": 7,
-    "commands": 8,
+    "results": 8,
+    "commands": 9,
 }
 # Inside a package a module imports only what stands in an earlier entry than its own; a folder stands for all below it.
 ORDER = {

@@ -1,32 +1,37 @@
 import io
 import sys
+from dataclasses import replace
 
 import pytest
 
 from scatcache import progress
 from scatcache.job.events import ArchiveProgress, ClusterWaiting, JobFinished, JobPlanned, ShardFinished
+from scatcache.job.planned import JobPlan, SplitPlan
 from scatcache.progress import LINE_EVERY_S, Tally, announce, watch_job
 from scatcache.store.format.receipts import Receipt
 
 
-def plan(**changes):
+def plan(*, images=1000, images_done=0, done=0, **changes):
+    """A job of two splits, its rows and what is done of them in the first."""
+    split = SplitPlan(
+        images=images, image_shape=(32, 32), output_shape=(243, 8, 8), bytes=0, shards=10, shard_images=100, views=1
+    )
     fields = {
         "store": "/data/photos-J2.zarr",
+        "is_new": True,
         "settings": "J=2, limit=500",
-        "n_images": 1000,
-        "output_shapes": {"train": (243, 8, 8), "test": (243, 8, 8)},
+        "splits": {
+            "train": replace(split, images_done=images_done, done=done),
+            "test": replace(split, images=0, shards=0),
+        },
         "bytes": 3 * 10**9,
         "free_bytes": 5 * 10**9,
-        "n_shards": 10,
-        "n_done": 0,
-        "n_images_done": 0,
         "device": "cpu",
         "backend": "torch",
-        "reason": "no CUDA device",
-        "n_workers": 2,
+        "backend_reason": "no CUDA device",
         "warnings": (),
     }
-    return JobPlanned(**fields | changes)
+    return JobPlanned(JobPlan(**fields | changes), n_workers=2)
 
 
 def finish(n_rows=100, n_ok=100, file_bytes=2 * 10**6):
@@ -49,7 +54,7 @@ class Terminal(io.StringIO):
 
 
 def test_a_tally_counts_what_this_run_did_and_tells_what_is_left(clock):
-    tally = Tally(plan(n_images_done=200, n_done=2))
+    tally = Tally(plan(images_done=200, done=2))
     assert tally.describe() == "200/1,000, 0.0 images/s, 0 B, ? left, 0 unreadable"
     clock[0] = 5.0
     tally.add(finish(n_rows=100, n_ok=97))
@@ -85,7 +90,7 @@ def test_a_quiet_download_says_nothing(capsys):
 
 
 def test_the_plan_names_all_that_matters_before_the_work():
-    text = announce(plan(n_done=3))
+    text = announce(plan(done=3))
     for part in (
         "1,000 images -> /data/photos-J2.zarr",
         "settings: J=2, limit=500",
@@ -99,7 +104,7 @@ def test_the_plan_names_all_that_matters_before_the_work():
 
 def test_without_a_terminal_there_is_a_line_at_most_every_ten_seconds(capsys, clock):
     with watch_job(quiet=False) as on_event:
-        on_event(plan(n_images=10_000))
+        on_event(plan(images=10_000))
         n_lines = len(capsys.readouterr().err.splitlines())
         for second in range(1, 100):
             clock[0] = float(second)
@@ -121,7 +126,7 @@ def test_warnings_of_the_source_and_of_the_space_are_told(capsys):
 
 def test_what_is_done_needs_no_more_space(capsys):
     with watch_job(quiet=False) as on_event:
-        on_event(plan(n_images_done=900, free_bytes=10**9))
+        on_event(plan(images_done=900, free_bytes=10**9))
     assert "fits only" not in capsys.readouterr().err
 
 

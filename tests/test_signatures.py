@@ -33,7 +33,7 @@ def test_function_gets_its_options_as_one_record():
 
 def test_signature_is_that_of_the_options():
     shown = str(inspect.signature(paint)).partition(" ->")[0]
-    assert shown == "(wall: str, /, size: int, colour: str = 'red', *, deep: bool = False)"
+    assert shown == "(wall: str, size: int, colour: str = 'red', *, deep: bool = False)"
     assert list(inspect.signature(Painter().paint).parameters) == ["size", "colour", "deep"]
     assert paint.__doc__ == "Paints a wall." and paint.__name__ == "paint"
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scatcache import commands, interruption, progress, terminal
+from scatcache import commands, interruption, progress, results, terminal
 from scatcache.job.events import ArchiveProgress
 from scatcache.terminal import echo, escape
 from tests.runs import call
@@ -134,7 +134,7 @@ def test_json_is_ascii_and_holds_the_names_themselves(evil_store):
 
 
 def test_a_name_has_its_line_to_itself(capsys):
-    commands.show_lines([(f"split\n{EVIL}", "a\tb"), ("x", commands.bind(" y\nz "))])
+    results.show_lines([(f"split\n{EVIL}", "a\tb"), ("x", results.bind(" y\nz "))])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{escape(f'split{chr(10)}{EVIL}')}  a\\u0009b"
     assert len(lines) == 2 and lines[1].endswith(r"   y\u000az ")

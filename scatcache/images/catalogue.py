@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scatcache.errors import SourceError
+from scatcache.errors import SourceError, UsageError
 from scatcache.images.archives.download import Archive, check_archive, download
 from scatcache.images.archives.staging import sweep
 from scatcache.images.archives.unpack import OnArchive, tell_nobody
@@ -218,11 +218,11 @@ def open_object(found: Any, *, name: str | None = None, version: str | None = No
 
 
 def name_object(found: Any, name: str | None) -> Any:
-    """What the source of an object in Python is called. Raises SourceError where nobody says."""
+    """What the source of an object in Python is called. Raises UsageError where nobody says."""
     if name is None and is_source(found):
         name = getattr(found, "name", None)
     if name is None:
-        raise SourceError(f"a {type(found).__name__} needs a name to call its store by: give name='...'")
+        raise UsageError(f"a {type(found).__name__} needs a name to call its store by: give name='...'")
     return name
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from scatcache.errors import ScatcacheError, SourceError, UnreadableImage
+from scatcache.errors import ScatcacheError, SourceError, UnreadableImage, UsageError
 from scatcache.images.decode import decode
 from scatcache.images.keys import show_path
 from scatcache.inspect.picture import Portrait, render
@@ -65,11 +65,11 @@ def _find_row(cache: Cache, index: int) -> int:
 
 
 def _check_out(out: Path) -> Path:
-    """Before anything is computed. Raises ScatcacheError."""
+    """Before anything is computed. Raises UsageError for what is no .png, ScatcacheError."""
     if out.is_dir():
         raise ScatcacheError(f"{show_path(out)} is a folder: name a file in it, such as --out {show_path(out)}/row.png")
     if out.suffix.lower() not in ("", ".png"):
-        raise ScatcacheError(f"{show_path(out)} does not end in .png: show writes PNG: choose another --out")
+        raise UsageError(f"{show_path(out)} does not end in .png: show writes PNG: choose another --out")
     if not out.parent.is_dir():
         raise ScatcacheError(f"{show_path(out)}: folder {show_path(out.parent)} does not exist: choose another --out")
     return out

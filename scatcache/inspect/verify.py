@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scatcache.errors import StoreDamaged, UnreadableImage
+from scatcache.errors import StoreDamaged, UnreadableImage, UsageError
 from scatcache.images.decode import decode
 from scatcache.images.image_source import ImageSource
 from scatcache.images.source import Part
@@ -41,10 +41,10 @@ def verify(
     found them, which a store at a URL does not remember). An incomplete split is a failure, rows recorded as unreadable
     are not, unless recompute finds that their images decode now.
 
-    Raises NotAStore, SourceError where the images are not found, ValueError.
+    Raises NotAStore, SourceError where the images are not found, UsageError.
     """
     if not 0 <= recompute <= 1:
-        raise ValueError(f"recompute is {recompute}: expected a fraction from 0 to 1")
+        raise UsageError(f"recompute is {recompute}: expected a fraction from 0 to 1")
     records = open_records(store)
     try:
         manifest = records.read_manifest()

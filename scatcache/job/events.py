@@ -1,9 +1,11 @@
 """What a running job tells whoever watches it; commands.py draws, the library never prints."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from scatcache.job.planned import JobPlan
     from scatcache.store.format.receipts import Receipt
 
 
@@ -20,25 +22,10 @@ class ArchiveProgress:
 
 @dataclass(frozen=True)
 class JobPlanned:
-    """Before any work. settings: the store's, in words; output_shapes: (n_channels, h, w) by split; bytes: upper bound
-    of what the splits take; n_images (each of n_views views counted), n_shards: of the splits asked for; n_done: shards
-    that are kept; n_workers: shards computed at once."""
+    """Before any work. plan: what is about to be done; n_workers: shards computed at once."""
 
-    store: str
-    settings: str
-    n_images: int
-    output_shapes: dict[str, tuple[int, int, int]]
-    bytes: int
-    free_bytes: int
-    n_shards: int
-    n_done: int
-    n_images_done: int
-    device: str
-    backend: str
-    reason: str
+    plan: "JobPlan"
     n_workers: int
-    warnings: tuple[str, ...]
-    n_views: int = 1
 
 
 @dataclass(frozen=True)
@@ -72,3 +59,13 @@ class JobFinished:
 
 
 Event = ArchiveProgress | JobPlanned | StoreReplaced | ClusterWaiting | ShardFinished | JobFinished
+
+
+def tell_archive(on_event: Callable[[Event], None] | None) -> Callable[[str, str, int, int | None], None]:
+    """An archive's progress, as those who fetch and index them tell it, as events."""
+
+    def on_archive(action: str, file: str, done: int, total: int | None) -> None:
+        if on_event is not None:
+            on_event(ArchiveProgress(action, file, done, total))
+
+    return on_archive

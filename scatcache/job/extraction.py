@@ -5,23 +5,25 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from scatcache.errors import ScatcacheError
-from scatcache.images.archives.unpack import OnArchive
 from scatcache.images.image_source import ImageSource
-from scatcache.job.events import ArchiveProgress, ClusterWaiting, Event, JobFinished, JobPlanned, StoreReplaced
-from scatcache.job.opening import NamedObject, open_stored_source
-from scatcache.job.preparation import Prepared, Settings, check_out, name_splits, name_store, prepare, read_stored
+from scatcache.job.events import ClusterWaiting, Event, JobFinished, JobPlanned, StoreReplaced, tell_archive
+from scatcache.job.opening import open_stored_source
+from scatcache.job.options import describe
+from scatcache.job.planned import Job
+from scatcache.job.preparation import prepare
 from scatcache.job.report import ExtractReport
+from scatcache.job.request import check_source, open_asked, open_target, read_stored
 from scatcache.job.run import JobRun
-from scatcache.job.settings import RunOptions
+from scatcache.job.settings import ExtractOptions, ResumeOptions
 from scatcache.job.store_folder import StoreFolder
 from scatcache.job.stored import confirm_manifest, find_stored, require_stored
 from scatcache.job.takeover import take_over
+from scatcache.signatures import takes
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.lock import WriterLock
 from scatcache.store.places.files import exists
@@ -29,183 +31,84 @@ from scatcache.store.places.files import exists
 logger = logging.getLogger(__name__)
 
 
-def extract(
-    source: Any,
-    *,
-    name: str | None = None,
-    version: str | None = None,
-    root: str | os.PathLike[str] | None = None,
-    out: str | os.PathLike[str] | None = None,
-    J: int | None = None,
-    L: int | None = None,
-    max_order: int | None = None,
-    grid: str | None = None,
-    size: int | None = None,
-    limit: int | None = None,
-    encoding: str | None = None,
-    shard_images: int | None = None,
-    seed: int | None = None,
-    keep_background: bool | None = None,
-    views: int | str | None = None,
-    view_padding: int | None = None,
-    split: str | Sequence[str] | None = None,
-    device: str = "auto",
-    backend: str = "auto",
-    workers: int | None = None,
-    processes: bool = False,
-    decode_threads: int | None = None,
-    scheduler: str | None = None,
-    on_error: str = "skip",
-    retry_unreadable: bool = False,
-    download: bool = False,
-    overwrite: bool = False,
-    on_event: Callable[[Event], None] | None = None,
-) -> ExtractReport:
+@takes(ExtractOptions, describe=describe)
+def extract(source: Any, options: ExtractOptions) -> ExtractReport:
     """Computes the scattering coefficients of a dataset into a Zarr store, or goes on where an earlier run stopped.
 
-    source: a name that `scatcache sources` lists, a folder of images, or a dataset object, with `__len__` and
-    `__getitem__(index) -> (PIL image or uint8 (H, W, 3), label)` or `-> {"image": ..., "label": ...}`, or a mapping of
-    such objects by split. An object needs a name, and is read in this process, one item at a time; version: what tells
-    its pixels from those of another version, for the listing covers its length and labels alone. root: where a named
-    source's files are; out: the store, SOURCE-J2.zarr in the working folder by default (with the J given).
+    source: a name that `scatcache sources` lists, a folder of images, an implementation of
+    scatcache.Source, or a dataset object, with `__len__` and `__getitem__(index) -> (PIL image or uint8 (H, W, 3),
+    label)` or `-> {"image": ..., "label": ...}`, or a mapping of such objects by split. A dataset object needs a name,
+    and is read in this process, one item at a time.
 
-    Settings, fixed by a store's first run and taken from it when None: J (log2 of the largest scale; needed for a new
-    store), L (angles), max_order (0, 1, 2), grid (kymatio, centered), size (crop in pixels), limit (rows per split),
-    encoding (float16, float16raw, float32), shard_images (rows per shard), seed (of the storage order and the views),
-    keep_background (of caltech101, its pictures of no class too), views (rows for each image: the plain one, then
-    reflect-padded crops and mirror images drawn without repetition; or "all" that there are), view_padding (pixels by
-    which those crops may be moved, by default an eighth of the shorter side, 8 at most).
+    J to seed are settings: a store's first run fixes them, and where they are None they are taken from it. The rest may
+    change from run to run.
 
-    The rest may change from run to run: split (which to add or resume; the source's default ones), device (auto, cpu,
-    cuda), backend (auto, fused, native, torch), workers (shards at once), processes (worker processes, not threads),
-    decode_threads (per process), scheduler (address of a Dask scheduler), on_error (skip records an unreadable image,
-    fail raises), retry_unreadable (compute the shards again that hold unreadable images), download (fetch the official
-    archive where the dataset is not found, and take no other), overwrite (delete the store first), on_event (called
-    with ArchiveProgress, JobPlanned, ShardFinished, JobFinished).
-
-    Raises SourceError, SettingsDiffer, StoreLocked, StoreDamaged, NotAStore, BackendUnavailable, UnreadableImage
-    (on_error="fail"), ScatcacheError (no space, I/O), ValueError (a value out of range, J missing).
+    Raises UsageError (a value out of range, J missing, what does not go together), SourceError, SettingsDiffer,
+    StoreLocked, StoreDamaged, NotAStore, BackendUnavailable, UnreadableImage (on_error="fail"), ScatcacheError (no
+    space, I/O).
     """
-    settings = Settings(
-        J, L, max_order, grid, size, limit, encoding, shard_images, seed, keep_background, views, view_padding
-    )
-    options = RunOptions(device, backend, workers, processes, decode_threads, scheduler, on_error, retry_unreadable)
-    named = NamedObject(source, name, version, None if root is None else Path(root))
-    folder = check_out(out if out is not None else name_store(named.store_name, J))
+    check_source(source, options)
+    folder = open_target(source, options)
     kept = list_kept(folder)
     with explain_failures(folder), _forget_index(folder, kept):
-        stored = read_stored(folder, J, overwrite=overwrite)
-        opened = named.open(
-            folder.job,
-            fetch=download,
-            on_archive=_tell_archive(on_event),
+        stored = read_stored(folder, options.J, overwrite=options.overwrite)
+        on_archive = tell_archive(options.on_event)
+        opened = open_asked(
+            source, options, work_dir=folder.job, beside=True, fetch=options.download, on_archive=on_archive
         )
-        asked = Asked(settings, name_splits(split), options, overwrite, kept)
-        return _run(opened, folder, asked=asked, stored=stored, on_event=on_event)
+        return _run(opened, folder, options=options, stored=stored, kept=kept)
 
 
-def resume(
-    store: str | os.PathLike[str],
-    *,
-    root: str | os.PathLike[str] | None = None,
-    split: str | Sequence[str] | None = None,
-    device: str = "auto",
-    backend: str = "auto",
-    workers: int | None = None,
-    processes: bool = False,
-    decode_threads: int | None = None,
-    scheduler: str | None = None,
-    on_error: str = "skip",
-    retry_unreadable: bool = False,
-    download: bool = False,
-    on_event: Callable[[Event], None] | None = None,
-) -> ExtractReport:
-    """Goes on with a store by its own settings; the arguments and errors are those of extract().
-
-    root: where the source is now, by default where the last run found it; split: by default those the store has.
-    """
-    options = RunOptions(device, backend, workers, processes, decode_threads, scheduler, on_error, retry_unreadable)
+@takes(ResumeOptions, describe=describe)
+def resume(store: str | os.PathLike[str], options: ResumeOptions) -> ExtractReport:
+    """Goes on with a store by its own settings; the options and errors are those of extract()."""
     folder = StoreFolder(store)
     with explain_failures(folder):
         manifest = require_stored(folder)
         source = open_stored_source(
             folder,
             manifest,
-            root=Path(root) if root is not None else None,
-            fetch=download,
-            on_archive=_tell_archive(on_event),
+            root=Path(options.root) if options.root is not None else None,
+            fetch=options.download,
+            on_archive=tell_archive(options.on_event),
         )
-        splits = name_splits(split) or tuple(folder.records.splits()) or None
-        asked = Asked(Settings(), splits, options, kept=list_kept(folder))
-        return _run(source, folder, asked=asked, stored=manifest, on_event=on_event)
-
-
-def _tell_archive(on_event: Callable[[Event], None] | None) -> OnArchive:
-    def on_archive(action: str, file: str, done: int, total: int | None) -> None:
-        if on_event is not None:
-            on_event(ArchiveProgress(action, file, done, total))
-
-    return on_archive
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a run was asked to do. splits: None takes the source's default ones; overwrite: the store goes first;
-    kept: of list_kept."""
-
-    settings: Settings
-    splits: tuple[str, ...] | None
-    options: RunOptions
-    overwrite: bool = False
-    kept: frozenset[str] = frozenset()
+        splits = options.splits or tuple(folder.records.splits()) or None
+        extended = options.extend(split=splits)
+        return _run(source, folder, options=extended, stored=manifest, kept=list_kept(folder))
 
 
 def _run(
-    source: ImageSource,
-    folder: StoreFolder,
-    *,
-    asked: Asked,
-    stored: Manifest | None,
-    on_event: Callable[[Event], None] | None,
+    source: ImageSource, folder: StoreFolder, *, options: ExtractOptions, stored: Manifest | None, kept: frozenset[str]
 ) -> ExtractReport:
-    """Prepares, locks, runs and reports."""
+    """Prepares, locks, runs and reports. kept: of list_kept."""
     started = time.monotonic()
-    tell = on_event or _log_warnings
-    prepared = _prepare(source, folder, asked=asked, stored=stored)
-    with WriterLock(folder.job / "lock"), _forget_unborn(folder, asked.kept):
+    tell = options.on_event or _log_warnings
+    job = _prepare(source, folder, options=options, stored=stored)
+    with WriterLock(folder.job / "lock"), _forget_unborn(folder, kept):
         # Another process may have made or changed the store before we had the lock.
-        current = None if asked.overwrite else find_stored(folder)
+        current = None if options.overwrite else find_stored(folder)
         if current != stored:
-            prepared = _prepare(source, folder, asked=asked, stored=current)
+            job = _prepare(source, folder, options=options, stored=current)
         token = take_over(folder)
-        if asked.overwrite:
+        if options.overwrite:
             tell(StoreReplaced(str(folder.path), deleted=False))
             if folder.writer.is_started():
                 folder.writer.delete()
             tell(StoreReplaced(str(folder.path), deleted=True))
         else:
-            confirm_manifest(folder, prepared.manifest)
-        run = JobRun(prepared, asked.options, tell, job_id=token)
+            confirm_manifest(folder, job.manifest)
+        run = JobRun(job, options, tell, job_id=token)
         run.execute()
         return run.report(time.monotonic() - started)
 
 
-def _prepare(source: ImageSource, folder: StoreFolder, *, asked: Asked, stored: Manifest | None) -> Prepared:
-    options = asked.options
-    return prepare(
-        source,
-        folder,
-        settings=asked.settings,
-        stored=stored,
-        splits=asked.splits,
-        device=options.device,
-        backend=options.backend,
-    )
+def _prepare(source: ImageSource, folder: StoreFolder, *, options: ExtractOptions, stored: Manifest | None) -> Job:
+    return prepare(source, folder, settings=options, options=options, stored=stored, splits=options.splits)
 
 
 def _log_warnings(event: Event) -> None:
     if isinstance(event, JobPlanned | JobFinished):
-        for warning in event.warnings:
+        for warning in event.plan.warnings if isinstance(event, JobPlanned) else event.warnings:
             logger.warning(warning)
     elif isinstance(event, ClusterWaiting):
         logger.warning(event.text)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
-from scatcache.errors import SourceError
+from scatcache.errors import SourceError, UsageError
 from scatcache.images.image_source import ImageSource
 from scatcache.images.native_shape import find_native_shape
 from scatcache.images.source import Listing
@@ -49,7 +49,7 @@ def _find_native(source: ImageSource, split: str, *, is_wanted: bool) -> tuple[i
 
 
 def make_layout(manifest: Manifest, split: str, listing: Listing, *, shape: tuple[int, int] | None) -> SplitLayout:
-    """The layout of a split that is asked for. Raises SourceError where the transform or the views cannot take its
+    """The layout of a split that is asked for. Raises UsageError where the transform or the views cannot take its
     images."""
     assert shape is not None
     return lay_out(
@@ -71,5 +71,5 @@ def _check_shape(manifest: Manifest, split: str, shape: tuple[int, int]) -> tupl
         if manifest.views is not None:
             manifest.views.check_shape(*shape)
     except ValueError as error:
-        raise SourceError(f"split {split}: {error}") from error
+        raise UsageError(f"split {split}: {error}") from error
     return shape

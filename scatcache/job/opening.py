@@ -1,13 +1,12 @@
 """From what was asked to an opened source: a dataset object, a named dataset, a folder, or what a store remembers."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scatcache.errors import SourceError
 from scatcache.images.archives.unpack import OnArchive, tell_nobody
-from scatcache.images.catalogue import KINDS, explain_clash, is_known_source, name_object, open_object, open_source
+from scatcache.images.catalogue import KINDS, is_known_source, open_source
 from scatcache.images.image_source import ImageSource
 from scatcache.images.keys import show_path
 from scatcache.job.store_folder import StoreFolder
@@ -42,57 +41,6 @@ def _is_memory(value: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return not (isinstance(value, str) and "\0" in value)
-
-
-@dataclass(frozen=True)
-class NamedObject:
-    """What extract was given to read from: an object in Python with its name and version, or a source's name or path.
-
-    Raises SourceError where the arguments do not go together.
-    """
-
-    source: Any
-    name: str | None = None
-    version: str | None = None
-    root: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.is_object:
-            name_object(self.source, self.name)
-            if self.root is not None:
-                raise SourceError("a dataset object has no files of its own: leave root out")
-        elif self.name is not None or self.version is not None:
-            raise SourceError(f"name and version go with dataset objects, {self.source} is none: leave them out")
-        elif self.root is not None and not is_known_source(self.source):
-            raise SourceError(f"{self.source} is a folder, and its own root: leave --root out")
-        elif clash := explain_clash(self.source, self.root):
-            raise SourceError(clash)
-
-    @property
-    def is_object(self) -> bool:
-        return not isinstance(self.source, str | os.PathLike)
-
-    @property
-    def store_name(self) -> Any:
-        """What a store is called after by default."""
-        return name_object(self.source, self.name) if self.is_object else self.source
-
-    def open(
-        self,
-        work_dir: Path,
-        *,
-        beside: bool = True,
-        fetch: bool = False,
-        on_archive: OnArchive = tell_nobody,
-    ) -> ImageSource:
-        """The source; see open_source and open_object, and what they raise."""
-        if not self.is_object:
-            return open_source(
-                self.source, root=self.root, work_dir=work_dir, beside=beside, fetch=fetch, on_archive=on_archive
-            )
-        if fetch:
-            raise SourceError("a dataset object is taken as it is: leave download out")
-        return open_object(self.source, name=self.name, version=self.version)
 
 
 def open_source_of(store: str | os.PathLike[str], manifest: Manifest, *, root: Path | None) -> ImageSource:

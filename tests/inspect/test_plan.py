@@ -36,15 +36,20 @@ def test_plan_says_what_extract_then_does(tmp_path, encoding):
     assert plan.splits["all"].shard_images == 12 and plan.free_bytes > 0
     assert plan.backend == report.backend == resolve_backend("auto") and plan.backend_reason
     before = list_all(tmp_path)
-    assert scatcache.plan(images, out=out).shards == 2
+    again = scatcache.plan(images, out=out)
+    assert (again.shards, again.done, again.images_done, again.bytes_left, again.state) == (2, 2, 20, 0, "complete")
+    assert again.settings == plan.settings and (plan.state, plan.done) == ("new", 0)
+    assert scatcache.plan(images, out=out, overwrite=True, **SETTINGS).state == "new"
     assert list_all(tmp_path) == before
+    next(out.rglob("00000.json")).unlink()
+    assert (scatcache.plan(images, out=out).done, scatcache.plan(images, out=out).state) == (1, "incomplete")
 
 
 def test_plan_has_the_promised_shape(tmp_path):
     images = draw_images(tmp_path / "images", seed=0, n_images=3)
     fields = json.loads(json.dumps(scatcache.plan(images, J=2).to_dict()))
-    promised = "images output_shape bytes free_bytes shards device backend backend_reason splits"
-    assert set(promised.split()) == set(fields)
+    promised = "store settings state images output_shape bytes free_bytes shards done splits"
+    assert set(fields) == {*promised.split(), "device", "backend", "backend_reason"}
     assert fields["splits"]["all"]["images"] == 3
 
 
@@ -60,11 +65,11 @@ def test_plan_of_several_splits_adds_them_up(tmp_path):
 
 def test_plan_refuses_what_extract_refuses(tmp_path, sound):
     images = draw_images(tmp_path / "images", seed=0, n_images=3)
-    with pytest.raises(ValueError, match="needs J"):
+    with pytest.raises(scatcache.UsageError, match="needs J"):
         scatcache.plan(images)
-    with pytest.raises(scatcache.SourceError, match="too small for J=5"):
+    with pytest.raises(scatcache.UsageError, match="too small for J=5"):
         scatcache.plan(images, J=5)
     with pytest.raises(scatcache.SettingsDiffer):
         scatcache.plan(images, J=3, out=sound)
-    with pytest.raises(scatcache.SourceError, match="unknown source"):
+    with pytest.raises(scatcache.UsageError, match="unknown source"):
         scatcache.plan(tmp_path / "nowhere", J=2)

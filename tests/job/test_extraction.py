@@ -14,10 +14,18 @@ import torch
 
 import scatcache
 from scatcache import retries
-from scatcache.errors import NotAStore, ScatcacheError, SettingsDiffer, SourceError, StoreLocked, UnreadableImage
+from scatcache.errors import (
+    NotAStore,
+    ScatcacheError,
+    SettingsDiffer,
+    SourceError,
+    StoreLocked,
+    UnreadableImage,
+    UsageError,
+)
 from scatcache.images.kinds.folder import FolderPart
 from scatcache.job.events import ShardFinished
-from scatcache.job.preparation import name_store
+from scatcache.job.request import name_store
 from scatcache.job.store_folder import StoreFolder
 from scatcache.scattering.backends import resolve_backend
 from scatcache.store.lock import WriterLock
@@ -256,7 +264,7 @@ def test_overwrite_starts_anew(tmp_path, images):
 def test_a_refused_overwrite_keeps_the_store(tmp_path, images):
     scatcache.extract(images, out=tmp_path / "a.zarr", **SMALL)
     before = list_files(tmp_path / "a.zarr")
-    with pytest.raises(SourceError):
+    with pytest.raises(UsageError):
         scatcache.extract(images, out=tmp_path / "a.zarr", overwrite=True, J=7)
     assert list_files(tmp_path / "a.zarr") == before
 
@@ -449,13 +457,13 @@ def test_a_store_among_the_images_is_refused_before_any_work(images, monkeypatch
 
 def test_urls_are_refused(images):
     for call in (lambda: scatcache.extract(images, out="s3://a/b", J=1), lambda: scatcache.resume("s3://a/b")):
-        with pytest.raises(ScatcacheError, match="no local path"):
+        with pytest.raises(UsageError, match="no local path"):
             call()
 
 
 def test_a_folder_takes_no_root(images, tmp_path):
     for call in (scatcache.extract, scatcache.plan):
-        with pytest.raises(SourceError, match="leave --root out"):
+        with pytest.raises(UsageError, match="leave --root out"):
             call(images, root=tmp_path, out=tmp_path / "s.zarr", J=1)
 
 
@@ -484,5 +492,5 @@ def test_whatever_is_deleted_of_a_store_the_same_command_brings_back(images, tmp
 def test_integers_of_numpy_are_integers_and_floats_are_not(images, tmp_path):
     typed = {name: np.int64(value) for name, value in SMALL.items()}
     assert scatcache.extract(images, out=tmp_path / "a.zarr", **typed, limit=np.int32(2)).splits["test"].rows == 2
-    with pytest.raises(TypeError, match="float"):
+    with pytest.raises(TypeError, match=r"limit is 2\.0: expected an integer"):
         scatcache.extract(images, out=tmp_path / "b.zarr", **SMALL, limit=2.0)

@@ -160,7 +160,7 @@ def test_no_store_is_larger_than_the_plan_says(tmp_path, encoding, n_images, hei
     events = []
     report = scatcache.extract(source, out=out, workers=2, on_event=events.append, **settings)
     planned = scatcache.plan(source, out=out, **settings)
-    assert report.bytes <= events[0].bytes == planned.bytes
+    assert report.bytes <= events[0].plan.bytes == planned.bytes
     records = StoreFolder(out).records
     manifest = records.read_manifest()
     assert bound_bytes(manifest, [records.read_layout(manifest, "all")]) == planned.bytes

@@ -2,12 +2,12 @@ import json
 from dataclasses import replace
 
 import pytest
-import torch
 
-from scatcache.errors import BackendUnavailable, NotAStore, ScatcacheError, SettingsDiffer, SourceError
+from scatcache.errors import SettingsDiffer, SourceError, UsageError
 from scatcache.images.catalogue import open_source
 from scatcache.job.opening import open_stored_source, recall, remember
-from scatcache.job.preparation import Settings, check_out, check_splits, choose_backend, make_spec, name_store, prepare
+from scatcache.job.preparation import check_splits, prepare
+from scatcache.job.settings import RunOptions, Settings
 from scatcache.job.store_folder import StoreFolder
 from scatcache.scattering.backends import resolve_backend
 from scatcache.scattering.paths import channel_table
@@ -24,71 +24,18 @@ def folder(tmp_path):
 def prepare_folder(images, folder, *, stored=None, splits=None, **typed):
     source = open_source(str(images))
     settings = Settings(**({"J": 2} if stored is None else {}) | typed)
-    return prepare(source, folder, settings=settings, stored=stored, splits=splits, device="cpu", backend="auto")
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("size", 0), ("limit", 0), ("shard_images", 0), ("seed", -1), ("seed", 2**63), ("limit", -3)]
-)
-def test_settings_out_of_range_are_refused(name, value):
-    with pytest.raises(ValueError, match=f"{name} is {value}"):
-        Settings(**{name: value})
-
-
-def test_an_unknown_encoding_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="float16, float16raw, float32"):
-        Settings(encoding="bfloat16")
-
-
-def test_an_unknown_grid_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="grid is 'corner': expected one of kymatio, centered"):
-        Settings(grid="corner")
-
-
-@pytest.mark.parametrize("seed", [0, 2**63 - 1])
-def test_the_whole_range_of_seeds_is_accepted(seed):
-    assert Settings(seed=seed).seed == seed
-
-
-def test_a_store_is_called_after_its_source_and_J():
-    assert str(name_store("cifar10", 3)) == "cifar10-J3.zarr"
-    with pytest.raises(ValueError, match="--J 2"):
-        name_store("cifar10", None)
-
-
-def test_out_may_be_absent_or_empty(tmp_path):
-    assert check_out(tmp_path / "absent.zarr").path == tmp_path / "absent.zarr"
-    (tmp_path / "empty.zarr").mkdir()
-    check_out(tmp_path / "empty.zarr")
-
-
-def test_out_may_hold_what_a_killed_run_left_of_its_first_file(tmp_path):
-    (tmp_path / "killed.zarr").mkdir()
-    (tmp_path / "killed.zarr" / f".zarr.json.{32 * 'a'}.tmp").write_bytes(b"{")
-    check_out(tmp_path / "killed.zarr")
-
-
-@pytest.mark.parametrize("name", ["notes.txt", "draft.tmp", ".hidden", ".draft.tmp", "zarr.json.tmp"])
-def test_out_is_no_folder_with_anything_else_in_it(tmp_path, name):
-    (tmp_path / name).write_text("mine")
-    with pytest.raises(ScatcacheError, match="choose another --out"):
-        check_out(tmp_path)
-
-
-def test_out_is_no_file(tmp_path):
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(ScatcacheError, match="is a file"):
-        check_out(tmp_path / "file")
+    return prepare(source, folder, settings=settings, stored=stored, splits=splits, options=RunOptions(device="cpu"))
 
 
 def test_preparing_writes_nothing(tmp_path, folder):
     images = make_images(tmp_path / "images", 4)
     before = list_files(tmp_path)
-    prepared = prepare_folder(images, folder)
+    job = prepare_folder(images, folder)
     assert list_files(tmp_path) == before
-    assert (prepared.splits, prepared.is_new, prepared.device) == (("all",), True, "cpu")
-    assert prepared.backend == resolve_backend("auto", "cpu")
-    assert prepared.rows["all"].digest(range(4)).startswith("sha256:")
+    plan = job.plan
+    assert (list(plan.splits), plan.state, plan.device) == (["all"], "new", "cpu")
+    assert plan.backend == resolve_backend("auto", "cpu")
+    assert job.rows["all"].digest(range(4)).startswith("sha256:")
 
 
 def test_splits_come_in_the_sources_order(tmp_path):
@@ -107,7 +54,7 @@ def test_what_is_not_typed_is_taken_from_the_store(tmp_path, folder):
     first = prepare_folder(images, folder, grid="centered", **typed)
     again = prepare_folder(images, folder, stored=first.manifest)
     assert again.manifest == first.manifest
-    assert (again.is_new, again.manifest.seed, again.manifest.limit) == (False, 5, 7)
+    assert (again.plan.is_new, again.manifest.seed, again.manifest.limit) == (False, 5, 7)
     assert again.manifest.spec.grid == "centered"
 
 
@@ -191,15 +138,15 @@ def test_a_split_nobody_asked_for_may_be_unfit(tmp_path, folder):
 
 def test_images_too_small_for_J_are_refused(tmp_path, folder):
     images = make_images(tmp_path / "images", 4, side=4)
-    with pytest.raises(SourceError, match="split all: images of 4x4 are too small for J=3"):
+    with pytest.raises(UsageError, match="split all: images of 4x4 are too small for J=3"):
         prepare_folder(images, folder, J=3)
 
 
 def test_odd_images_are_refused_on_the_centered_grid_alone(tmp_path, folder):
     images = make_images(tmp_path / "images", 4, side=15)
-    with pytest.raises(SourceError, match="split all: images of 15x15 have an odd side"):
+    with pytest.raises(UsageError, match="split all: images of 15x15 have an odd side"):
         prepare_folder(images, folder, grid="centered")
-    with pytest.raises(SourceError, match="split all: images of 13x13 have an odd side"):
+    with pytest.raises(UsageError, match="split all: images of 13x13 have an odd side"):
         prepare_folder(images, folder, size=13, grid="centered")
     for typed in ({}, {"size": 14, "grid": "centered"}):
         assert prepare_folder(images, folder, **typed).manifest.spec.grid == typed.get("grid", "kymatio")
@@ -220,27 +167,10 @@ def test_mixed_sizes_are_refused_with_what_to_type(tmp_path, folder):
     assert prepare_folder(images, folder, size=8).layouts["all"].image_shape == (8, 8)
 
 
-def test_a_new_store_needs_J():
-    with pytest.raises(ValueError, match="--J 2"):
-        make_spec(Settings(L=4), None)
-
-
 def test_the_typed_spec_goes_before_the_stored_one(tmp_path, folder):
     stored = prepare_folder(make_images(tmp_path / "images", 2), folder, J=2, L=6).manifest
-    assert make_spec(Settings(J=1), stored) == ScatteringSpec(J=1, L=6)
-
-
-def test_cuda_is_refused_where_there_is_none(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(BackendUnavailable):
-        choose_backend("cuda", "auto")
-    assert choose_backend("auto", "auto") == ("cpu", resolve_backend("auto"), "no CUDA device")
-
-
-def test_the_reason_says_what_was_asked_for():
-    assert choose_backend("cpu", "torch") == ("cpu", "torch", "cpu was asked for, torch was asked for")
-    with pytest.raises(ValueError, match="kymatio"):
-        choose_backend("cpu", "kymatio")
+    merged = Settings(J=1).merge(stored)
+    assert ScatteringSpec(**merged.within("spec")) == ScatteringSpec(J=1, L=6)
 
 
 def test_what_is_remembered_is_recalled(folder):
@@ -293,14 +223,6 @@ def test_a_folder_named_like_a_source_is_read_as_a_folder(tmp_path, folder, monk
 def test_a_named_source_is_opened_by_its_name(folder):
     photos = open_source("photos")
     settings = Settings(J=2)
-    prepared = prepare(photos, folder, settings=settings, stored=None, splits=None, device="cpu", backend="auto")
-    assert open_stored_source(folder, prepared.manifest, root=None) == photos
-    assert replace(prepared.manifest, source="folder").to_dict() != prepared.manifest.to_dict()
-
-
-def test_a_newer_format_is_refused(tmp_path, folder):
-    folder.path.mkdir()
-    document = {"zarr_format": 3, "node_type": "group", "attributes": {"scatcache": {"format": 99}}}
-    (folder.path / "zarr.json").write_text(json.dumps(document))
-    with pytest.raises(NotAStore, match=r"format 99.*newer"):
-        check_out(folder.path).records.read_manifest()
+    job = prepare(photos, folder, settings=settings, stored=None, splits=None, options=RunOptions(device="cpu"))
+    assert open_stored_source(folder, job.manifest, root=None) == photos
+    assert replace(job.manifest, source="folder").to_dict() != job.manifest.to_dict()

@@ -10,13 +10,14 @@ import scatcache
 from scatcache.errors import ScatcacheError, SourceError
 from scatcache.images.catalogue import open_source
 from scatcache.images.datasets import cifar10
-from scatcache.job import run
+from scatcache.job import planned, run, workers
 from scatcache.job.events import JobFinished, JobPlanned, ShardFinished
 from scatcache.job.opening import recall
-from scatcache.job.preparation import Settings, prepare
-from scatcache.job.run import JobRun, find_gpus
-from scatcache.job.settings import RunOptions
+from scatcache.job.preparation import prepare
+from scatcache.job.run import JobRun
+from scatcache.job.settings import RunOptions, Settings
 from scatcache.job.store_folder import StoreFolder
+from scatcache.job.workers import choose_workers, find_gpus
 from scatcache.scattering.backends import resolve_backend
 from scatcache.store.writer import StoreWriter
 from tests.images.datasets.test_cifar10 import write_form
@@ -35,7 +36,7 @@ def damage(images, *stems):
 def make_run(images, tmp_path, **options):
     source, folder = open_source(str(images)), StoreFolder(tmp_path / "store.zarr")
     prepared = prepare(
-        source, folder, settings=Settings(**SMALL), stored=None, splits=None, device="cpu", backend="auto"
+        source, folder, settings=Settings(**SMALL), stored=None, splits=None, options=RunOptions(device="cpu")
     )
     return JobRun(prepared, RunOptions(**options), lambda event: None)
 
@@ -44,15 +45,18 @@ def test_events_come_in_order_and_say_what_is_done(tmp_path, images):
     events = []
     scatcache.extract(images, out=tmp_path / "a.zarr", on_event=events.append, workers=2, **SMALL)
     assert [type(event) for event in events] == [JobPlanned, *[ShardFinished] * 10, JobFinished]
-    planned = events[0]
-    assert (planned.n_images, planned.n_shards, planned.n_done, planned.n_images_done) == (19, 10, 0, 0)
-    assert (planned.n_workers, planned.device, planned.backend) == (2, "cpu", resolve_backend("auto"))
-    assert planned.output_shapes == {"train": (15, 8, 8), "test": (15, 8, 8)}
+    plan = events[0].plan
+    assert (plan.images, plan.shards, plan.done, plan.images_done) == (19, 10, 0, 0)
+    assert (events[0].n_workers, plan.device, plan.backend) == (2, "cpu", resolve_backend("auto"))
+    assert {name: split.output_shape for name, split in plan.splits.items()} == {
+        "train": (15, 8, 8),
+        "test": (15, 8, 8),
+    }
     assert {(event.receipt.split, event.receipt.shard) for event in events[1:-1]} == {
         *(("train", shard) for shard in range(7)),
         *(("test", shard) for shard in range(3)),
     }
-    assert events[-1].store == planned.store == str(tmp_path / "a.zarr")
+    assert events[-1].store == plan.store == str(tmp_path / "a.zarr")
 
 
 def test_a_task_is_a_shard_s_place_and_a_receipt_comes_light(tmp_path, images, monkeypatch):
@@ -98,14 +102,14 @@ def test_a_second_run_computes_nothing(tmp_path, images):
     events = []
     again = scatcache.extract(images, out=tmp_path / "a.zarr", on_event=events.append, **SMALL)
     assert [type(event) for event in events] == [JobPlanned, JobFinished]
-    assert (events[0].n_done, events[0].n_images_done) == (10, 19)
+    assert (events[0].plan.done, events[0].plan.images_done) == (10, 19)
     assert again.splits["train"].shards_kept == 7 and again.splits["train"].shards_computed == 0
     assert again.images_per_s == 0
     assert again.unreadable == first.unreadable
 
 
 def test_what_does_not_fit_on_the_disk_is_refused_before_anything_is_written(tmp_path, images, monkeypatch):
-    monkeypatch.setattr(run, "free_disk_bytes", lambda path: 1000)
+    monkeypatch.setattr(planned, "free_disk_bytes", lambda path: 1000)
     with pytest.raises(ScatcacheError, match=r"needs about .* GB more .* free there: free some"):
         scatcache.extract(images, out=tmp_path / "a.zarr", **SMALL)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images"]
@@ -113,7 +117,7 @@ def test_what_does_not_fit_on_the_disk_is_refused_before_anything_is_written(tmp
 
 def test_only_what_is_still_to_do_must_fit(tmp_path, images, monkeypatch):
     scatcache.extract(images, out=tmp_path / "a.zarr", **SMALL)
-    monkeypatch.setattr(run, "free_disk_bytes", lambda path: 0)
+    monkeypatch.setattr(planned, "free_disk_bytes", lambda path: 0)
     assert scatcache.extract(images, out=tmp_path / "a.zarr").state == "complete"
 
 
@@ -199,17 +203,19 @@ def test_a_refused_split_is_refused_again_and_goes_on_once_the_images_are_back(t
 def test_workers_are_the_cores_cut_to_half_of_the_free_memory(
     tmp_path, images, monkeypatch, options, cores, free_gib, n_workers
 ):
-    monkeypatch.setattr(run, "count_cores", lambda: cores)
-    monkeypatch.setattr(run, "free_memory_bytes", lambda: free_gib * 2**30)
-    assert make_run(images, tmp_path, **options)._choose_workers() == (n_workers, ())
+    monkeypatch.setattr(workers, "count_cores", lambda: cores)
+    monkeypatch.setattr(workers, "free_memory_bytes", lambda: free_gib * 2**30)
+    job = make_run(images, tmp_path, **options)
+    assert choose_workers(job.job, job.options) == (n_workers, ())
 
 
 def test_large_images_cut_the_workers_further(tmp_path, images, monkeypatch):
-    monkeypatch.setattr(run, "count_cores", lambda: 64)
-    monkeypatch.setattr(run, "free_memory_bytes", lambda: 64 * 2**30)
-    job = make_run(images, tmp_path)
-    monkeypatch.setattr(JobRun, "_find_output_shapes", lambda self: {"all": (243, 512, 512)})
-    assert 1 < job._choose_workers()[0] < 20
+    monkeypatch.setattr(workers, "count_cores", lambda: 64)
+    monkeypatch.setattr(workers, "free_memory_bytes", lambda: 64 * 2**30)
+    job = make_run(images, tmp_path).job
+    splits = {name: replace(split, output_shape=(243, 512, 512)) for name, split in job.plan.splits.items()}
+    large = replace(job, plan=replace(job.plan, splits=splits))
+    assert 1 < choose_workers(large, RunOptions())[0] < 20
 
 
 def test_gpus_are_named_as_the_process_sees_them(monkeypatch):

@@ -1,22 +1,176 @@
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from scatcache.job.settings import RunOptions
+import scatcache
+from scatcache.click_options import add_table
+from scatcache.errors import ScatcacheError, UsageError
+from scatcache.job.options import describe, list_options, setting
+from scatcache.job.reference import tabulate
+from scatcache.job.settings import ExtractOptions, ResumeOptions, RunOptions, Settings
+from scatcache.scattering.backends import _BACKENDS, AUTO
+from scatcache.signatures import takes
+from scatcache.spec import ScatteringSpec
+from scatcache.store.format.encodings import ENCODINGS
 
-
-def test_defaults_are_accepted():
-    assert RunOptions() == RunOptions("auto", "auto", None, False, None, None, "skip")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("device", "tpu", "auto, cpu, cuda"),
-        ("on_error", "ignore", "skip, fail"),
-        ("workers", 0, "at least 1"),
-        ("workers", -2, "at least 1"),
-        ("decode_threads", 0, "at least 1"),
+        ("device", "tpu", "one of auto, cpu, cuda"),
+        ("device", None, "one of auto, cpu, cuda"),
+        ("backend", "kymatio", "one of auto, fused, native, torch"),
+        ("on_error", "ignore", "one of skip, fail"),
+        ("workers", 0, "an integer from 1"),
+        ("workers", -2, "an integer from 1"),
+        ("decode_threads", 0, "an integer from 1"),
+        ("J", 0, "an integer from 1 to 8"),
+        ("J", 9, "an integer from 1 to 8"),
+        ("L", 128, "an integer from 1 to 127"),
+        ("max_order", 3, "an integer from 0 to 2"),
+        ("size", 0, "an integer from 1"),
+        ("limit", -3, "an integer from 1"),
+        ("views", 0, "an integer from 1 or 'all'"),
+        ("view_padding", -1, "an integer from 0"),
+        ("shard_images", 0, "an integer from 1"),
+        ("seed", -1, "an integer from 0"),
+        ("seed", 2**63, "an integer from 0"),
+        ("grid", "corner", "one of kymatio, centered"),
+        ("encoding", "bfloat16", "one of float16, float16raw, float32"),
     ],
 )
 def test_values_out_of_range_are_named_with_what_is_expected(name, value, expected):
-    with pytest.raises(ValueError, match=f"{name} is {value!r}.*expected.*{expected}"):
-        RunOptions(**{name: value})
+    with pytest.raises(UsageError, match=f"^{name} is {value!r}: expected {expected}$") as caught:
+        ExtractOptions(**{name: value})
+    assert isinstance(caught.value, ScatcacheError | ValueError)
+
+
+@pytest.mark.parametrize("value", [1.5, "2", [2]])
+def test_what_is_no_number_is_a_type_error_that_names_the_option(value):
+    with pytest.raises(TypeError, match=r"^J is .*: expected an integer from 1 to 8$"):
+        Settings(J=value)
+
+
+def test_numbers_of_numpy_are_taken_as_pythons():
+    settings = Settings(J=np.int64(2), seed=np.uint8(3))
+    assert (type(settings.J), settings.J, type(settings.seed)) == (int, 2, int)
+
+
+@pytest.mark.parametrize("seed", [0, 2**63 - 1])
+def test_the_whole_range_of_seeds_is_accepted(seed):
+    assert Settings(seed=seed).seed == seed
+
+
+def test_the_table_names_what_other_tables_hold():
+    known = {entry.name: entry for entry in list_options(ExtractOptions)}
+    assert known["backend"].known == (AUTO, *_BACKENDS)
+    assert known["encoding"].known == tuple(ENCODINGS) and known["encoding"].default in ENCODINGS
+    spec = ScatteringSpec(J=2).to_dict()
+    assert {name: known[name].default for name in spec if name != "J"} == {n: v for n, v in spec.items() if n != "J"}
+
+
+def test_a_new_store_needs_J():
+    with pytest.raises(UsageError, match="--J 2"):
+        Settings(L=4).merge(None)
+
+
+def test_what_is_not_typed_is_the_default_in_a_new_store():
+    merged = Settings(J=2).merge(None, size=224)
+    assert merged == Settings(J=2, L=8, max_order=2, grid="kymatio", size=224, encoding="float16", views=1, seed=0)
+
+
+def test_padding_of_the_plain_image_is_refused():
+    with pytest.raises(UsageError, match="view_padding is given for one view, the plain image: give views too"):
+        Settings(J=2, view_padding=4).merge(None)
+    assert Settings(J=2, views="all", view_padding=4).merge(None).view_padding == 4
+
+
+def test_what_holds_all_of_extracts_options_is_nowhere_written_again():
+    extract, plan, resume = (inspect.signature(getattr(scatcache, name)) for name in ("extract", "plan", "resume"))
+    assert list(extract.parameters)[1:] == [entry.name for entry in list_options(ExtractOptions)]
+    assert list(plan.parameters.values()) == list(extract.parameters.values())
+    assert list(resume.parameters)[1:] == [entry.name for entry in list_options(ResumeOptions)]
+    kinds = {parameter.kind for parameter in list(extract.parameters.values())[1:]}
+    assert kinds == {inspect.Parameter.KEYWORD_ONLY}
+    never = extract.parameters.keys() - resume.parameters.keys() - {"source"}
+    assert never == {entry.name for entry in list_options(Settings)} | {"name", "version", "out", "overwrite"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("extract", ExtractOptions), ("plan", ExtractOptions), ("resume", ResumeOptions)]
+)
+def test_help_shows_the_help_of_every_option_once(name, kind):
+    text = " ".join(getattr(scatcache, name).__doc__.split())
+    for entry in list_options(kind):
+        assert text.count(f" {entry.name}: {' '.join(entry.describe().split())}") == 1
+
+
+def test_an_option_that_there_is_none_of_is_a_type_error():
+    with pytest.raises(TypeError, match="colour"):
+        scatcache.extract("photos", J=2, colour="red")
+
+
+def test_resume_hands_on_what_it_takes():
+    given = ResumeOptions(root="data", split="train", workers=3, on_error="fail")
+    assert given.extend(split=("test",)) == ExtractOptions(root="data", split=("test",), workers=3, on_error="fail")
+
+
+@pytest.mark.parametrize(
+    ("split", "splits"), [(None, None), ((), None), ("train", ("train",)), (["train", "test"], ("train", "test"))]
+)
+def test_one_split_or_several_may_be_named(split, splits):
+    assert ExtractOptions(split=split).splits == splits
+
+
+# A new option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grown(Settings):
+    """The table with one entry more."""
+
+    step: int | None = setting("size of a step", default=3, stored="spec.step", within=(1, 9), metavar="STEP")
+
+
+@takes(Grown, describe=describe)
+def walk(source: str, options: Grown) -> Grown:
+    """Walks."""
+    return options
+
+
+@click.command()
+@add_table(Grown)
+def command(**options):
+    click.echo(options["step"])
+
+
+def test_a_new_setting_is_one_entry():
+    assert inspect.signature(walk).parameters["step"].annotation == int | None
+    assert "step: size of a step [1 to 9; default: 3]" in walk.__doc__
+    assert walk("photos", step=4).step == 4 and walk("photos", J=2).merge(None).step == 3
+    assert Grown(step=4).within("spec")["step"] == 4
+    with pytest.raises(UsageError, match="step is 10: expected an integer from 1 to 9"):
+        walk("photos", step=10)
+    shown = CliRunner().invoke(command, ["--help"]).output
+    assert "--step STEP" in shown and "size of a step  [1 to 9; default: 3]" in shown
+    assert CliRunner().invoke(command, ["--step", "5"]).output == "5\n"
+    refused = CliRunner().invoke(command, ["--step", "10"])
+    assert refused.exit_code == 2 and "'--step': step is 10: expected an integer from 1 to 9" in refused.output
+    assert "| `--step` | `step` | 1 to 9 | 3 | yes | size of a step |\n" in tabulate(Grown)
+
+
+def test_the_reference_page_holds_the_table():
+    assert tabulate(ExtractOptions) in (ROOT / "docs" / "reference.md").read_text(), (
+        "give `python -m scatcache.job.reference` and put what it prints into docs/reference.md"
+    )
+
+
+def test_run_options_shape_no_bytes():
+    assert [entry.name for entry in list_options(RunOptions) if entry.stored] == []

@@ -19,8 +19,9 @@ from scatcache.images.decoding.notes import add_notes
 from scatcache.images.kinds.folder import FolderPart
 from scatcache.job import shard_images, shard_task
 from scatcache.job.planning import ShardPlace
-from scatcache.job.preparation import Settings, prepare
+from scatcache.job.preparation import prepare
 from scatcache.job.reading import read_with_retries
+from scatcache.job.settings import RunOptions, Settings
 from scatcache.job.shard_images import N_BATCHES_AHEAD
 from scatcache.job.shard_job import JobStopped, ShardJob, stop_job
 from scatcache.job.shard_sink import ShardSink
@@ -53,7 +54,7 @@ def make_job(tmp_path, *, n_images=6, damage=(), name="store.zarr", decode_threa
     folder = StoreFolder(tmp_path / name)
     source = open_source(str(images))
     settings = Settings(**{"J": 1, "L": 4, "shard_images": 4, **typed})
-    prepared = prepare(source, folder, settings=settings, stored=None, splits=None, device="cpu", backend="auto")
+    prepared = prepare(source, folder, settings=settings, stored=None, splits=None, options=RunOptions(device="cpu"))
     manifest, channels = prepared.manifest, channel_table(prepared.manifest.spec)
     layout, rows = prepared.layouts["all"], prepared.rows["all"]
     folder.writer.create(manifest)

@@ -234,7 +234,7 @@ def test_a_store_that_vanished_before_the_lock_was_had_is_made_anew(images, soun
     monkeypatch.setattr(extraction, "_prepare", prepare_late)
     planned = []
     scatcache.extract(images, out=store, on_event=planned.append, **TYPED | {"seed": None})
-    assert [event.n_done for event in planned if isinstance(event, JobPlanned)] == [0]
+    assert [event.plan.done for event in planned if isinstance(event, JobPlanned)] == [0]
     # What was not typed came from the store that is gone, and is the default now.
     assert scatcache.open_cache(store, "train").manifest.seed == 0
 

@@ -86,7 +86,6 @@ ENCODINGS = {
         Encoding("float32", "float32", "float32", "NaN", 1e-5, 0.82, Blosc("zstd", 3)),
     )
 }
-DEFAULT_ENCODING = "float16"
 
 
 def find_encoding(name: str) -> Encoding:

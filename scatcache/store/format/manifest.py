@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from scatcache.errors import NotAStore, StoreDamaged
-from scatcache.spec import Pixels, ScatteringSpec
+from scatcache.spec import MAX_SEED, Pixels, ScatteringSpec
 from scatcache.store.format.encodings import ENCODINGS
 from scatcache.store.format.json_text import to_json
 from scatcache.store.format.layout import SplitLayout
@@ -19,7 +19,6 @@ FORMAT = 2
 # No later version gets there; a number beyond is damage.
 MAX_FORMAT = 9999
 DECODER = "pillow-rgb-2"
-MAX_SEED = 2**63 - 1
 # 64 GiB of float16 in one row: what claims more is damaged.
 MAX_ROW_VALUES = 2**35
 

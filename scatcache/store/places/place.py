@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from scatcache.errors import ScatcacheError
+from scatcache.errors import ScatcacheError, UsageError
 
 SCHEMES = ("s3", "https", "http")
 
@@ -134,4 +134,4 @@ def check_url(url: str) -> str:
 
 def refuse_writing(path: str | os.PathLike[str]) -> ScatcacheError:
     """What to raise where somebody wants to write to a URL."""
-    return ScatcacheError(f"{show_place(path)} is no local path: extract to a local folder, then copy it with any tool")
+    return UsageError(f"{show_place(path)} is no local path: extract to a local folder, then copy it with any tool")

@@ -1,0 +1,123 @@
+"""What was asked for, checked before anything is listed: the source, the store's folder, and what lies there."""
+
+import difflib
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from scatcache.durable import is_own_temporary
+from scatcache.errors import ScatcacheError, StoreDamaged, UsageError
+from scatcache.images.archives.unpack import OnArchive
+from scatcache.images.catalogue import (
+    DATASETS,
+    explain_clash,
+    is_known_source,
+    name_object,
+    open_object,
+    open_source,
+    source_exists,
+)
+from scatcache.images.image_source import ImageSource
+from scatcache.images.keys import show_path
+from scatcache.images.kinds.folder import FOLDER_NAME
+from scatcache.job.settings import ExtractOptions, require_J
+from scatcache.job.store_folder import StoreFolder
+from scatcache.job.stored import find_stored, refuse_newer
+from scatcache.retries import with_retries
+from scatcache.store.format.manifest import Manifest
+from scatcache.store.places.files import exists, is_folder
+
+
+def check_source(source: Any, options: ExtractOptions) -> None:
+    """Raises UsageError for a source that cannot be, and for options that do not go with it."""
+    if not isinstance(source, str | os.PathLike):
+        _check_object(source, options)
+        return
+    root = None if options.root is None else Path(options.root)
+    if clash := explain_clash(source, root):
+        raise UsageError(clash)
+    shown = show_path(source)
+    if not source_exists(source):
+        near = difflib.get_close_matches(str(source).lower(), DATASETS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ", which must exist" if os.sep in str(source) else ""
+        raise UsageError(f"unknown source {shown!r}: expected one of {', '.join(DATASETS)}, or a folder{hint}")
+    if options.name is not None or options.version is not None:
+        raise UsageError(f"name and version go with dataset objects, {shown} is none: leave them out")
+    can = [row.name for row in DATASETS.values() if row.archive is not None]
+    if options.download and source not in can:
+        raise UsageError(f"{shown} cannot be downloaded by --download, only {', '.join(can)}")
+    if not is_known_source(source):
+        if root is not None:
+            raise UsageError(f"{shown} is a folder, and its own root: leave --root out")
+        return
+    known = DATASETS[os.fspath(source)].splits
+    for split in options.splits or ():
+        if split not in known:
+            raise UsageError(f"{shown} has no split {split!r}: expected one of {', '.join(known)}")
+
+
+def _check_object(source: Any, options: ExtractOptions) -> None:
+    """Raises UsageError for options that do not go with a dataset object."""
+    name_object(source, options.name)
+    if options.root is not None:
+        raise UsageError("a dataset object has no files of its own: leave root out")
+    if options.download:
+        raise UsageError("a dataset object is taken as it is: leave download out")
+
+
+def open_asked(
+    source: Any, options: ExtractOptions, *, work_dir: Path, beside: bool, fetch: bool, on_archive: OnArchive
+) -> ImageSource:
+    """The source, which check_source() has let pass; see open_source and open_object, and what they raise."""
+    if not isinstance(source, str | os.PathLike):
+        return open_object(source, name=options.name, version=options.version)
+    root = None if options.root is None else Path(options.root)
+    return open_source(source, root=root, work_dir=work_dir, beside=beside, fetch=fetch, on_archive=on_archive)
+
+
+def open_target(source: Any, options: ExtractOptions) -> StoreFolder:
+    """The store's folder, which must be absent, empty or a store of ours.
+
+    Empty is also one with nothing but what a killed run left of its first file, or of the splits that it was deleting.
+    Raises UsageError for a URL and for no out without J, ScatcacheError, NotAStore, StoreDamaged.
+    """
+    called = source if isinstance(source, str | os.PathLike) else name_object(source, options.name)
+    folder = StoreFolder(options.out if options.out is not None else name_store(called, options.J))
+    if not exists(folder.path) or folder.records.own_splits() or folder.records.read_root() is not None:
+        return folder
+    out = show_path(folder.path if options.out is None else options.out)
+    if not is_folder(folder.path):
+        raise ScatcacheError(f"{out} is a file, not a scatcache store: choose another --out")
+    if not all(is_own_temporary(name) for name in with_retries(partial(os.listdir, folder.path))):
+        raise ScatcacheError(f"{out} is a folder that is not empty and no scatcache store: choose another --out")
+    return folder
+
+
+def name_store(source: Any, J: int | None) -> Path:
+    """The default store of a source, called after its name or the folder's own. Raises UsageError without J."""
+    return Path(f"{Path(os.path.abspath(source)).name}-J{require_J(J)}.zarr")
+
+
+def read_stored(folder: StoreFolder, J: int | None, *, overwrite: bool = False) -> Manifest | None:
+    """The manifest to go on with, None for a new store, or one to be overwritten or mended, which needs J.
+
+    Raises UsageError without it, and as find_stored does.
+    """
+    stored = None if overwrite else find_stored(folder)
+    if stored is None and J is None and not overwrite and folder.writer.is_started():
+        refuse_newer(folder)
+        raise StoreDamaged(
+            f"{folder.path}: its zarr.json is lost or damaged: give every setting of the first run again, --J too"
+        )
+    if stored is None:
+        require_J(J)
+    return stored
+
+
+def check_place(source: ImageSource, folder: StoreFolder) -> None:
+    """Raises ScatcacheError for a store among the images, which the next listing would take for a class."""
+    if source.name == FOLDER_NAME and source.root is not None:
+        root = Path(os.path.realpath(source.root))
+        if folder.path == root or root in folder.path.parents:
+            raise ScatcacheError(f"{folder.path} would lie among the images of {root}: choose an --out outside")
