@@ -67,7 +67,13 @@ def train(
     loader. measure: of the scores on the test part. Raises what reading a store raises, and ScatcacheError where the
     loss is no longer finite.
     """
-    loop = Loop(model, data, training, seed=seed, options=options, name=name, augment=augment)
+    loader = make_loader(
+        data.train, training.batch_size, shuffle=True, seed=seed, augment=augment, device=options.device
+    )
+    identity = {"name": name, "seed": seed, "training": asdict(training), "augment": repr(augment)}
+    identity |= {"rows": data.train.digest, "tested": data.test.digest, "model": hash_model(model)}
+    checkpoint = Checkpoint(options.results / f"{name}.checkpoint", identity, options.checkpoint_minutes * 60)
+    loop = Loop(model, loader, training=training, checkpoint=checkpoint, name=name)
     with catch_interruption() as interrupted:
         while loop.epoch < training.epochs:
             record = loop.train_epoch(interrupted)
@@ -106,32 +112,17 @@ class Loop:
     records: of the finished epochs; tally: of the epoch under way: summed loss, right answers, rows; float64 (3,).
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        data: Data,
-        training: Training,
-        *,
-        seed: int,
-        options: Options,
-        name: str,
-        augment: Any,
-    ):
-        self.device = torch.device(options.device)
+    def __init__(self, model: nn.Module, loader: Any, *, training: Training, checkpoint: Checkpoint, name: str):
+        self.device = loader.device
         self.model = move_model(model, self.device)
         self.training, self.name = training, name
         self.optimizer = training.make_optimizer(model)
         self.precision = Precision(self.device)
-        self.loader = make_loader(
-            data.train, training.batch_size, shuffle=True, seed=seed, augment=augment, device=options.device
-        )
+        self.loader, self.checkpoint = loader, checkpoint
         self.records: list[dict[str, Any]] = []
         self.tally = torch.zeros(3, dtype=torch.float64, device=self.device)
         self._earlier_s, self._started_s = 0.0, time.monotonic()
         self._said_s = self._started_s
-        identity = {"name": name, "seed": seed, "training": asdict(training), "augment": repr(augment)}
-        identity |= {"rows": data.train.digest, "tested": data.test.digest, "model": hash_model(model)}
-        self.checkpoint = Checkpoint(options.results / f"{name}.checkpoint", identity, options.checkpoint_minutes * 60)
         state = self.checkpoint.read(self.device)
         if state is not None:
             self._load(state)

@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -19,7 +17,6 @@ def python_blocks(section: str) -> list[str]:
 
 
 # To be taken out with the merge of what it shows.
-@pytest.mark.xfail(strict=False, reason="format 2, places and sources are not merged yet")
 def test_adding_things_works_as_shown(tmp_path):
     blocks = python_blocks("Adding things")
     assert len(blocks) == 4

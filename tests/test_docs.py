@@ -40,10 +40,8 @@ def defined_by(node: ast.stmt) -> set[str]:
 
 
 # To be taken out with the merge of what the pages describe.
-NOT_YET = pytest.mark.xfail(strict=False, reason="format 2, places, settings and sources are not merged yet")
 
 
-@NOT_YET
 @pytest.mark.parametrize("page", PAGES, ids=show)
 def test_every_name_that_a_page_mentions_exists(page):
     missing = []
@@ -55,11 +53,8 @@ def test_every_name_that_a_page_mentions_exists(page):
 
 
 # To be taken out with the merge of what the pages describe.
-NOT_YET = pytest.mark.xfail(strict=False, reason="format 2, places, settings and sources are not merged yet")
 
 
-@NOT_YET
-@NOT_YET
 @pytest.mark.parametrize("page", PAGES, ids=show)
 def test_every_link_leads_to_a_file(page):
     assert [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()] == []

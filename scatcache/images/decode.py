@@ -13,7 +13,7 @@ import numpy as np
 import PIL.Image
 
 from scatcache.errors import UnreadableImage
-from scatcache.images.decoding.metadata import Separated, separate
+from scatcache.images.decoding.image_metadata import Separated, separate
 from scatcache.images.decoding.notes import CONSTANT, FIRST
 from scatcache.images.decoding.orientation import SIDEWAYS, UPRIGHT, find_orientation
 from scatcache.images.decoding.own_pillow import NAME, Image, UnidentifiedImageError, check_size

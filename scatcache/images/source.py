@@ -66,7 +66,7 @@ class Location(NamedTuple):
     bytes: int
 
 
-class Rows(Sequence[Row]):
+class ListedRows(Sequence[Row]):
     """Rows held as columns: a Row is made when it is asked for, and pickling makes none. labels, sizes: int64 (n,)."""
 
     __slots__ = ("_ends", "_text", "labels", "sizes")
@@ -128,15 +128,15 @@ class Rows(Sequence[Row]):
 class Listing:
     """Every row of one split, sorted by the code points of the keys, which are unique.
 
-    rows: given as Rows, or as any (key, label, size); n_ignored: files in the split's folder that are no images by
-    name; n_by_machines: files in folders that machines make, by the folder's name; folds: the dataset's own, each the
-    indices of its rows, None where it has none.
+    rows: given as ListedRows, or as any (key, label, size); n_ignored: files in the split's folder that are no images
+    by name; n_by_machines: files in folders that machines make, by the folder's name; folds: the dataset's own, each
+    the indices of its rows, None where it has none.
 
     Raises SourceError where keys are unsorted, repeated or not printable, TypeError where labels or sizes are no
     integers.
     """
 
-    rows: Rows
+    rows: ListedRows
     n_ignored: int
     n_by_machines: Mapping[str, int]
     folds: tuple[tuple[int, ...], ...] | None
@@ -148,7 +148,7 @@ class Listing:
         n_by_machines: Mapping[str, int] | None = None,
         folds: tuple[tuple[int, ...], ...] | None = None,
     ):
-        object.__setattr__(self, "rows", rows if isinstance(rows, Rows) else Rows(rows))
+        object.__setattr__(self, "rows", rows if isinstance(rows, ListedRows) else ListedRows(rows))
         object.__setattr__(self, "n_ignored", n_ignored)
         object.__setattr__(self, "n_by_machines", n_by_machines or {})
         object.__setattr__(self, "folds", folds)

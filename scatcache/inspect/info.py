@@ -13,7 +13,7 @@ from scatcache.spec import ScatteringSpec
 from scatcache.store.format.chunk_index import find_file_bytes
 from scatcache.store.format.layout import shard_name
 from scatcache.store.format.manifest import FORMAT
-from scatcache.store.format.rows import OK, UNREADABLE
+from scatcache.store.format.row_arrays import OK, UNREADABLE
 from scatcache.store.records import open_records
 from scatcache.store.split_records import SplitRecords
 

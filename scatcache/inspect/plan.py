@@ -8,7 +8,7 @@ from scatcache.job.events import tell_archive
 from scatcache.job.options import describe
 from scatcache.job.planned import JobPlan, survey, update
 from scatcache.job.preparation import prepare
-from scatcache.job.request import check_source, open_asked, open_target, read_stored
+from scatcache.job.request import check_request, open_asked, open_target, read_stored
 from scatcache.job.settings import ExtractOptions
 from scatcache.job.stored import confirm_manifest
 from scatcache.signatures import takes
@@ -21,7 +21,7 @@ def plan(source: Any, options: ExtractOptions) -> JobPlan:
     An archive that is still packed is unpacked, a tar indexed, into a temporary folder and forgotten. Nothing is
     downloaded.
     """
-    check_source(source, options)
+    check_request(source, options)
     folder = open_target(source, options)
     stored = read_stored(folder, options.J, overwrite=options.overwrite)
     with tempfile.TemporaryDirectory(prefix="scatcache-plan-") as scratch:

@@ -11,7 +11,7 @@ from scatcache.errors import ScatcacheError, SourceError, UnreadableImage, Usage
 from scatcache.images.decode import decode
 from scatcache.images.keys import show_path
 from scatcache.inspect.picture import Portrait, render
-from scatcache.job.opening import open_source_of
+from scatcache.job.stored_source import open_source_of
 from scatcache.load.cache import Cache, open_cache
 from scatcache.spec import N_COLOURS
 from scatcache.views import ViewedImage

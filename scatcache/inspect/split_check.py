@@ -12,7 +12,7 @@ from scatcache.scattering.paths import channel_table
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.metadata import channel_chunk
 from scatcache.store.format.receipts import Receipt
-from scatcache.store.format.rows import ALL_ROW_ARRAYS, REMOVED, ROW_ARRAYS, STATUS, row_chunks, with_crc
+from scatcache.store.format.row_arrays import ALL_ROW_ARRAYS, REMOVED, ROW_ARRAYS, STATUS, row_chunks, with_crc
 from scatcache.store.format.shard_file import read_index
 from scatcache.store.format.summaries import finish_split
 from scatcache.store.places.place import OpenFile
@@ -29,16 +29,16 @@ def check_split(store: StoreRecords, manifest: Manifest, split: str) -> tuple[li
     try:
         store.read_layout(manifest, split)
     except StoreDamaged as error:
-        return [Failure(split, None, f"{split}/zarr.json", say(error, store))], 0
+        return [Failure(split, None, f"{split}/zarr.json", name_failure(error, store))], 0
     failures = list(_check_small_files(store, manifest, split))
     try:
         records = SplitRecords(store, manifest, split, allow_partial=True)
     except StoreIncomplete as error:
-        return [*failures, Failure(split, None, summary_path(split), say(error, store))], 0
+        return [*failures, Failure(split, None, summary_path(split), name_failure(error, store))], 0
     except StoreDamaged as error:
         if not failures:
             # The row arrays are sound, each for itself, and together not those of the summary.
-            failures.append(Failure(split, None, split, say(error, store)))
+            failures.append(Failure(split, None, split, name_failure(error, store)))
         return failures, 0
     finished = records.finished_shards()
     if records.summary is None:
@@ -49,7 +49,7 @@ def check_split(store: StoreRecords, manifest: Manifest, split: str) -> tuple[li
         try:
             receipt = records.receipt(shard)
         except (StoreDamaged, StoreIncomplete) as error:
-            failures.append(Failure(split, shard, receipt_path(split, shard), say(error, store)))
+            failures.append(Failure(split, shard, receipt_path(split, shard), name_failure(error, store)))
             continue
         receipts.append(receipt)
         failures += _check_shard(records, receipt)
@@ -58,7 +58,7 @@ def check_split(store: StoreRecords, manifest: Manifest, split: str) -> tuple[li
     return failures, len(finished)
 
 
-def say(error: Exception, store: StoreRecords) -> str:
+def name_failure(error: Exception, store: StoreRecords) -> str:
     """What the reader said, without the store's path and the advice to run what is running."""
     return str(error).removeprefix(f"{store.name}: ").removesuffix(": see `scatcache verify`")
 
@@ -71,7 +71,7 @@ def _check_small_files(store: StoreRecords, manifest: Manifest, split: str) -> I
     try:
         summary = store.read_summary(split)
     except StoreDamaged as error:
-        yield Failure(split, None, summary_path(split), say(error, store))
+        yield Failure(split, None, summary_path(split), name_failure(error, store))
     else:
         if summary is not None and summary.settings != manifest.digest:
             reason = "it belongs to another store, or zarr.json was edited"
@@ -81,12 +81,12 @@ def _check_small_files(store: StoreRecords, manifest: Manifest, split: str) -> I
         try:
             store.read_row_chunk(layout, split, name, chunk)
         except StoreDamaged as error:
-            yield Failure(split, None, row_path(split, name, chunk), say(error, store))
+            yield Failure(split, None, row_path(split, name, chunk), name_failure(error, store))
     try:
         if summary is not None and summary.layout == layout:
             store.read_index(summary)
     except StoreDamaged as error:
-        yield Failure(split, None, index_path(split), say(error, store))
+        yield Failure(split, None, index_path(split), name_failure(error, store))
     for path, data in expected.items():
         try:
             if store.place.read(path) != data:
@@ -140,7 +140,7 @@ def _locate_damage(records: SplitRecords, receipt: Receipt, file: OpenFile) -> s
         for row in layout.rows_of(receipt.shard):
             reader.read(np.array([row]))
     except StoreDamaged as error:
-        return say(error, records.store)
+        return name_failure(error, records.store)
     return "its bytes are not those of the receipt (none of the rows is touched)"
 
 

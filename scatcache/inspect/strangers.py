@@ -11,12 +11,12 @@ from scatcache.store.documents import (
     Expected,
     encode_document,
     find_altered,
-    list_members,
+    find_consolidated,
     read_document,
 )
 from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest
-from scatcache.store.format.rows import ALL_ROW_ARRAYS, row_chunk_name, row_chunks
+from scatcache.store.format.row_arrays import ALL_ROW_ARRAYS, row_chunk_name, row_chunks
 from scatcache.store.records import StoreRecords, index_path, receipt_path, shard_path, summary_path
 
 # How many names a note lists.
@@ -56,8 +56,8 @@ def _note_rewritten(store: StoreRecords, expected: Expected, paths: list[str]) -
             f"another program rewrote {_name(paths)}: all of ours is in it; `scatcache resume` writes it in our own "
             f"manner again and keeps what was added"
         )
-    listed: dict[str, Document] = list_members(read_document(store.place, ""))
-    there = list_members(expected.documents[""])
+    listed: dict[str, Document] = find_consolidated(read_document(store.place, ""))
+    there = find_consolidated(expected.documents[""])
     if gone := sorted(listed.keys() - there.keys()):
         yield f"zarr.json lists what is not there: {_name(gone)}: `scatcache resume` drops that"
 

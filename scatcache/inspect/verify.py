@@ -13,16 +13,16 @@ from scatcache.images.decode import decode
 from scatcache.images.image_source import ImageSource
 from scatcache.images.source import Part
 from scatcache.inspect.failures import Failure, VerifyReport
-from scatcache.inspect.split_check import check_split, say
+from scatcache.inspect.split_check import check_split, name_failure
 from scatcache.inspect.strangers import check_documents, check_files
-from scatcache.job.opening import open_source_of
+from scatcache.job.stored_source import open_source_of
 from scatcache.scattering.batched import BatchTransform, open_transform
 from scatcache.scattering.paths import channel_table
 from scatcache.store.documents import expect
 from scatcache.store.evidence import confirms
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.receipts import Unreadable
-from scatcache.store.format.rows import OK, UNREADABLE
+from scatcache.store.format.row_arrays import OK, UNREADABLE
 from scatcache.store.places.place import is_url
 from scatcache.store.reader import SplitReader
 from scatcache.store.records import MEND_ROOT, StoreRecords, open_records, receipt_path, shard_path
@@ -50,7 +50,7 @@ def verify(
         manifest = records.read_manifest()
         _check_receipts_are_of(records, manifest)
     except StoreDamaged as error:
-        return VerifyReport(False, 0, (Failure(None, None, "zarr.json", say(error, records)),))
+        return VerifyReport(False, 0, (Failure(None, None, "zarr.json", name_failure(error, records)),))
     images = Path(root) if root is not None else None
     # A store at a URL is read for long before anybody misses its images.
     source = open_source_of(store, manifest, root=images) if recompute and is_url(store) else None

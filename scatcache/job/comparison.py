@@ -13,7 +13,7 @@ from scatcache.job.planning import place_key
 from scatcache.job.store_folder import StoreFolder
 from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest, differing_fields
-from scatcache.store.format.rows import RowTable
+from scatcache.store.format.row_arrays import RowTable
 from scatcache.store.records import StoreRecords
 
 # Keys told of each kind of change.

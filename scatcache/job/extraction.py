@@ -12,16 +12,16 @@ from typing import Any
 from scatcache.errors import ScatcacheError
 from scatcache.images.image_source import ImageSource
 from scatcache.job.events import ClusterWaiting, Event, JobFinished, JobPlanned, StoreReplaced, tell_archive
-from scatcache.job.opening import open_stored_source
 from scatcache.job.options import describe
 from scatcache.job.planned import Job
 from scatcache.job.preparation import prepare
 from scatcache.job.report import ExtractReport
-from scatcache.job.request import check_source, open_asked, open_target, read_stored
+from scatcache.job.request import check_request, open_asked, open_target, read_stored
 from scatcache.job.run import JobRun
 from scatcache.job.settings import ExtractOptions, ResumeOptions
 from scatcache.job.store_folder import StoreFolder
 from scatcache.job.stored import confirm_manifest, find_stored, require_stored
+from scatcache.job.stored_source import open_stored_source
 from scatcache.job.takeover import take_over
 from scatcache.signatures import takes
 from scatcache.store.format.manifest import Manifest
@@ -47,7 +47,7 @@ def extract(source: Any, options: ExtractOptions) -> ExtractReport:
     StoreLocked, StoreDamaged, NotAStore, BackendUnavailable, UnreadableImage (on_error="fail"), ScatcacheError (no
     space, I/O).
     """
-    check_source(source, options)
+    check_request(source, options)
     folder = open_target(source, options)
     kept = list_kept(folder)
     with explain_failures(folder), _forget_index(folder, kept):

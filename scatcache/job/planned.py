@@ -14,7 +14,7 @@ from scatcache.retries import with_retries
 from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.receipts import Receipt
-from scatcache.store.format.rows import RowTable
+from scatcache.store.format.row_arrays import RowTable
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scatcache.images.source import Listing, Rows
+from scatcache.images.source import ListedRows, Listing
 from scatcache.spec import ScatteringSpec
 from scatcache.store.format.encodings import Encoding, find_encoding
 from scatcache.store.format.json_text import to_json
 from scatcache.store.format.layout import Generation, SplitLayout, choose_sizes
 from scatcache.store.format.manifest import Manifest
-from scatcache.store.format.rows import RowTable
+from scatcache.store.format.row_arrays import RowTable
 
 # Chunk's Blosc header and crc32c, and its entry in the shard's index.
 CHUNK_OVERHEAD_BYTES = 16 + 4 + 16
@@ -72,7 +72,7 @@ def choose_folds(
     )
 
 
-def order_rows(rows: Rows, *, seed: int, limit: int | None = None, n_views: int = 1) -> RowTable:
+def order_rows(rows: ListedRows, *, seed: int, limit: int | None = None, n_views: int = 1) -> RowTable:
     """The rows of a split in storage order: its first limit images by blake2b(seed, key), the views of each together.
 
     rows come sorted by key, each key once. The order of two keys never depends on the others, so that --limit keeps a

@@ -39,7 +39,7 @@ def prepare(
     """
     check_place(source, folder)
     check_workers(source, options)
-    chosen = check_splits(source, splits)
+    chosen = choose_splits(source, splits)
     # Of a new store all, asked for or not, so that the order in which they are added never shows.
     listed = source.splits if stored is None else chosen
     listings = {split: with_retries(partial(getattr, source.find(split), "listing")) for split in listed}
@@ -80,7 +80,7 @@ def count_left_out(split: str, listing: Listing) -> Iterator[str]:
         yield f"split {split}: files left out because they lie in folders that machines make: {folders}"
 
 
-def check_splits(source: ImageSource, splits: tuple[str, ...] | None) -> tuple[str, ...]:
+def choose_splits(source: ImageSource, splits: tuple[str, ...] | None) -> tuple[str, ...]:
     """The splits asked for, in the source's order. Raises SourceError for one that the source has not."""
     unknown = [split for split in splits or () if split not in source.splits]
     if unknown:

@@ -29,7 +29,7 @@ from scatcache.store.format.manifest import Manifest
 from scatcache.store.places.files import exists, is_folder
 
 
-def check_source(source: Any, options: ExtractOptions) -> None:
+def check_request(source: Any, options: ExtractOptions) -> None:
     """Raises UsageError for a source that cannot be, and for options that do not go with it."""
     if not isinstance(source, str | os.PathLike):
         _check_object(source, options)
@@ -69,7 +69,7 @@ def _check_object(source: Any, options: ExtractOptions) -> None:
 def open_asked(
     source: Any, options: ExtractOptions, *, work_dir: Path, beside: bool, fetch: bool, on_archive: OnArchive
 ) -> ImageSource:
-    """The source, which check_source() has let pass; see open_source and open_object, and what they raise."""
+    """The source, which check_request() has let pass; see open_source and open_object, and what they raise."""
     if not isinstance(source, str | os.PathLike):
         return open_object(source, name=options.name, version=options.version)
     root = None if options.root is None else Path(options.root)

@@ -14,7 +14,6 @@ from typing import Any
 from scatcache.errors import ScatcacheError, SourceError, StoreDamaged
 from scatcache.job.events import ClusterWaiting, Event, JobFinished, JobPlanned, ShardFinished
 from scatcache.job.executors import open_cluster
-from scatcache.job.opening import remember
 from scatcache.job.planned import Job, JobPlan, survey, update
 from scatcache.job.planning import ShardPlace
 from scatcache.job.report import ExtractReport, count_images, find_warnings, report_run
@@ -22,6 +21,7 @@ from scatcache.job.settings import RunOptions
 from scatcache.job.shard_job import ShardJob, stop_job
 from scatcache.job.shard_task import run_shard
 from scatcache.job.stored import keep_copy
+from scatcache.job.stored_source import remember
 from scatcache.job.takeover import check_ours
 from scatcache.job.tasks import run_tasks, tell_workers
 from scatcache.job.workers import choose_decode_threads, choose_workers, keep_torch_threads, rows_out_of_collections

@@ -10,7 +10,7 @@ from scatcache.images.image_source import ImageSource
 from scatcache.job.planning import ShardPlace, ShardTask, find_images, plan_task
 from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest
-from scatcache.store.format.rows import RowTable
+from scatcache.store.format.row_arrays import RowTable
 
 _stopped: set[str] = set()
 

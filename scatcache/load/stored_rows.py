@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scatcache.errors import UnreadableImage
-from scatcache.store.format.rows import OK, UNREADABLE
+from scatcache.store.format.row_arrays import OK, UNREADABLE
 from scatcache.store.reader import SplitReader
 
 if TYPE_CHECKING:

@@ -81,7 +81,7 @@ def read_document(place: Place, folder: str) -> Document:
     return dict(found)
 
 
-def list_members(document: Any) -> dict[str, Document]:
+def find_consolidated(document: Any) -> dict[str, Document]:
     """The consolidated metadata in a group's document, {} where there is none."""
     with contextlib.suppress(AttributeError, TypeError):
         found = document["consolidated_metadata"]["metadata"] if "consolidated_metadata" in document else {}
@@ -118,8 +118,8 @@ def find_altered(found: Document, ours: Document) -> list[str]:
     if "consolidated_metadata" in ours:
         if _wrapper(found) != _wrapper(ours):
             return [*altered, "consolidated metadata"]
-        members = list_members(found)
-        for name, member in list_members(ours).items():
+        members = find_consolidated(found)
+        for name, member in find_consolidated(ours).items():
             if name not in members or find_altered(members[name], member):
                 altered.append(f"consolidated metadata of {name}")
     return altered
@@ -162,7 +162,7 @@ def _merge_split(
 def _find_foreign(place: Place, root: Document, own: dict[str, set[str]]) -> dict[str, Document]:
     """Documents of other programs' arrays and groups by folder; where looking costs requests, those listed."""
     if place.list_names("") is None:
-        listed = list_members(root)
+        listed = find_consolidated(root)
         return {name: document for name, document in listed.items() if not _is_own(name, own)}
     found = {}
     for folder in _walk_foreign(place, "", own):

@@ -8,7 +8,7 @@ import numpy as np
 
 from scatcache.errors import StoreDamaged, StoreIncomplete
 from scatcache.store.format.layout import shard_name
-from scatcache.store.format.rows import ABSENT
+from scatcache.store.format.row_arrays import ABSENT
 from scatcache.store.format.shard_file import ABSENT as ABSENT_CHUNK
 from scatcache.store.open_shards import N_THREADS, OpenShards
 from scatcache.store.records import open_records

@@ -14,7 +14,7 @@ from scatcache.store.format.layout import SplitLayout, receipt_name, shard_name
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.metadata import COORDINATES, RECORD
 from scatcache.store.format.receipts import Receipt, hash_bytes, parse_receipt
-from scatcache.store.format.rows import ROW_ARRAYS, RowTable, decode_rows, row_chunk_name, row_chunks
+from scatcache.store.format.row_arrays import ROW_ARRAYS, RowTable, decode_rows, row_chunk_name, row_chunks
 from scatcache.store.format.summaries import Summary, parse_summary
 from scatcache.store.places.opening import open_place
 from scatcache.store.places.place import Place

@@ -11,7 +11,7 @@ from scatcache.store.format.encodings import find_encoding
 from scatcache.store.format.layout import receipt_name
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.receipts import Receipt, Unreadable, fits
-from scatcache.store.format.rows import ABSENT, OK, ROW_ARRAYS, STATUS, hash_rows
+from scatcache.store.format.row_arrays import ABSENT, OK, ROW_ARRAYS, STATUS, hash_rows
 from scatcache.store.format.shard_file import ABSENT as ABSENT_CHUNK
 from scatcache.store.format.summaries import Summary, fill_status, summary_fits
 from scatcache.store.records import StoreRecords

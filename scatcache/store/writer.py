@@ -11,7 +11,7 @@ from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest, is_split_name
 from scatcache.store.format.metadata import COORDINATES, channel_chunk, describe_root, describe_split
 from scatcache.store.format.receipts import Receipt, encode_record, fits
-from scatcache.store.format.rows import ROW_ARRAYS, STATUS, RowTable, encode_rows, with_crc
+from scatcache.store.format.row_arrays import ROW_ARRAYS, STATUS, RowTable, encode_rows, with_crc
 from scatcache.store.format.shard_file import index_bytes, read_index
 from scatcache.store.format.summaries import FinishedSplit
 from scatcache.store.places.place import NewObject, Place

@@ -10,7 +10,7 @@ from PIL import Image
 import scatcache
 from scatcache.job.store_folder import StoreFolder
 from scatcache.store.format.encodings import crc32c
-from scatcache.store.format.rows import encode_rows
+from scatcache.store.format.row_arrays import encode_rows
 from scatcache.store.reader import open_split
 from tests.store.stores import (
     N_IMAGES,

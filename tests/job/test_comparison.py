@@ -4,7 +4,7 @@ import pytest
 
 import scatcache
 from scatcache.errors import SettingsDiffer
-from scatcache.images.source import Listing, Row, Rows
+from scatcache.images.source import ListedRows, Listing, Row
 from scatcache.job.comparison import find_changes
 from scatcache.job.planning import order_rows, place_key
 from tests.runs import make_images
@@ -22,7 +22,7 @@ class Stored:
 
 
 def compare_rows(rows, *, limit=None, n_views=1, classes=CLASSES):
-    table = order_rows(Rows(ROWS), seed=Stored().seed, limit=limit, n_views=n_views)
+    table = order_rows(ListedRows(ROWS), seed=Stored().seed, limit=limit, n_views=n_views)
     listing = Listing(tuple(sorted(rows)))
     return find_changes(table, listing, stored=Stored(), classes=classes, is_sample=limit is not None)
 

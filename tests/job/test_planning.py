@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import scatcache
-from scatcache.images.source import Listing, Row, Rows
+from scatcache.images.source import ListedRows, Listing, Row
 from scatcache.job.planning import ShardPlace, bound_bytes, find_images, lay_out, order_rows, plan_task, row_bytes
 from scatcache.job.store_folder import StoreFolder
 from scatcache.spec import ScatteringSpec
@@ -23,7 +23,7 @@ seeds = st.integers(0, 2**63 - 1)
 
 
 def make_rows(names):
-    return Rows(Row(name, index % 7 - 1, len(name)) for index, name in enumerate(sorted(names)))
+    return ListedRows(Row(name, index % 7 - 1, len(name)) for index, name in enumerate(sorted(names)))
 
 
 def plan_tasks(layout, rows, images):

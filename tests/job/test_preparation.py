@@ -5,10 +5,10 @@ import pytest
 
 from scatcache.errors import SettingsDiffer, SourceError, UsageError
 from scatcache.images.catalogue import open_source
-from scatcache.job.opening import open_stored_source, recall, remember
-from scatcache.job.preparation import check_splits, prepare
+from scatcache.job.preparation import choose_splits, prepare
 from scatcache.job.settings import RunOptions, Settings
 from scatcache.job.store_folder import StoreFolder
+from scatcache.job.stored_source import open_stored_source, recall, remember
 from scatcache.scattering.backends import resolve_backend
 from scatcache.scattering.paths import channel_table
 from scatcache.spec import ScatteringSpec
@@ -42,10 +42,10 @@ def test_splits_come_in_the_sources_order(tmp_path):
     for split in ("train", "test", "unlabeled"):
         make_images(tmp_path / "images" / split, 2)
     source = open_source(str(tmp_path / "images"))
-    assert check_splits(source, None) == ("train", "test")
-    assert check_splits(source, ("unlabeled", "test", "train")) == ("train", "test", "unlabeled")
+    assert choose_splits(source, None) == ("train", "test")
+    assert choose_splits(source, ("unlabeled", "test", "train")) == ("train", "test", "unlabeled")
     with pytest.raises(SourceError, match=r"'val'.*train, test, unlabeled"):
-        check_splits(source, ("train", "val"))
+        choose_splits(source, ("train", "val"))
 
 
 def test_what_is_not_typed_is_taken_from_the_store(tmp_path, folder):

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from scatcache.errors import NotAStore, ScatcacheError, UsageError
-from scatcache.job.request import check_source, name_store, open_target
+from scatcache.job.request import check_request, name_store, open_target
 from scatcache.job.settings import ExtractOptions
 from scatcache.job.store_folder import StoreFolder
 
@@ -78,10 +78,10 @@ class Objects:
 )
 def test_what_does_not_go_with_a_source_is_refused(source, options, message):
     with pytest.raises(UsageError, match=message):
-        check_source(source, ExtractOptions(**options))
+        check_request(source, ExtractOptions(**options))
 
 
 def test_what_goes_with_a_source_is_let_pass(tmp_path):
-    check_source("cifar10", ExtractOptions(download=True, split="test", root="data"))
-    check_source(tmp_path, ExtractOptions(split="anything"))
-    check_source(Objects(), ExtractOptions(name="mine", version="2"))
+    check_request("cifar10", ExtractOptions(download=True, split="test", root="data"))
+    check_request(tmp_path, ExtractOptions(split="anything"))
+    check_request(Objects(), ExtractOptions(name="mine", version="2"))

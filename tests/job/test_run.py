@@ -12,11 +12,11 @@ from scatcache.images.catalogue import open_source
 from scatcache.images.datasets import cifar10
 from scatcache.job import planned, run, workers
 from scatcache.job.events import JobFinished, JobPlanned, ShardFinished
-from scatcache.job.opening import recall
 from scatcache.job.preparation import prepare
 from scatcache.job.run import JobRun
 from scatcache.job.settings import RunOptions, Settings
 from scatcache.job.store_folder import StoreFolder
+from scatcache.job.stored_source import recall
 from scatcache.job.workers import choose_workers, find_gpus
 from scatcache.scattering.backends import resolve_backend
 from scatcache.store.writer import StoreWriter

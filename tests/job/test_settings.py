@@ -11,7 +11,7 @@ import scatcache
 from scatcache.click_options import add_table
 from scatcache.errors import ScatcacheError, UsageError
 from scatcache.job.options import describe, list_options, setting
-from scatcache.job.reference import tabulate
+from scatcache.job.options_page import tabulate
 from scatcache.job.settings import ExtractOptions, ResumeOptions, RunOptions, Settings
 from scatcache.scattering.backends import _BACKENDS, AUTO
 from scatcache.signatures import takes
@@ -168,7 +168,7 @@ def test_a_new_setting_is_one_entry():
 
 def test_the_reference_page_holds_the_table():
     assert tabulate(ExtractOptions) in (ROOT / "docs" / "reference.md").read_text(), (
-        "give `python -m scatcache.job.reference` and put what it prints into docs/reference.md"
+        "give `python -m scatcache.job.options_page` and put what it prints into docs/reference.md"
     )
 
 

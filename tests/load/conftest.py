@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scatcache.store.format.receipts import encode_record
-from scatcache.store.format.rows import ROW_ARRAYS, RowTable, encode_rows
+from scatcache.store.format.row_arrays import ROW_ARRAYS, RowTable, encode_rows
 from scatcache.store.format.summaries import finish_split
 from scatcache.store.places.local import LocalPlace
 from scatcache.store.records import receipt_path, row_path

@@ -24,7 +24,7 @@ from scatcache.store.format.encodings import find_encoding
 from scatcache.store.format.layout import Generation, SplitLayout
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.receipts import Receipt, Unreadable
-from scatcache.store.format.rows import RowTable
+from scatcache.store.format.row_arrays import RowTable
 from scatcache.store.format.shard_file import ShardEncoder
 from scatcache.store.format.summaries import finish_split
 from scatcache.store.places.local import LocalPlace

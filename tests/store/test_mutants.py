@@ -11,17 +11,17 @@ from numcodecs import zstd
 
 import scatcache
 from scatcache.errors import NotAStore, StoreDamaged
-from scatcache.job.opening import recall
 from scatcache.job.store_folder import StoreFolder
+from scatcache.job.stored_source import recall
 from scatcache.store.format.chunk_index import parse_index
 from scatcache.store.format.encodings import CRC_BYTES, ENCODINGS, crc32c
 from scatcache.store.format.json_text import to_json
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.receipts import Receipt, encode_record, parse_receipt
-from scatcache.store.format.rows import ROW_ARRAYS, check_crc, decode_rows, encode_rows, with_crc
+from scatcache.store.format.row_arrays import ROW_ARRAYS, check_crc, decode_rows, encode_rows, with_crc
 from scatcache.store.format.summaries import finish_split, parse_summary
 from scatcache.store.records import StoreRecords, index_path
-from tests.store.format.test_rows import make_table
+from tests.store.format.test_row_arrays import make_table
 from tests.store.stores import read_everything
 
 # Thousands with SCATCACHE_MUTANTS=5000.

@@ -18,7 +18,7 @@ from scatcache.store import open_shards, split_records
 from scatcache.store import reader as reader_module
 from scatcache.store.format.encodings import crc32c
 from scatcache.store.format.receipts import encode_record, parse_receipt
-from scatcache.store.format.rows import encode_rows
+from scatcache.store.format.row_arrays import encode_rows
 from scatcache.store.format.summaries import parse_summary
 from scatcache.store.reader import SplitReader, open_split
 from tests.store.stores import (

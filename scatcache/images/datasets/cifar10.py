@@ -42,7 +42,7 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Form:
+class Release:
     """One of the two ways CIFAR-10 is published: names, how to read a batch and the class names, published md5s."""
 
     folder: str
@@ -86,7 +86,7 @@ def load_python_batch(path: Path) -> Batch:
 
 
 FORMS = (
-    Form(
+    Release(
         folder="cifar-10-batches-bin",
         archive="cifar-10-binary.tar.gz",
         suffix=".bin",
@@ -102,7 +102,7 @@ FORMS = (
             "803d5f7f4d78ea53de84dbe85f74fb6d",
         ),
     ),
-    Form(
+    Release(
         folder="cifar-10-batches-py",
         archive="cifar-10-python.tar.gz",
         suffix="",
@@ -229,12 +229,12 @@ def _find_folder(root: Path, work_dir: Path | None, beside: bool) -> tuple[int, 
     raise AssertionError("locate_root promised one of them")
 
 
-def _check_md5s(folder: Path, form: Form) -> tuple[str, ...]:
+def _check_md5s(folder: Path, form: Release) -> tuple[str, ...]:
     """One warning naming the first batch whose md5 is not the published one, or nothing."""
     return find_unofficial(folder, dict(zip(form.batch_names, form.md5s, strict=True)), "CIFAR-10")
 
 
-def _read_classes(folder: Path, form: Form) -> tuple[str, ...]:
+def _read_classes(folder: Path, form: Release) -> tuple[str, ...]:
     path = folder / form.meta
     if not path.is_file():
         return CLASSES

@@ -17,7 +17,7 @@ from scatcache.images.datasets.devkit import ARCHIVE, find_devkit, read_devkit
 from scatcache.images.image_source import ImageSource
 from scatcache.images.keys import escape_name, show_path
 from scatcache.images.kinds.folder import FolderPart, find_classes
-from scatcache.images.kinds.layouts import show_folder
+from scatcache.images.kinds.folder_layouts import show_folder
 from scatcache.images.kinds.tar import TarPart, find_tar_classes, is_image_path
 from scatcache.images.kinds.walk import look_into
 from scatcache.images.roots import NotFound, list_roots, locate_root

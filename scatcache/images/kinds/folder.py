@@ -13,7 +13,7 @@ from scatcache.images.class_names import check_splits, refuse_alike
 from scatcache.images.decode import read_shape
 from scatcache.images.image_source import NO_LABEL, UNLABELED, WHOLE, ImageSource
 from scatcache.images.keys import escape_name, show_path, unescape_name
-from scatcache.images.kinds.layouts import check_class_folders, find_split_folders
+from scatcache.images.kinds.folder_layouts import check_class_folders, find_split_folders
 from scatcache.images.kinds.walk import find_machine_folders, look_into, walk
 from scatcache.images.limits import check_image_bytes
 from scatcache.images.source import Listing

@@ -42,7 +42,7 @@ def split_item(item: Any) -> tuple[Any, Any]:
     return item, None
 
 
-def find_labels(dataset: Any, name: str) -> tuple[list[int], list[int]]:
+def read_labels(dataset: Any, name: str) -> tuple[list[int], list[int]]:
     """The label of every item; and the items that do not decode, and whose label is not given elsewhere."""
     labels = next((getattr(dataset, entry) for entry in LABEL_ATTRIBUTES if hasattr(dataset, entry)), None)
     if getattr(dataset, "target_transform", None) is not None or not hasattr(labels, "__len__"):
@@ -72,7 +72,9 @@ def _check_label(label: Any, index: int, name: str) -> int:
     try:
         value = operator.index(label.item() if hasattr(label, "item") else label)
     except (TypeError, ValueError) as error:
-        raise SourceError(f"{name}: the label of item {index} is {describe(label)}: expected an integer") from error
+        raise SourceError(
+            f"{name}: the label of item {index} is {describe_item(label)}: expected an integer"
+        ) from error
     if value < NO_LABEL:
         raise SourceError(f"{name}: the label of item {index} is {value}: expected 0 or more, or -1 for none")
     return value
@@ -106,7 +108,7 @@ def _find_names(dataset: Any) -> list[str]:
     return [escape_name(str(name)) for name in names] if isinstance(names, list | tuple) else []
 
 
-def describe(value: Any) -> str:
+def describe_item(value: Any) -> str:
     dtype = getattr(value, "dtype", None)
     shape = tuple(getattr(value, "shape", ()))
     return f"a {type(value).__name__}" + (f" of {dtype} {shape}" if dtype is not None else "")

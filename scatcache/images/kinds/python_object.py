@@ -11,7 +11,7 @@ from PIL import Image
 from scatcache.errors import SourceError, UnreadableImage
 from scatcache.images.class_names import check_splits, find_alike, tell_unknown_labels
 from scatcache.images.image_source import WHOLE, ImageSource, check_split_names, settle
-from scatcache.images.kinds.items import describe, find_class_names, find_labels, get_item, split_item
+from scatcache.images.kinds.items import describe_item, find_class_names, get_item, read_labels, split_item
 from scatcache.images.source import Listing
 from scatcache.spec import Pixels
 
@@ -35,7 +35,7 @@ class ItemsPart:
         """One item's image. Raises UnreadableImage for anything else, and whatever the dataset raises."""
         image, _ = split_item(get_item(self.dataset, range(len(self.labels))[i]))
         if not isinstance(image, np.ndarray | Image.Image):
-            raise UnreadableImage(f"item {i} is {describe(image)}: expected a PIL image or uint8 (H, W, 3)")
+            raise UnreadableImage(f"item {i} is {describe_item(image)}: expected a PIL image or uint8 (H, W, 3)")
         return image
 
     def locate(self, i: int) -> None:
@@ -73,7 +73,7 @@ def open_dataset(dataset: Any, *, name: str, version: str | None = None) -> Imag
     check_split_names(datasets, name)
     for entry in datasets.values():
         _check_dataset(entry, name)
-    read = {split: find_labels(entry, name) for split, entry in datasets.items()}
+    read = {split: read_labels(entry, name) for split, entry in datasets.items()}
     labels = {split: found for split, (found, _) in read.items()}
     classes = find_class_names(datasets, name, max(map(max, labels.values())))
     warnings = _check_labels(labels, classes, name)
@@ -116,5 +116,5 @@ def _check_dataset(dataset: Any, name: str) -> None:
     else:
         return
     raise SourceError(
-        f"{name}: the image of item 0 is {describe(image)}: expected a PIL image or uint8 (H, W, 3), {hint}"
+        f"{name}: the image of item 0 is {describe_item(image)}: expected a PIL image or uint8 (H, W, 3), {hint}"
     )

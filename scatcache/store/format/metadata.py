@@ -7,7 +7,7 @@ import numpy as np
 from scatcache.store.format.encodings import find_encoding
 from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest
-from scatcache.store.format.rows import ALL_ROW_ARRAYS, ROW_CHUNK, row_codecs
+from scatcache.store.format.row_arrays import ALL_ROW_ARRAYS, ROW_CHUNK, row_codecs
 
 COORDINATES = "order j1 theta1 j2 theta2 colour label key source_index view file_bytes status"
 # The attribute that holds what is ours: of the root the settings, of a split its record.

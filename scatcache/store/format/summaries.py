@@ -24,7 +24,7 @@ from scatcache.store.format.receipts import (
     unpack,
     unpack_arrays,
 )
-from scatcache.store.format.rows import (
+from scatcache.store.format.row_arrays import (
     ABSENT,
     ALL_ROW_ARRAYS,
     OK,

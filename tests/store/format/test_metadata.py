@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import scatcache
-from scatcache.store.format.rows import ROW_ARRAYS
+from scatcache.store.format.row_arrays import ROW_ARRAYS
 from scatcache.store.reader import open_split
 from tests.store.stores import N_IMAGES, UNREADABLE, make_partial
 

@@ -11,7 +11,7 @@ from scatcache.store.format.chunk_index import ENTRY, find_file_bytes, index_of,
 from scatcache.store.format.encodings import crc32c
 from scatcache.store.format.layout import Generation, SplitLayout
 from scatcache.store.format.receipts import Receipt, Unreadable, encode_record, hash_bytes
-from scatcache.store.format.rows import ALL_ROW_ARRAYS, RowTable
+from scatcache.store.format.row_arrays import ALL_ROW_ARRAYS, RowTable
 from scatcache.store.format.shard_file import ABSENT
 from scatcache.store.format.summaries import (
     IndexDigest,

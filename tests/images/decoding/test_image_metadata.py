@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from scatcache.errors import UnreadableImage
 from scatcache.images.decode import decode, decode_noted, read_shape
-from scatcache.images.decoding.metadata import MOST_BYTES, separate
+from scatcache.images.decoding.image_metadata import MOST_BYTES, separate
 from scatcache.images.decoding.notes import FIRST
 from tests.images.files import add_to_jpeg, add_to_png, add_to_webp, png_chunk, write_exif, write_tiff
 

@@ -1,4 +1,4 @@
-"""The options as a table of docs/reference.md; `python -m scatcache.job.reference` prints it."""
+"""The options as a table of docs/reference.md; `python -m scatcache.job.options_page` prints it."""
 
 import sys
 

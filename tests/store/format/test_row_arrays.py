@@ -8,7 +8,7 @@ from numcodecs import zstd
 from numcodecs.vlen import VLenUTF8
 
 from scatcache.errors import StoreDamaged
-from scatcache.store.format.rows import (
+from scatcache.store.format.row_arrays import (
     ALL_ROW_ARRAYS,
     ROW_ARRAYS,
     ROW_CHUNK,
