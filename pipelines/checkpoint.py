@@ -10,7 +10,6 @@ import torch
 
 import scatcache
 from pipelines.recipe import say
-from scatcache.durable import NewFile
 
 
 def load_weights(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -53,7 +52,7 @@ class Checkpoint:
         """Replaces the file by a whole new one; a disk that refuses is told of, and training goes on."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with NewFile(self.path) as new:
+            with scatcache.durable.NewFile(self.path) as new:
                 torch.save({"identity": self.identity, "state": state}, new.file)
                 new.commit()
         except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError

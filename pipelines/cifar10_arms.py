@@ -115,7 +115,7 @@ def read_images(options: Options, cache: scatcache.Cache, n_images: int, *, seed
     if options.smoke:
         part = scatcache.open_source("photos").splits["all"]
         index = {row.key: i for i, row in enumerate(part.listing.rows)}
-        read = [scatcache.decode(part.read(index[key]), size=cache.manifest.size) for key in cache.keys]
+        read = [scatcache.decode(part.read(index[key]), size=cache.manifest.settings.size) for key in cache.keys]
         return np.stack(read)
     sample = Sample(options.root, n_images, seed=seed)
     if sample.targets != cache.labels.tolist():

@@ -188,7 +188,12 @@ def check_cache(cache: scatcache.Cache, wanted: Wanted, *, name: str) -> None:
     is_folder = manifest.source == "folder" and wanted.source not in scatcache.sources()
     source = "folder" if is_folder else wanted.source
     expected = {"source": source, "spec": wanted.spec, "row_shape": row_shape, "limit": wanted.limit}
-    found = {"source": manifest.source, "spec": cache.spec, "row_shape": cache.row_shape, "limit": manifest.limit}
+    found = {
+        "source": manifest.source,
+        "spec": cache.spec,
+        "row_shape": cache.row_shape,
+        "limit": manifest.settings.limit,
+    }
     expected["views"], found["views"] = wanted.views or 1, cache.n_views
     if wanted.views == "all" and manifest.views is not None:
         expected["views"] = 2 * (2 * manifest.views.padding + 1) ** 2

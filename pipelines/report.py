@@ -17,7 +17,6 @@ import scatcache
 from pipelines.curves import draw_curves
 from pipelines.recipe import Options, say
 from pipelines.train import Run
-from scatcache.durable import write_file
 
 PACKAGES = ("scatcache", "python", "torch", "numpy", "zarr", "cupy-cuda12x", "cupy-cuda13x")
 
@@ -67,7 +66,7 @@ def report(
     options.results.mkdir(parents=True, exist_ok=True)
     path = options.results / f"{name}{options.suffix}.json"
     keep_other(path, options.command)
-    write_file(path, (json.dumps(content, indent=1) + "\n").encode())
+    scatcache.durable.write_file(path, (json.dumps(content, indent=1) + "\n").encode())
     for run in runs:
         for checkpoint in run.checkpoints:
             checkpoint.unlink(missing_ok=True)

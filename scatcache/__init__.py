@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 # What type checkers and editors read; _PUBLIC is what runs, and a test compares them.
 if TYPE_CHECKING:
+    from scatcache import durable as durable
     from scatcache import symmetry as symmetry
+    from scatcache import testing as testing
     from scatcache.errors import BackendUnavailable as BackendUnavailable
     from scatcache.errors import NotAStore as NotAStore
     from scatcache.errors import ScatcacheError as ScatcacheError
@@ -56,7 +58,7 @@ if TYPE_CHECKING:
     from scatcache.version import __version__ as __version__
 
 _PUBLIC = {
-    "": "symmetry",
+    "": "durable symmetry testing",
     ".errors": "BackendUnavailable NotAStore ScatcacheError SettingsDiffer SourceError StoreDamaged StoreIncomplete "
     "StoreLocked UnreadableImage UsageError",
     ".images.catalogue": "open_source",

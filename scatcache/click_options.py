@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from scatcache.errors import UsageError
-from scatcache.job.options import Option, Options, list_options
+from scatcache.options import Option, Options, list_options
 
 Command = Callable[..., Any]
 

@@ -61,7 +61,7 @@ def make_kymatio(shape: tuple[int, ...]) -> ScatteringTorch2D:
 
 def compare(cache: scatcache.Cache, root: Path, n_rows: int) -> Iterator[tuple[str, dict[int, float]]]:
     """(key, relative error per order) of rows spread evenly over the split."""
-    size = cache.manifest.size
+    size = cache.manifest.settings.size
     for row in np.unique(np.linspace(0, len(cache) - 1, n_rows).astype(int)).tolist():
         key = cache.keys[row]
         image = read_cifar10(root, key) if cache.manifest.source == "cifar10" else read_photograph(root, key, size)

@@ -26,6 +26,7 @@ LEVELS = {
     "trust": 1,
     "resources": 1,
     "signatures": 1,
+    "options": 1.5,
     "views": 1,
     "images": 2,
     "scattering": 2,
@@ -70,7 +71,7 @@ ORDER = {
         "reader",
     ],
     "job": [
-        "options planning reading shard_sink sharing store_folder watching",
+        "planning reading shard_sink sharing store_folder watching",
         "comparison executors layouts shard_job stored stored_source takeover",
         "shard_images tasks",
         "shard_task",

@@ -87,7 +87,7 @@ def info(store: str | os.PathLike[str]) -> StoreInfo:
         encoding=manifest.encoding,
         bytes=receipt_bytes if files is None else sum(files.values()),
         splits=splits,
-        limit=manifest.limit,
+        limit=manifest.settings.limit,
     )
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from scatcache.job.events import tell_archive
-from scatcache.job.options import describe
 from scatcache.job.planned import JobPlan, survey, update
 from scatcache.job.preparation import prepare
 from scatcache.job.request import check_request, open_asked, open_target, read_stored
 from scatcache.job.settings import ExtractOptions
 from scatcache.job.stored import confirm_manifest
+from scatcache.options import describe
 from scatcache.signatures import takes
 
 

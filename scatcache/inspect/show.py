@@ -94,7 +94,7 @@ def _find_image(
         i = part.listing.rows.find(key)
         if i is None:
             return None, NO_IMAGE
-        image = decode(part.read(i), size=manifest.size)
+        image = decode(part.read(i), size=manifest.settings.size)
     except (SourceError, OSError):
         return None, NO_IMAGE
     except UnreadableImage:

@@ -141,7 +141,7 @@ def _find_mended(reader: SplitReader, recorded: list[Unreadable], source: ImageS
         if entry.key in failures:
             continue
         try:
-            image = _read_image(source.find(reader.split), entry.key, size=reader.manifest.size)
+            image = _read_image(source.find(reader.split), entry.key, size=reader.manifest.settings.size)
         except (UnreadableImage, OSError):
             continue
         if image.shape[:2] == reader.layout.image_shape:
@@ -172,7 +172,7 @@ def _compare_rows(
     for row in rows:
         key = reader.records.rows.key[row]
         try:
-            image = _read_image(source.find(reader.split), key, size=manifest.size)
+            image = _read_image(source.find(reader.split), key, size=manifest.settings.size)
         except (UnreadableImage, OSError) as error:
             reasons[row] = f"its image is unreadable now: {error}"
             continue

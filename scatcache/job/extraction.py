@@ -12,7 +12,6 @@ from typing import Any
 from scatcache.errors import ScatcacheError
 from scatcache.images.image_source import ImageSource
 from scatcache.job.events import ClusterWaiting, Event, JobFinished, JobPlanned, StoreReplaced, tell_archive
-from scatcache.job.options import describe
 from scatcache.job.planned import Job
 from scatcache.job.preparation import prepare
 from scatcache.job.report import ExtractReport
@@ -23,6 +22,7 @@ from scatcache.job.store_folder import StoreFolder
 from scatcache.job.stored import confirm_manifest, find_stored, require_stored
 from scatcache.job.stored_source import open_stored_source
 from scatcache.job.takeover import take_over
+from scatcache.options import describe
 from scatcache.signatures import takes
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.lock import WriterLock

@@ -58,9 +58,9 @@ def make_layout(manifest: Manifest, split: str, listing: Listing, *, shape: tupl
         n_listed=len(listing.rows),
         listing=listing.hash,
         image_shape=_check_shape(manifest, split, shape),
-        limit=manifest.limit,
-        shard_images=manifest.shard_images,
-        folds=choose_folds(listing, seed=manifest.seed, limit=manifest.limit, n_views=manifest.n_views),
+        limit=manifest.settings.limit,
+        shard_images=manifest.settings.shard_images,
+        folds=choose_folds(listing, seed=manifest.seed, limit=manifest.settings.limit, n_views=manifest.n_views),
         n_views=manifest.n_views,
     )
 

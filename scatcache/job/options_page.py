@@ -2,8 +2,8 @@
 
 import sys
 
-from scatcache.job.options import Option, Options, list_options
 from scatcache.job.settings import ExtractOptions
+from scatcache.options import Option, Options, list_options
 
 HEAD = "| command line | Python | values | default | setting | what it is |\n|---|---|---|---|---|---|\n"
 

@@ -3,24 +3,24 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-from scatcache.errors import SourceError, UsageError
+from scatcache.errors import UsageError
 from scatcache.images.image_source import ImageSource
-from scatcache.images.keys import show_path
-from scatcache.images.kinds.folder import FOLDER_NAME
 from scatcache.images.source import Listing
 from scatcache.job.comparison import Listed, compare
 from scatcache.job.layouts import find_shapes, make_layout
 from scatcache.job.planned import Job, JobPlan, plan_splits
 from scatcache.job.planning import bound_bytes, order_rows
 from scatcache.job.request import check_place
-from scatcache.job.settings import ALL_VIEWS, RunOptions, Settings
+from scatcache.job.settings import RunOptions
 from scatcache.job.store_folder import StoreFolder
 from scatcache.job.workers import check_workers, choose_backend
+from scatcache.options import list_options
 from scatcache.resources import free_disk_bytes
 from scatcache.retries import with_retries
 from scatcache.scattering.filters import filter_bank_hash
 from scatcache.spec import ScatteringSpec
 from scatcache.store.format.manifest import Manifest
+from scatcache.store.format.store_settings import ALL_VIEWS, Settings
 from scatcache.views import Views, choose_padding, count_windows
 
 
@@ -44,14 +44,14 @@ def prepare(
     listed = source.splits if stored is None else chosen
     listings = {split: with_retries(partial(getattr, source.find(split), "listing")) for split in listed}
     records = {split: folder.records.find_layouts(stored, split) for split in chosen} if stored is not None else {}
-    merged = settings.merge(stored, size=source.default_size)
+    merged = settings.merge(None if stored is None else stored.settings, size=source.default_size)
     shapes = find_shapes(source, listings, size=merged.size, records=records, wanted=chosen)
     manifest = make_manifest(source, merged, shapes=shapes)
     layouts = {split: make_layout(manifest, split, listings[split], shape=shapes[split]) for split in chosen}
     if stored is not None:
         compare(folder, stored, manifest, Listed(listings, records, layouts))
     rows = {
-        split: order_rows(listings[split].rows, seed=manifest.seed, limit=manifest.limit, n_views=manifest.n_views)
+        split: order_rows(listings[split].rows, seed=manifest.seed, limit=merged.limit, n_views=manifest.n_views)
         for split in chosen
     }
     device, backend, reason = choose_backend(options)
@@ -82,22 +82,21 @@ def count_left_out(split: str, listing: Listing) -> Iterator[str]:
 
 def choose_splits(source: ImageSource, splits: tuple[str, ...] | None) -> tuple[str, ...]:
     """The splits asked for, in the source's order. Raises SourceError for one that the source has not."""
-    unknown = [split for split in splits or () if split not in source.splits]
-    if unknown:
-        name = show_path(source.root or "") if source.name == FOLDER_NAME else source.name
-        raise SourceError(f"{name} has no split {unknown[0]!r}: expected one of {', '.join(source.splits)}")
+    for split in splits or ():
+        source.find(split)
     chosen = splits or source.default_splits
     return tuple(split for split in source.splits if split in chosen)
 
 
 def make_manifest(source: ImageSource, merged: Settings, *, shapes: Mapping[str, tuple[int, int] | None]) -> Manifest:
     """The manifest of a source under merged settings. shapes: of find_shapes."""
-    plain = {name: value for name, value in merged.within("").items() if name != "n_views"}
+    views = make_views(merged, [shape for shape in shapes.values() if shape is not None])
+    resolved = {entry.name: getattr(merged, entry.name) for entry in list_options(Settings)}
+    resolved |= {"view_padding": None} if views is None else {"views": views.n, "view_padding": views.padding}
+    settings = Settings(**resolved)
     return Manifest(
-        **plain,
-        spec=ScatteringSpec(**merged.within("spec")),
-        views=make_views(merged, [shape for shape in shapes.values() if shape is not None]),
-        filter_bank=filter_bank_hash(ScatteringSpec(**merged.within("spec"))),
+        settings=settings,
+        filter_bank=filter_bank_hash(ScatteringSpec(**settings.within("spec"))),
         source=source.name,
         official=source.official,
         classes=source.classes,

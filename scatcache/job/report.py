@@ -67,7 +67,7 @@ def report_run(job: Job, receipts: Receipts, *, computed: Computed, elapsed_s: f
         backend=", ".join(sorted({receipt.backend["name"] for receipt in every})),
         unreadable=tuple({"split": split, "key": key, "reason": reason} for (split, key), reason in unreadable.items()),
         n_views=manifest.n_views,
-        limit=manifest.limit,
+        limit=manifest.settings.limit,
         warnings=find_warnings(receipts, computed=computed),
     )
 

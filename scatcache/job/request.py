@@ -21,11 +21,12 @@ from scatcache.images.catalogue import (
 from scatcache.images.image_source import ImageSource
 from scatcache.images.keys import show_path
 from scatcache.images.kinds.folder import FOLDER_NAME
-from scatcache.job.settings import ExtractOptions, require_J
+from scatcache.job.settings import ExtractOptions
 from scatcache.job.store_folder import StoreFolder
 from scatcache.job.stored import find_stored, refuse_newer
 from scatcache.retries import with_retries
 from scatcache.store.format.manifest import Manifest
+from scatcache.store.format.store_settings import require_J
 from scatcache.store.places.files import exists, is_folder
 
 

@@ -70,7 +70,7 @@ class ShardImages:
         manifest, key = self._job.manifest, self._keys[i]
         data = self._reads.read(i)
         try:
-            decoded = decode_noted(data, size=manifest.size)
+            decoded = decode_noted(data, size=manifest.settings.size)
         except RuntimeError as error:
             raise ScatcacheError(
                 f"{self._split}: {key}: {error}, which is no fault of the image: give the same command again: it "

@@ -15,6 +15,7 @@ from scatcache.job.store_folder import StoreFolder
 from scatcache.spec import ScatteringSpec
 from scatcache.store.format.encodings import ENCODINGS
 from scatcache.store.format.manifest import Manifest
+from scatcache.store.format.store_settings import Settings
 
 keys = st.lists(
     st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), min_size=1, max_size=12), unique=True, max_size=60
@@ -171,5 +172,6 @@ def test_the_plan_is_not_far_above_what_incompressible_coefficients_take(encodin
     spec = ScatteringSpec(J=2)
     options = {"n_listed": 50_000, "listing": "sha256:0", "image_shape": (32, 32), "limit": None, "shard_images": None}
     layout = lay_out(spec, ENCODINGS[encoding], **options)
-    manifest = Manifest(spec, "sha256:0", encoding, None, None, 0, None, "folder", None, ("cat",))
+    settings = Settings(J=2, encoding=encoding).merge(None)
+    manifest = Manifest(settings, "sha256:0", "folder", None, ("cat",))
     assert bound_bytes(manifest, [layout]) < 1.03 * 50_000 * row_bytes(spec, (32, 32), ENCODINGS[encoding])

@@ -54,7 +54,7 @@ def test_what_is_not_typed_is_taken_from_the_store(tmp_path, folder):
     first = prepare_folder(images, folder, grid="centered", **typed)
     again = prepare_folder(images, folder, stored=first.manifest)
     assert again.manifest == first.manifest
-    assert (again.plan.is_new, again.manifest.seed, again.manifest.limit) == (False, 5, 7)
+    assert (again.plan.is_new, again.manifest.seed, again.manifest.settings.limit) == (False, 5, 7)
     assert again.manifest.spec.grid == "centered"
 
 
@@ -169,7 +169,7 @@ def test_mixed_sizes_are_refused_with_what_to_type(tmp_path, folder):
 
 def test_the_typed_spec_goes_before_the_stored_one(tmp_path, folder):
     stored = prepare_folder(make_images(tmp_path / "images", 2), folder, J=2, L=6).manifest
-    merged = Settings(J=1).merge(stored)
+    merged = Settings(J=1).merge(stored.settings)
     assert ScatteringSpec(**merged.within("spec")) == ScatteringSpec(J=1, L=6)
 
 

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 import scatcache
 from scatcache.click_options import add_table
 from scatcache.errors import ScatcacheError, UsageError
-from scatcache.job.options import describe, list_options, setting
 from scatcache.job.options_page import tabulate
 from scatcache.job.settings import ExtractOptions, ResumeOptions, RunOptions, Settings
+from scatcache.options import describe, list_options, setting
 from scatcache.scattering.backends import _BACKENDS, AUTO
 from scatcache.signatures import takes
 from scatcache.spec import ScatteringSpec
@@ -156,6 +156,11 @@ def test_a_new_setting_is_one_entry():
     assert "step: size of a step [1 to 9; default: 3]" in walk.__doc__
     assert walk("photos", step=4).step == 4 and walk("photos", J=2).merge(None).step == 3
     assert Grown(step=4).within("spec")["step"] == 4
+    stored = walk("photos", J=2, step=4).merge(None)
+    assert stored.to_dict()["spec"]["step"] == 4 and Grown.from_dict(stored.to_dict()) == stored
+    assert walk("photos", L=6).merge(stored).step == 4
+    with pytest.raises(UsageError, match="step is 12: expected"):
+        Grown.from_dict(stored.to_dict() | {"spec": {**stored.to_dict()["spec"], "step": 12}})
     with pytest.raises(UsageError, match="step is 10: expected an integer from 1 to 9"):
         walk("photos", step=10)
     shown = CliRunner().invoke(command, ["--help"]).output

@@ -26,6 +26,7 @@ from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.receipts import Receipt, Unreadable
 from scatcache.store.format.row_arrays import RowTable
 from scatcache.store.format.shard_file import ShardEncoder
+from scatcache.store.format.store_settings import Settings
 from scatcache.store.format.summaries import finish_split
 from scatcache.store.places.local import LocalPlace
 from scatcache.store.writer import StoreWriter
@@ -68,7 +69,8 @@ def draw(folder: Path) -> Path:
 def make_generations(path: Path) -> None:
     """A store of two generations, by the functions of the format alone: no run makes one yet."""
     spec = ScatteringSpec(J=1, L=2, max_order=1)
-    manifest = Manifest(spec, filter_bank_hash(spec), "float16", None, None, 0, 2, "folder", None, ("a", "b"))
+    settings = Settings(**spec.to_dict(), shard_images=2).merge(None)
+    manifest = Manifest(settings, filter_bank_hash(spec), "folder", None, ("a", "b"))
     key = np.array(["a/1", "b/0", "a/0", "b/2", "b/1", "", "a/3", "b/3"], object)
     source_index = np.array([1, 2, 0, 4, 3, 0, 5, 6])
     label = np.array([0, 1, 0, 1, 1, 0, 0, 1])

@@ -5,14 +5,16 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, get_type_hints
 
 from scatcache.errors import NotAStore, StoreDamaged
-from scatcache.spec import MAX_SEED, Pixels, ScatteringSpec
+from scatcache.options import list_options
+from scatcache.spec import Pixels, ScatteringSpec
 from scatcache.store.format.encodings import ENCODINGS
 from scatcache.store.format.json_text import to_json
 from scatcache.store.format.layout import SplitLayout
-from scatcache.typed import build
+from scatcache.store.format.store_settings import Settings
+from scatcache.typed import check
 from scatcache.views import Views
 
 FORMAT = 2
@@ -25,47 +27,53 @@ MAX_ROW_VALUES = 2**35
 
 @dataclass(frozen=True)
 class Manifest:
-    """What made a store and never changes. spec and filter_bank: the transform; encoding: a name of ENCODINGS; size:
-    crop in pixels or None for native sizes; limit: rows kept of each split or None; seed: of the storage order;
-    shard_images: as typed or None; source, official, source_options: where pixels came from, and what else was chosen
-    of it; classes: names that labels index; views: rows of each image, None for the plain image alone; pixels: what
-    enters the transform.
+    """What made a store and never changes. settings: merged, none of them open; filter_bank: hash of the transform's
+    wavelets; source, official, source_options: where pixels came from, and what else was chosen of it; classes: names
+    that labels index; pixels: what enters the transform.
     """
 
-    spec: ScatteringSpec
+    settings: Settings
     filter_bank: str
-    encoding: str
-    size: int | None
-    limit: int | None
-    seed: int
-    shard_images: int | None
     source: str
     official: bool | None
     classes: tuple[str, ...]
     source_options: dict[str, Any] = field(default_factory=dict)
-    views: Views | None = None
     pixels: Pixels = field(default_factory=Pixels)
+
+    @cached_property
+    def spec(self) -> ScatteringSpec:
+        return ScatteringSpec(**self.settings.within("spec"))
+
+    @cached_property
+    def views(self) -> Views | None:
+        """How the rows of an image are drawn; None for the plain image alone."""
+        return None if self.settings.views == 1 else Views(**self.settings.within("views"))
 
     @property
     def n_views(self) -> int:
         """Rows of each image."""
         return 1 if self.views is None else self.views.n
 
+    @property
+    def encoding(self) -> str:
+        return str(self.settings.encoding)
+
+    @property
+    def seed(self) -> int:
+        return int(self.settings.seed or 0)
+
     def to_dict(self) -> dict[str, Any]:
+        placed = self.settings.to_dict()
         return {
+            **placed,
             "format": FORMAT,
-            "spec": self.spec.to_dict(),
             "pixels": self.pixels.to_dict(),
             "reduction": None,
             "filter_bank": self.filter_bank,
-            "preprocessing": {"size": self.size},
             "decoder": DECODER,
             "source": {**self.source_options, "name": self.source, "official": self.official},
             "encoding": ENCODINGS[self.encoding].to_dict(),
-            "seed": self.seed,
-            "limit": self.limit,
-            "shard_images": self.shard_images,
-            "views": None if self.views is None else self.views.to_dict(),
+            "views": None if self.views is None else placed["views"],
             "classes": list(self.classes),
         }
 
@@ -74,16 +82,18 @@ class Manifest:
         """Raises NotAStore for another format, StoreDamaged for missing or malformed fields."""
         check_format(fields)
         try:
+            views = {"n": 1, "padding": None} if fields["views"] is None else fields["views"]
             source = fields["source"]
-            known = ("spec", "pixels", "filter_bank", "limit", "seed", "shard_images", "views", "classes")
-            manifest = build(
-                cls,
-                {name: fields[name] for name in known}
-                | {"size": fields["preprocessing"]["size"], "encoding": fields["encoding"]["name"]}
-                | {"source": source["name"], "official": source["official"]}
-                | {"source_options": {k: v for k, v in source.items() if k not in ("name", "official")}},
-            )
-            manifest.check_numbers()
+            facts = {
+                "filter_bank": fields["filter_bank"],
+                "source": source["name"],
+                "official": source["official"],
+                "classes": fields["classes"],
+                "source_options": {k: v for k, v in source.items() if k not in ("name", "official")},
+                "pixels": fields["pixels"],
+            }
+            checked = {name: check(get_type_hints(cls)[name], value, name) for name, value in facts.items()}
+            manifest = cls(settings=Settings.from_dict({**fields, "views": views}), **checked)
             is_ours = manifest.to_dict() == fields
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
@@ -91,15 +101,6 @@ class Manifest:
         if not is_ours:
             raise StoreDamaged("the manifest in zarr.json holds values that this version never writes: restore it")
         return manifest
-
-    def check_numbers(self) -> None:
-        """Raises ValueError for numbers that no run takes."""
-        for name in ("size", "limit", "shard_images"):
-            value = getattr(self, name)
-            if value is not None and not 1 <= value <= MAX_SEED:
-                raise ValueError(f"{name} is {value}, expected at least 1")
-        if self.seed > MAX_SEED:
-            raise ValueError(f"seed is {self.seed}, expected at most {MAX_SEED}")
 
     def check_split(self, layout: SplitLayout) -> None:
         """Raises ValueError for a split whose images or rows these settings cannot have."""
@@ -113,13 +114,10 @@ class Manifest:
             raise ValueError(f"{layout.n_rows} rows are no multiple of {self.n_views} views")
 
     def describe(self) -> str:
-        """The settings in one line, those of them that have no default only where they are set."""
-        spec, unset = self.spec, {"size": self.size, "limit": self.limit, "shard_images": self.shard_images}
-        if self.views is not None:
-            unset |= {"views": self.views.n, "view_padding": self.views.padding}
-        given = {"encoding": self.encoding, "seed": self.seed, **unset}
-        words = {**spec.to_dict(), **{name: value for name, value in given.items() if value is not None}}
-        return ", ".join(f"{name}={value}" for name, value in words.items())
+        """The settings in one line, without those that are nothing or of the plain image alone."""
+        left_out = ("views", "view_padding") if self.views is None else ()
+        given = {entry.name: getattr(self.settings, entry.name) for entry in list_options(Settings)}
+        return ", ".join(f"{k}={v}" for k, v in given.items() if v is not None and k not in left_out)
 
     @cached_property
     def digest(self) -> str:

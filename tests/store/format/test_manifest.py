@@ -10,41 +10,41 @@ from scatcache.spec import ScatteringSpec
 from scatcache.store.format.encodings import ENCODINGS
 from scatcache.store.format.layout import Generation, SplitLayout
 from scatcache.store.format.manifest import FORMAT, Manifest, differing_fields
-from scatcache.views import Views
+from scatcache.store.format.store_settings import Settings
 
 specs = st.builds(
     ScatteringSpec, J=st.integers(1, 8), L=st.integers(1, 127), max_order=st.integers(0, 2), grid=st.just("kymatio")
 )
 counts = st.none() | st.integers(1, 10**6)
-manifests = st.builds(
-    Manifest,
-    spec=specs,
-    filter_bank=st.text(),
+settings = st.builds(
+    Settings,
+    J=st.integers(1, 8),
+    L=st.integers(1, 127),
+    max_order=st.integers(0, 2),
+    grid=st.sampled_from(["kymatio", "centered"]),
     encoding=st.sampled_from(list(ENCODINGS)),
     size=counts,
     limit=counts,
     seed=st.integers(0, 2**63 - 1),
     shard_images=counts,
+)
+with_views = settings.map(lambda one: replace(one, views=5, view_padding=3))
+manifests = st.builds(
+    Manifest,
+    settings=settings.map(lambda one: replace(one, views=1)) | with_views,
+    filter_bank=st.text(),
     source=st.text(),
     official=st.none() | st.booleans(),
     classes=st.lists(st.text()).map(tuple),
-    views=st.none() | st.just(Views(5, 3)),
 )
-MANIFEST = Manifest(
-    spec=ScatteringSpec(J=2),
-    filter_bank="sha256:0",
-    encoding="float16",
-    size=None,
-    limit=None,
-    seed=0,
-    shard_images=None,
-    source="folder",
-    official=None,
-    classes=("a", "b"),
-)
+MANIFEST = Manifest(Settings(J=2).merge(None), "sha256:0", "folder", None, ("a", "b"))
 LAYOUT = SplitLayout((24, 24), 12, 3, (Generation(50, 50, "sha256:1"),))
 leaves = st.none() | st.booleans() | st.integers() | st.text(max_size=3)
 trees = st.recursive(leaves, lambda children: st.dictionaries(st.text("ab", min_size=1), children), max_leaves=8)
+
+
+def vary(**change):
+    return replace(MANIFEST, settings=replace(MANIFEST.settings, **change))
 
 
 def through_json(fields):
@@ -65,13 +65,18 @@ def test_manifest_survives_json(manifest):
 @pytest.mark.parametrize(
     "change",
     [
-        {"seed": 1},
-        {"encoding": "float32"},
-        {"spec": ScatteringSpec(J=3)},
+        {"settings": replace(MANIFEST.settings, **other)}
+        for other in (
+            {"seed": 1},
+            {"encoding": "float32"},
+            {"J": 3},
+            {"views": 5, "view_padding": 3},
+            {"views": 5, "view_padding": 2},
+        )
+    ]
+    + [
         {"classes": ("b", "a")},
         {"source": "photos"},
-        {"views": Views(5, 3)},
-        {"views": Views(5, 2)},
     ],
 )
 def test_digest_tells_manifests_apart(change):
@@ -84,16 +89,16 @@ def test_views_that_there_cannot_be_are_damage(views):
         Manifest.from_dict({**MANIFEST.to_dict(), "views": views})
 
 
-@pytest.mark.parametrize("views", [Views(7, 3), Views(5, 24)])
+@pytest.mark.parametrize("views", [(7, 3), (5, 24)])
 def test_views_that_the_rows_or_images_of_a_split_cannot_have_are_refused(views):
-    replace(MANIFEST, views=Views(5, 3)).check_split(LAYOUT)
+    vary(views=5, view_padding=3).check_split(LAYOUT)
     with pytest.raises(ValueError, match=r"views|padded"):
-        replace(MANIFEST, views=views).check_split(LAYOUT)
+        vary(views=views[0], view_padding=views[1]).check_split(LAYOUT)
 
 
 def test_images_too_small_for_the_transform_are_refused():
     with pytest.raises(ValueError, match="too small for J=8"):
-        replace(MANIFEST, spec=ScatteringSpec(J=8)).check_split(LAYOUT)
+        vary(J=8).check_split(LAYOUT)
 
 
 def test_format_1_asks_for_a_new_extraction():
@@ -169,6 +174,6 @@ def without_none(tree):
 
 
 def test_differing_fields_are_dotted_leaves():
-    wanted = replace(MANIFEST, spec=ScatteringSpec(J=3), limit=7)
+    wanted = vary(J=3, limit=7)
     found = list(differing_fields(MANIFEST.to_dict(), wanted.to_dict()))
     assert found == [("limit", None, 7), ("spec.J", 2, 3)]

@@ -17,6 +17,7 @@ from scatcache.commands import cli
 from scatcache.job.store_folder import StoreFolder
 from scatcache.store.places import addresses, objects, remote, web
 from scatcache.store.reader import open_split
+from tests.runs import call
 from tests.store.servers import (
     BUCKET,
     EchoingHandler,
@@ -665,7 +666,7 @@ def test_commands_take_urls(sound, publish):
     shown = CliRunner().invoke(cli, ["info", url], standalone_mode=False)
     assert url in shown.output and "5 of 5 shards" in shown.output
     checked = CliRunner().invoke(cli, ["verify", url], standalone_mode=False)
-    assert (checked.return_value, checked.output) == (0, "5 shards checked: ok\n")
+    assert (checked.return_value, checked.stdout) == (0, "5 shards checked: ok\n")
 
 
 def test_verify_of_a_url_does_not_send_one_to_resume(store, publish):
@@ -680,5 +681,5 @@ def test_writing_to_a_url_is_refused():
         ["extract", "photos", "--J", "2", "--out", f"s3://{BUCKET}/a.zarr"],
         ["resume", "https://h/a.zarr"],
     ):
-        result = CliRunner().invoke(cli, command)
-        assert result.exit_code == 2 and "extract there, then copy it with any tool" in result.output
+        result = call(*command)
+        assert result.exit_code == 2 and "extract to a local folder, then copy it with any tool" in result.stderr
