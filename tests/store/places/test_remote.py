@@ -682,4 +682,4 @@ def test_writing_to_a_url_is_refused():
         ["resume", "https://h/a.zarr"],
     ):
         result = call(*command)
-        assert result.exit_code == 2 and "extract to a local folder, then copy it with any tool" in result.stderr
+        assert result.code == 2 and "extract to a local folder, then copy it with any tool" in result.err
