@@ -39,9 +39,6 @@ def defined_by(node: ast.stmt) -> set[str]:
     return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
-# To be taken out with the merge of what the pages describe.
-
-
 @pytest.mark.parametrize("page", PAGES, ids=show)
 def test_every_name_that_a_page_mentions_exists(page):
     missing = []
@@ -50,9 +47,6 @@ def test_every_name_that_a_page_mentions_exists(page):
         if not path.exists() or name not in names_in(path.read_text()):
             missing.append(f"{file}: {name}")
     assert missing == []
-
-
-# To be taken out with the merge of what the pages describe.
 
 
 @pytest.mark.parametrize("page", PAGES, ids=show)
