@@ -88,7 +88,7 @@ def give(report: Any, as_json: bool, show: Callable[[Any], None]) -> None:
 def plan(source: str, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> int:
     """Say what extract would do and cost, and what of it is done; write and download nothing.
 
-    It takes whatever extract takes, so that the one word can be exchanged for the other.
+    SOURCE and the options are those of extract.
     """
     report = scatcache.plan(source, **options)
     for warning in report.warnings:
@@ -109,7 +109,7 @@ def info(store: str, as_json: bool) -> int:
 @cli.command()
 @click.argument("store")
 @click.option("--recompute", type=float, default=0.0, metavar="FRACTION",
-              help="also compute this fraction of the rows again from their images")  # fmt: skip
+              help="also compute this fraction of the rows again from their images  [0 to 1; default: 0]")  # fmt: skip
 @root_option
 @json_option
 def verify(store: str, recompute: float, root: str | None, as_json: bool) -> int:
@@ -124,7 +124,7 @@ def verify(store: str, recompute: float, root: str | None, as_json: bool) -> int
 @cli.command(context_settings={"ignore_unknown_options": True})  # so that -1 is an INDEX
 @click.argument("store")
 @click.argument("index", type=int)
-@click.option("--split", help="which split  [default: the only one]")
+@click.option("--split", metavar="NAME", help="which split  [default: the only one]")
 @root_option
 @click.option("--out", metavar="PNG", help="the picture  [default: STORE-SPLIT-INDEX.png]")
 def show(store: str, index: int, split: str | None, root: str | None, out: str | None) -> int:

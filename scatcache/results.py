@@ -26,7 +26,7 @@ def show_report(report: "ExtractReport") -> None:
     if n_unreadable > 10:
         echo(f"... and {n_unreadable - 10} more: --json lists all", err=True)
     rate = f"{report.images_per_s:,.1f} images/s" if report.images_per_s else "nothing to compute"
-    tail = f", {n_unreadable:,} unreadable images recorded" if n_unreadable else ""
+    tail = f", {n_unreadable:,} unreadable image{'' if n_unreadable == 1 else 's'} recorded" if n_unreadable else ""
     state = show_state(report.state, report.limit)
     echo(f"{report.store}: {state}, {show_bytes(report.bytes)}, {report.elapsed_s:.1f} s, {rate}{tail}")
 

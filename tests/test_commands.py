@@ -159,7 +159,7 @@ def test_plan_takes_whatever_extract_takes(tmp_path, images):
 def test_files_that_are_no_images_are_counted(tmp_path, images):
     (images / "class1" / "notes.txt").write_text("none")
     done = extract(images, tmp_path / "a.zarr")
-    assert "warning: split all: files left out because their names are no image's: 1" in done.err
+    assert "warning: split all: files left out because their extension is not that of an image: 1" in done.err
 
 
 def test_show_prints_where_the_picture_is(here, images):
@@ -393,8 +393,8 @@ def test_changed_settings_are_5_with_every_field(tmp_path, images):
     extract(images, tmp_path / "a.zarr")
     done = call("extract", images, "--J", 2, "--seed", 7, "--out", tmp_path / "a.zarr")
     assert (done.code, done.out) == (5, "")
-    assert "spec.J: the store has 1, asked for now 2" in done.err
-    assert "seed: the store has 0, asked for now 7" in done.err
+    assert "spec.J: the store has 1, you asked for 2" in done.err
+    assert "seed: the store has 0, you asked for 7" in done.err
     assert "choose another --out, or --overwrite" in done.err
 
 
@@ -406,7 +406,7 @@ def test_the_grid_is_kept_shown_and_compared(tmp_path, images):
     assert call("info", out, "--json").result["spec"]["grid"] == "centered"
     assert call("verify", out, "--recompute", 1).code == call("resume", out).code == extract(images, out).code == 0
     done = extract(images, out, "--grid", "kymatio")
-    assert done.code == 5 and 'spec.grid: the store has "centered", asked for now "kymatio"' in done.err
+    assert done.code == 5 and 'spec.grid: the store has "centered", you asked for "kymatio"' in done.err
 
 
 def test_odd_images_on_the_centered_grid_are_refused_before_any_work(tmp_path, here):

@@ -64,9 +64,11 @@ def compare(folder: StoreFolder, stored: Manifest, wanted: Manifest, listed: Lis
             " (a store keeps the labels that it began with, so retry_unreadable mends no image of an item whose label "
             "was unknown; a dataset with `targets`, the labels of all items, knows them from the start)"
         )
-    lines = [f"{field}: the store has {_show(then)}, asked for now {_show(now)}" for field, then, now in others]
+    lines = [f"{field}: the store has {_show(then)}, you asked for {_show(now)}" for field, then, now in others]
     raise SettingsDiffer(
-        f"{folder.path} was extracted otherwise:\n  " + "\n  ".join(lines + listing_lines) + f"\n{advice}",
+        f"{folder.path} was made with other settings or from other images:\n  "
+        + "\n  ".join(lines + listing_lines)
+        + f"\n{advice}",
         tuple(field for field, _, _ in [*differing, *layout_fields]),
     )
 

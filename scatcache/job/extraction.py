@@ -176,4 +176,4 @@ def _explain(error: OSError, folder: StoreFolder) -> ScatcacheError:
         return ScatcacheError(
             f"{place}: a folder lies where a file of the store belongs: move it away, then give the same command again"
         )
-    return ScatcacheError(f"{place}: {error.strerror or error}: mend it, then give the same command again")
+    return ScatcacheError(f"{place}: {error.strerror or error}: remove the cause, then give the same command again")

@@ -74,7 +74,7 @@ def prepare(
 def count_left_out(split: str, listing: Listing) -> Iterator[str]:
     """What to warn of: the files of a split that are no rows, and why."""
     if listing.n_ignored:
-        yield f"split {split}: files left out because their names are no image's: {listing.n_ignored}"
+        yield f"split {split}: files left out because their extension is not that of an image: {listing.n_ignored}"
     if listing.n_by_machines:
         folders = ", ".join(f"{n} in {folder}" for folder, n in sorted(listing.n_by_machines.items()))
         yield f"split {split}: files left out because they lie in folders that machines make: {folders}"

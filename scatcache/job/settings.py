@@ -47,37 +47,48 @@ class Reading(Options):
 class Target(Options):
     """The store that is made, and what a dataset object is called in it."""
 
-    name: str | None = option("what a dataset object is called; it needs one", in_python=True)
+    name: str | None = option("name of a dataset object, which needs one", in_python=True)
     version: str | None = option(
-        "what tells a dataset object's pixels from another version's, which its length and labels do not",
+        "version of a dataset object: give another one when its pixels change",
         in_python=True,
     )
     out: str | os.PathLike[str] | None = option(
         "the store", otherwise="SOURCE-J2.zarr, with J as given", metavar="STORE"
     )
-    overwrite: bool = option("delete the store first (only one of ours)", default=False)
+    overwrite: bool = option("delete the store first; any other folder is refused", default=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(Options):
     """How a job runs; nothing here shapes a store's bytes."""
 
-    device: str = option("what computes", default="auto", choices=("auto", "cpu", "cuda"))
-    backend: str = option("which code computes", default="auto", choices=("auto", "fused", "native", "torch"))
+    device: str = option("device that computes the transform", default="auto", choices=("auto", "cpu", "cuda"))
+    backend: str = option(
+        "code that computes the transform", default="auto", choices=("auto", "fused", "native", "torch")
+    )
     workers: int | None = option(
         "shards computed at once", otherwise="usable cores, or GPUs", within=FROM_1, metavar="N"
     )
     processes: bool = option(
         f"worker processes instead of threads; one silent for {PATIENCE_S:.0f} s is replaced", default=False
     )
-    decode_threads: int | None = option("decoding threads per process", within=FROM_1, metavar="N")
+    decode_threads: int | None = option(
+        "decoding threads per process",
+        otherwise="one for each of its workers; with GPUs, its share of the usable cores",
+        within=FROM_1,
+        metavar="N",
+    )
     scheduler: str | None = option(
-        f"run on the Dask cluster at this address; ends after {PATIENCE_S:.0f} s without an answer from it, without a "
-        f"worker, or without a sign of any",
+        f"run on the Dask cluster at this address; the run ends after {PATIENCE_S:.0f} s in which its scheduler does "
+        f"not answer, has no worker, or hears from none",
         metavar="ADDRESS",
     )
-    on_error: str = option("an unreadable image is recorded, or ends the run", default="skip", choices=("skip", "fail"))
-    retry_unreadable: bool = option("compute the shards again that hold unreadable images", default=False)
+    on_error: str = option(
+        "whether an unreadable image is recorded (skip) or ends the run (fail)",
+        default="skip",
+        choices=("skip", "fail"),
+    )
+    retry_unreadable: bool = option("compute shards with unreadable images again", default=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,11 +36,13 @@ def resolve_backend(backend: str, device: str | torch.device = "cpu") -> str:
     if backend == NATIVE and not on_cpu:
         raise BackendUnavailable(f"the native backend runs on the CPU, not on {device}: choose the backend torch")
     if backend == FUSED and (obstacle := fused_obstacle()):
-        raise BackendUnavailable(f"the fused backend does not run here: {obstacle}; or choose the backend torch")
+        raise BackendUnavailable(f"the fused backend does not run here: {obstacle}; choose the backend torch instead")
     if backend == FUSED and on_cpu:
         raise BackendUnavailable("the fused backend runs on CUDA devices, not on cpu: choose the backend auto")
     if backend == NATIVE and (choice := choose_core()).core is None:
-        raise BackendUnavailable(f"the native backend does not run here: {choice.reason}; or choose the backend torch")
+        raise BackendUnavailable(
+            f"the native backend does not run here: {choice.reason}; choose the backend torch instead"
+        )
     return backend
 
 

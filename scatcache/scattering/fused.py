@@ -58,7 +58,9 @@ class FusedTransform:
 
     def __init__(self, spec: ScatteringSpec, shape: tuple[int, int], device: torch.device) -> None:
         if obstacle := fused_obstacle():
-            raise BackendUnavailable(f"the fused backend does not run here: {obstacle}; or choose the backend torch")
+            raise BackendUnavailable(
+                f"the fused backend does not run here: {obstacle}; choose the backend torch instead"
+            )
         import cupy
 
         self.spec = spec

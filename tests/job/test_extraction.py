@@ -202,7 +202,7 @@ def test_options_not_typed_come_from_the_store(tmp_path, images):
     typed = {"J": 2, "L": 3, "max_order": 1, "limit": 5, "encoding": "float32", "seed": 9, "shard_images": 2}
     scatcache.extract(images, out=tmp_path / "a.zarr", **typed)
     assert scatcache.extract(images, out=tmp_path / "a.zarr").state == "complete"
-    with pytest.raises(SettingsDiffer, match="seed: the store has 9, asked for now 8") as caught:
+    with pytest.raises(SettingsDiffer, match="seed: the store has 9, you asked for 8") as caught:
         scatcache.extract(images, out=tmp_path / "a.zarr", seed=8)
     assert caught.value.fields == ("seed",)
 

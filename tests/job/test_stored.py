@@ -217,7 +217,7 @@ def test_a_store_made_before_the_lock_was_had_is_prepared_for(images, tmp_path, 
         return prepared
 
     monkeypatch.setattr(extraction, "_prepare", prepare_late)
-    with pytest.raises(SettingsDiffer, match=r"spec\.L: the store has 3, asked for now 2"):
+    with pytest.raises(SettingsDiffer, match=r"spec\.L: the store has 3, you asked for 2"):
         scatcache.extract(images, out=out, **TYPED)
     assert scatcache.info(out).spec.L == 3 and scatcache.verify(out).ok
 
@@ -272,7 +272,7 @@ def test_a_failure_that_stays_ends_the_run_with_advice(images, store, monkeypatc
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(store / "train/zarr.json"))
 
     monkeypatch.setattr(JobRun, "_make_folders", fail)
-    with pytest.raises(ScatcacheError, match="Input/output error: mend it, then give the same command again"):
+    with pytest.raises(ScatcacheError, match="Input/output error: remove the cause, then give the same command again"):
         scatcache.extract(images, out=store, **TYPED)
 
 

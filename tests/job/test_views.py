@@ -173,7 +173,7 @@ def test_views_that_cannot_be_are_refused_before_any_work(tmp_path, typed, messa
 
 def test_a_store_keeps_its_views_and_refuses_others(tmp_path, images, store):
     found = call("extract", images, "--out", store, "--views", 3)
-    assert found.code == 5 and "views.n: the store has 4, asked for now 3" in found.err
+    assert found.code == 5 and "views.n: the store has 4, you asked for 3" in found.err
     assert call("extract", images, "--out", store).code == 3
     assert "views=4, view_padding=2" in call("info", store).out.replace("\n          ", " ")
 

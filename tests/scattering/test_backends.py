@@ -32,7 +32,7 @@ def test_auto_is_a_backend_that_runs_here():
 
 def test_fused_is_refused_where_it_does_not_run(monkeypatch):
     monkeypatch.setattr(backends, "fused_obstacle", lambda: "it rains")
-    with pytest.raises(BackendUnavailable, match="does not run here: it rains; or choose the backend torch"):
+    with pytest.raises(BackendUnavailable, match="does not run here: it rains; choose the backend torch instead"):
         build_backend("fused", ScatteringSpec(J=2), (32, 32))
     monkeypatch.setattr(backends, "fused_obstacle", lambda: "")
     with pytest.raises(BackendUnavailable, match="runs on CUDA devices, not on cpu: choose the backend auto"):
@@ -50,7 +50,7 @@ def test_without_cuda_fused_says_so(monkeypatch):
 
 def test_native_is_refused_where_it_does_not_run(monkeypatch):
     monkeypatch.setattr(backends, "choose_core", lambda: Choice(None, "it rains"))
-    with pytest.raises(BackendUnavailable, match="does not run here: it rains; or choose the backend torch"):
+    with pytest.raises(BackendUnavailable, match="does not run here: it rains; choose the backend torch instead"):
         build_backend("native", ScatteringSpec(J=2), (32, 32))
     with pytest.raises(BackendUnavailable, match="runs on the CPU, not on cuda:1: choose the backend torch"):
         resolve_backend("native", "cuda:1")

@@ -79,7 +79,7 @@ class NativeTransform:
 def _chosen_core(padded_shape: tuple[int, int]) -> str:
     core = find_core_for(padded_shape)
     if core is None:
-        raise BackendUnavailable(f"no native core: {choose_core().reason}; or choose the backend torch")
+        raise BackendUnavailable(f"no native core: {choose_core().reason}; choose the backend torch instead")
     return core
 
 

@@ -37,7 +37,10 @@ class Settings(Options):
         metavar="N",
     )
     grid: str | None = setting(
-        "centered: mirror images are exact", default=ScatteringSpec.grid, stored="spec.grid", choices=GRIDS
+        "where maps are sampled; on centered, mirror images are exact",
+        default=ScatteringSpec.grid,
+        stored="spec.grid",
+        choices=GRIDS,
     )
     size: int | None = setting(
         "resize and centre-crop to this many pixels",
@@ -79,7 +82,11 @@ class Settings(Options):
         metavar="N",
     )
     seed: int | None = setting(
-        "of the order of rows on disk, and of the views", default=0, stored="seed", within=(0, MAX_SEED), metavar="N"
+        "seed of the order of rows on disk, and of the views",
+        default=0,
+        stored="seed",
+        within=(0, MAX_SEED),
+        metavar="N",
     )
 
     def merge(self, stored: "Settings | None", **defaults: Any) -> "Settings":

@@ -195,5 +195,5 @@ def test_a_module_without_cuda_images_is_torchs() -> None:
 
 def test_where_nothing_runs_the_transform_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused, "fused_obstacle", lambda: "it rains")
-    with pytest.raises(fused.BackendUnavailable, match="does not run here: it rains; or choose the backend torch"):
+    with pytest.raises(fused.BackendUnavailable, match="does not run here: it rains; choose the backend torch instead"):
         FusedTransform(SPEC, (32, 32), torch.device("cuda"))

@@ -158,8 +158,8 @@ def check_that_torch_computes(reason):
     assert Scattering2D(2, (32, 32)).backend == "torch"
     with pytest.raises(BackendUnavailable) as refusal:
         Scattering2D(2, (32, 32), backend="native")
-    assert reason in str(refusal.value) and str(refusal.value).endswith("or choose the backend torch")
-    with pytest.raises(BackendUnavailable, match=r"no native core: .*; or choose the backend torch"):
+    assert reason in str(refusal.value) and str(refusal.value).endswith("choose the backend torch instead")
+    with pytest.raises(BackendUnavailable, match=r"no native core: .*; choose the backend torch instead"):
         NativeTransform(ScatteringSpec(J=2), (32, 32))
     backends = scatcache.doctor().backends
     assert backends["native"] == {"usable": False, "reason": choose_core().reason}
