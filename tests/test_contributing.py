@@ -16,7 +16,6 @@ def python_blocks(section: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", within[1], re.DOTALL | re.MULTILINE)
 
 
-# To be taken out with the merge of what it shows.
 def test_adding_things_works_as_shown(tmp_path):
     blocks = python_blocks("Adding things")
     assert len(blocks) == 4
