@@ -105,7 +105,9 @@ def _check_with_zarr(reader: SplitReader) -> Iterator[Failure]:
     rows, store = (0, reader.layout.n_positions - 1), reader.records.store
     found = store.place.read_with_zarr(f"{reader.split}/coefficients", rows)
     if found is None:
-        logger.warning("%s: split %s: not compared with zarr-python, which cannot read it there", store.name, reader.split)
+        logger.warning(
+            "%s: split %s: not compared with zarr-python, which cannot read it there", store.name, reader.split
+        )
         return
     for row, theirs in zip(rows, found, strict=True):
         ours = reader.read(np.array([row]))[0]
