@@ -319,7 +319,7 @@ def test_a_full_disk_ends_the_run_resumably(tmp_path, images, monkeypatch, call)
 
 def test_any_other_failure_of_the_disk_names_the_place(tmp_path, images, monkeypatch):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ScatcacheError, match=r"file.*: (Not a directory|File exists): mend it"):
+    with pytest.raises(ScatcacheError, match=r"file.*: (Not a directory|File exists): remove the cause"):
         scatcache.extract(images, out=tmp_path / "file" / "a.zarr", **SMALL)
 
 
