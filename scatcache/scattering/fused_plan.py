@@ -156,9 +156,8 @@ def _whole_launches(sizes: _Sizes) -> tuple[Launch, ...]:
 def _tiled_launches(sizes: _Sizes) -> tuple[Launch, ...]:
     """Maps at full resolution in tiles, the others in shared memory."""
     rows_bytes, columns_bytes = sizes.tile_bytes()
-    n_row_tiles = sizes.padded[0] // sizes.row_tile
+    n_row_tiles, n_column_tiles = sizes.padded[0] // sizes.row_tile, -(-sizes.padded[1] // sizes.column_tile)
     n_half_tiles = -(-(sizes.padded[1] // 2 + 1) // sizes.column_tile)
-    n_column_tiles = -(-sizes.padded[1] // sizes.column_tile)
     L = sizes.spec.L
     launches = [
         _means_launch(sizes),
