@@ -47,11 +47,11 @@ def refuse_alike(where: str, by_split: Mapping[str, Collection[str]]) -> None:
 
 
 def check_splits(
-    places: Mapping[str, str], by_split: Mapping[str, Collection[str]], hints: Mapping[str, str] | None = None
+    called: Mapping[str, str], by_split: Mapping[str, Collection[str]], hints: Mapping[str, str] | None = None
 ) -> tuple[str, ...]:
     """What to warn of: classes that train lacks, and splits without classes beside those that have some.
 
-    places: each split as messages call it; by_split: its classes, none where its images have no label; hints: by split,
+    called: each split as messages call it; by_split: its classes, none where its images have no label; hints: by split,
     what says the classes of its images. A source without train is compared with its first split that has classes.
     Raises SourceError for a split that has no class of train: its labels would say nothing.
     """
@@ -61,13 +61,13 @@ def check_splits(
         return ()
     reference = "train" if "train" in labelled else with_classes[0]
     known = {*by_split[reference]}
-    warnings = [f"{places[split]} holds no class folders: its rows have the label -1"
+    warnings = [f"{called[split]} holds no class folders: its rows have the label -1"
                 for split in labelled if not by_split[split]]  # fmt: skip
     for split in with_classes:
         lacking = {*by_split[split]} - known
         if not lacking:
             continue
-        found = f"{places[split]} holds {count_classes(lacking)} that {reference} lacks"
+        found = f"{called[split]} holds {count_classes(lacking)} that {reference} lacks"
         if reference == "train" and lacking == {*by_split[split]}:
             raise SourceError(f"{found} and shares none with it: {_advise(split, known, (hints or {}).get(split))}")
         warnings.append(found)

@@ -1,9 +1,8 @@
 """The options as a table of docs/reference.md; `python -m scatcache.job.options_page` prints it."""
 
-import sys
-
 from scatcache.job.settings import ExtractOptions
 from scatcache.options import Option, Options, list_options
+from scatcache.terminal import echo
 
 HEAD = "| command line | Python | values | default | setting | what it is |\n|---|---|---|---|---|---|\n"
 
@@ -21,4 +20,4 @@ def _list_cells(entry: Option) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(tabulate(ExtractOptions))
+    echo(*tabulate(ExtractOptions).splitlines())

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from scatcache.durable import publish, sync
 from scatcache.errors import SourceError
 from scatcache.images.archives.checksums import hash_md5
-from scatcache.images.archives.staging import choose_place
+from scatcache.images.archives.staging import choose_staging
 from scatcache.images.archives.unpack import OnArchive, tell_nobody
 from scatcache.images.keys import show_path
 from scatcache.trust import find_trust
@@ -73,7 +73,7 @@ def download(
     if path.exists():
         check_archive(path, archive)
         return path
-    staging = choose_place(folder, work_dir) / f".{archive.name}.part"
+    staging = choose_staging(folder, work_dir) / f".{archive.name}.part"
     staging.mkdir(parents=True, exist_ok=True)
     with _lock(staging):
         try:

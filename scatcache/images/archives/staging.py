@@ -14,12 +14,12 @@ _LOCK = "lock"
 
 
 @contextlib.contextmanager
-def stage(place: Path, name: str) -> Iterator[Path]:
-    """A new folder `.NAME.<random>.stage` in place, removed at the end with whatever has not been moved out of it.
+def stage(parent: Path, name: str) -> Iterator[Path]:
+    """A new folder `.NAME.<random>.stage` in parent, removed at the end with whatever has not been moved out of it.
 
     Whoever is killed leaves it; sweep() tells by its lock, which ends with its holder. Raises OSError as the disk does.
     """
-    folder, descriptor = _make(place, name)
+    folder, descriptor = _make(parent, name)
     try:
         yield folder
     finally:
@@ -27,9 +27,9 @@ def stage(place: Path, name: str) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def _make(place: Path, name: str) -> tuple[Path, int]:
+def _make(parent: Path, name: str) -> tuple[Path, int]:
     while True:
-        folder = place / f".{name}.{uuid.uuid4().hex}.stage"
+        folder = parent / f".{name}.{uuid.uuid4().hex}.stage"
         folder.mkdir(parents=True)
         try:
             descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -44,16 +44,16 @@ def _make(place: Path, name: str) -> tuple[Path, int]:
         os.close(descriptor)
 
 
-def sweep(*places: Path | None) -> None:
+def sweep(*parents: Path | None) -> None:
     """Removes the stages that killed processes left in these folders; those of living ones stay."""
-    for place in places:
+    for parent in parents:
         names: list[str] = []
         with contextlib.suppress(OSError):
-            names = os.listdir(place) if place is not None else []
+            names = os.listdir(parent) if parent is not None else []
         for name in filter(_STAGE.fullmatch, names):
-            assert place is not None
+            assert parent is not None
             with contextlib.suppress(OSError):
-                _remove_if_left(place / name)
+                _remove_if_left(parent / name)
 
 
 def _remove_if_left(folder: Path) -> None:
@@ -81,7 +81,7 @@ def _remove_unlocked(folder: Path) -> None:
             shutil.rmtree(folder)
 
 
-def choose_place(beside: Path, work_dir: Path | None) -> Path:
+def choose_staging(beside: Path, work_dir: Path | None) -> Path:
     """Where to stage what will lie in the folder `beside`: in work_dir where both are on one file system, else there.
 
     Makes work_dir. Raises OSError as the disk does.

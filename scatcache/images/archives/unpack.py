@@ -15,7 +15,7 @@ from typing import IO, Any, cast
 
 from scatcache.durable import NewFile, publish, sync
 from scatcache.errors import SourceError
-from scatcache.images.archives.staging import choose_place, stage
+from scatcache.images.archives.staging import choose_staging, stage
 from scatcache.images.archives.tar_members import ForwardReader
 from scatcache.images.keys import show_path
 
@@ -77,11 +77,11 @@ def _stage_folder(
     staged: contextlib.ExitStack, archive: Path, folder: str, work_dir: Path | None, beside: bool
 ) -> Path:
     """An empty folder to unpack into, under the umask, which goes with `staged`."""
-    place = archive.parent
+    parent = archive.parent
     if work_dir is not None:
-        place = choose_place(archive.parent, work_dir) if beside else work_dir
+        parent = choose_staging(archive.parent, work_dir) if beside else work_dir
     try:
-        content = staged.enter_context(stage(place, folder)) / folder
+        content = staged.enter_context(stage(parent, folder)) / folder
     except OSError as error:
         if error.errno not in READ_ONLY:
             raise

@@ -28,7 +28,7 @@ MD5S = {ZIP: "3138e1922a9193bfa496528edbbc45d0", TAR: "b224c7392d521a49829488ab0
 # Pictures of no class, which the dataset's authors added to tell the classes from.
 BACKGROUND = "BACKGROUND_Google"
 # Where the folder of class folders may lie under --root: torchvision's place, the official zip's, and the root itself.
-PLACES = (FOLDER, f"caltech101/{FOLDER}", f"caltech-101/{FOLDER}", ".")
+FOLDERS = (FOLDER, f"caltech101/{FOLDER}", f"caltech-101/{FOLDER}", ".")
 # Two of the classes tell a folder of class folders.
 KNOWN_CLASSES = ("accordion", "yin_yang")
 # The official tar holds 0.15 GB.
@@ -76,7 +76,7 @@ def _holds_caltech101(root: Path) -> bool:
 
 def _find_folder(root: Path) -> Path | None:
     return next(
-        (root / place for place in PLACES if all((root / place / name).is_dir() for name in KNOWN_CLASSES)), None
+        (root / inner for inner in FOLDERS if all((root / inner / name).is_dir() for name in KNOWN_CLASSES)), None
     )
 
 

@@ -105,8 +105,8 @@ def open_folder(folder: Path) -> ImageSource:
     warnings += check_class_folders(root, by_split, folders)
     classes = {split: tuple(map(escape_name, names)) for split, names in by_split.items()}
     refuse_alike(show_path(root), classes)
-    places = {split: show_path(folder) for split, folder in folders.items()}
-    warnings += check_splits(places, classes, _find_annotations(folders))
+    called = {split: show_path(folder) for split, folder in folders.items()}
+    warnings += check_splits(called, classes, _find_annotations(folders))
     warnings += _count_beside(root) if splits else ()
     names = tuple(sorted({name for names in classes.values() for name in names}))
     parts = {split: FolderPart(folder, names, labelled=split != UNLABELED) for split, folder in folders.items()}

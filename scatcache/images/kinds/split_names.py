@@ -69,5 +69,5 @@ def suggest_renames(found: dict[str, str]) -> str:
 
 def _find_split(word: str) -> str:
     """The split that comes first in a word made of splits' names and what stands around them."""
-    places = {split: match.start() for words, split in _WORDS.items() if (match := re.search(words, word))}
-    return min(places, key=lambda split: places[split])
+    starts = {split: match.start() for words, split in _WORDS.items() if (match := re.search(words, word))}
+    return min(starts, key=lambda split: starts[split])

@@ -107,39 +107,39 @@ def walk(folder: Path, name: str = "", *, classes: Collection[str] = ()) -> Iter
     top = _Visit(os.fspath(folder), "", False, "", frozenset())
     stack = [_enter(top, name, classes) if name else top]
     while stack:
-        place = stack.pop()
+        visit = stack.pop()
         try:
-            if _identify(place.path) in place.above:
+            if _identify(visit.path) in visit.above:
                 continue
-            entries = os.scandir(place.path)
+            entries = os.scandir(visit.path)
         except PermissionError:
-            if not place.machine:
+            if not visit.machine:
                 raise
             continue
         with entries:
             for entry in entries:
                 if _is_folder(entry):
-                    stack.append(_enter(place, entry.name, () if place.prefix else classes))
+                    stack.append(_enter(visit, entry.name, () if visit.prefix else classes))
                 else:
-                    yield _meet(place, entry)
+                    yield _meet(visit, entry)
 
 
-def _meet(place: _Visit, entry: os.DirEntry[str]) -> File:
-    key = place.prefix + escape_name(entry.name)
-    left_out = place.hidden or place.machine or not has_image_name(entry.name)
+def _meet(visit: _Visit, entry: os.DirEntry[str]) -> File:
+    key = visit.prefix + escape_name(entry.name)
+    left_out = visit.hidden or visit.machine or not has_image_name(entry.name)
     if left_out or not _has_type(entry, stat.S_ISREG):
-        return File(key, 0, False, place.machine)
+        return File(key, 0, False, visit.machine)
     return File(key, entry.stat().st_size, True, "")
 
 
-def _enter(place: _Visit, name: str, classes: Collection[str]) -> _Visit:
+def _enter(visit: _Visit, name: str, classes: Collection[str]) -> _Visit:
     machine = escape_name(name) if is_made_by_machine(name) and escape_name(name) not in classes else ""
     return _Visit(
-        path=os.path.join(place.path, name),
-        prefix=f"{place.prefix}{escape_name(name)}/",
-        hidden=place.hidden or name.startswith("."),
-        machine=place.machine or machine,
-        above=place.above | {_identify(place.path)},
+        path=os.path.join(visit.path, name),
+        prefix=f"{visit.prefix}{escape_name(name)}/",
+        hidden=visit.hidden or name.startswith("."),
+        machine=visit.machine or machine,
+        above=visit.above | {_identify(visit.path)},
     )
 
 
