@@ -10,7 +10,7 @@ import pytest
 
 import scatcache
 from scatcache.images.archives import staging
-from scatcache.images.archives.staging import choose_place, stage, sweep
+from scatcache.images.archives.staging import choose_staging, stage, sweep
 from scatcache.images.archives.unpack import unpack_folder
 
 
@@ -48,15 +48,15 @@ def test_a_killed_processs_stage_is_swept_and_nothing_else(tmp_path):
 
 def test_what_is_made_lies_beside_the_store_while_that_is_on_the_same_disk(tmp_path, monkeypatch):
     beside, work_dir = tmp_path / "data/cifar10", tmp_path / "a.zarr.job"
-    assert choose_place(beside, None) == beside
-    assert choose_place(beside, work_dir) == work_dir
+    assert choose_staging(beside, None) == beside
+    assert choose_staging(beside, work_dir) == work_dir
     stat = os.stat
 
     class Elsewhere:
         st_dev, st_mode = -1, stat(work_dir).st_mode
 
     monkeypatch.setattr(os, "stat", lambda path, **options: Elsewhere if path == work_dir else stat(path, **options))
-    assert choose_place(beside, work_dir) == beside
+    assert choose_staging(beside, work_dir) == beside
 
 
 @pytest.mark.parametrize("has_work_dir", [True, False])
