@@ -1,5 +1,6 @@
 """Running tasks on a cluster: a few in flight at once, each with one object that all share, failures told apart."""
 
+import asyncio
 import contextlib
 import itertools
 import logging
@@ -102,7 +103,14 @@ def tell_workers(cluster: Cluster, function: Callable[..., None], *arguments: An
     """Calls the function in every worker process that answers, and waits for no other."""
     with contextlib.suppress(OSError, RuntimeError):
         # Dask has timeouts of half a minute and more, and whoever calls this is leaving.
-        cluster.client.run(function, *arguments, wait=False, on_error="ignore", callback_timeout=CLOSE_TIMEOUT_S)
+        cluster.client.run(
+            _call_beside, function, *arguments, wait=False, on_error="ignore", callback_timeout=CLOSE_TIMEOUT_S
+        )
+
+
+async def _call_beside(function: Callable[..., None], *arguments: Any) -> None:
+    """Dask waits for every plain function, so that workers refuse one with wait=False; of a coroutine they do not."""
+    await asyncio.to_thread(function, *arguments)
 
 
 def _check_connected(client: "Client") -> None:

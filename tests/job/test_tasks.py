@@ -1,5 +1,6 @@
 import os
 import time
+from pathlib import Path
 
 import dask
 import pytest
@@ -91,3 +92,19 @@ def test_telling_workers_waits_for_none_that_hangs():
         started = time.monotonic()
         tell_workers(cluster, hang, 3)
         assert time.monotonic() - started < 2.5
+
+
+def leave(path):
+    Path(path, str(os.getpid())).touch()
+
+
+@pytest.mark.slow
+def test_telling_workers_reaches_every_process(tmp_path):
+    """Dask's workers refuse to call a plain function without being waited for, and only their log says so."""
+    with open_cluster(n_workers=2, processes=True) as cluster:
+        tell_workers(cluster, leave, str(tmp_path))
+        deadline = time.monotonic() + 20
+        while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    found = {path.name for path in tmp_path.iterdir()}
+    assert len(found) == 2 and str(os.getpid()) not in found
