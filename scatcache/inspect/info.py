@@ -39,7 +39,7 @@ class SplitInfo:
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """state: "complete" where every split that was added is finished; bytes: of all files of the store; limit: images
+    """state: "complete" where every split that was begun is finished; bytes: of all files of the store; limit: images
     kept of each split at most, None for all."""
 
     store: str
@@ -71,8 +71,9 @@ def info(store: str | os.PathLike[str]) -> StoreInfo:
     if lost := records.lost_splits():
         raise StoreDamaged(f"{records.name}: split {lost[0]}: its zarr.json is missing: see `scatcache verify`")
     files = records.place.list_sizes("")
-    splits, finished, receipt_bytes = {}, True, 0
-    for split in records.splits():
+    added = records.splits()
+    splits, finished, receipt_bytes = {}, added == records.begun_splits(), 0
+    for split in added:
         found = SplitRecords(records, manifest, split, allow_partial=True)
         splits[split], shard_bytes = _describe(found)
         finished &= found.summary is not None and splits[split].shards_done == splits[split].shards

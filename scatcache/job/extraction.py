@@ -72,7 +72,8 @@ def resume(store: str | os.PathLike[str], options: ResumeOptions) -> ExtractRepo
             fetch=options.download,
             on_archive=tell_archive(options.on_event),
         )
-        splits = options.splits or tuple(folder.records.splits()) or None
+        # Those too whose making was cut off, or whose zarr.json is gone.
+        splits = options.splits or tuple(folder.records.begun_splits()) or None
         extended = options.extend(split=splits)
         return _run(source, folder, options=extended, stored=manifest, kept=list_kept(folder))
 

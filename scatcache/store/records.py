@@ -107,6 +107,10 @@ class StoreRecords:
         found = {name: self.place.has(f"{name}/zarr.json") for name in {*listed, *self.own_splits()}}
         return sorted(name for name, there in found.items() if there or (there is None and name in listed))
 
+    def begun_splits(self) -> list[str]:
+        """The splits that were added, and those of which only a part is there, sorted by name."""
+        return sorted({*self.splits(), *self.own_splits()})
+
     def lost_splits(self) -> list[str]:
         """The splits that were added, by the root's metadata, and whose own metadata is gone."""
         return sorted(name for name in self.list_splits() if self.place.has(f"{name}/zarr.json") is False)

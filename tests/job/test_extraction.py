@@ -29,6 +29,7 @@ from scatcache.job.request import name_store
 from scatcache.job.store_folder import StoreFolder
 from scatcache.scattering.backends import resolve_backend
 from scatcache.store.lock import WriterLock
+from scatcache.store.places.local import LocalPlace
 from scatcache.store.records import shard_path
 from tests.runs import (
     dask_cluster,
@@ -486,6 +487,34 @@ def test_whatever_is_deleted_of_a_store_the_same_command_brings_back(images, tmp
     victim = tmp_path / "a.zarr" / lost
     shutil.rmtree(victim) if victim.is_dir() else victim.unlink()
     assert scatcache.extract(images, out=tmp_path / "a.zarr").state == "complete"
+    assert find_differences(tmp_path / "whole.zarr", tmp_path / "a.zarr") == []
+
+
+@pytest.mark.parametrize("last", ["test/label/zarr.json", "test/zarr.json"])
+def test_resume_finishes_a_split_whose_making_was_cut_off(images, tmp_path, monkeypatch, last):
+    """Nothing of it is listed before its own zarr.json is there."""
+    whole, out, put = tmp_path / "whole.zarr", tmp_path / "a.zarr", LocalPlace.put
+    scatcache.extract(images, out=whole, **SMALL)
+
+    def fail(place, name, data):
+        if name == last:
+            raise KeyboardInterrupt
+        put(place, name, data)
+
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(LocalPlace, "put", fail)
+        scatcache.extract(images, out=out, **SMALL)
+    assert scatcache.resume(out, split="train").state == "complete"
+    assert scatcache.info(out).state == "incomplete" and not scatcache.verify(out).ok
+    assert sorted(scatcache.resume(out).splits) == ["test", "train"]
+    assert scatcache.info(out).state == "complete" and find_differences(whole, out) == []
+
+
+def test_resume_makes_the_lost_metadata_of_a_split_anew(images, tmp_path):
+    scatcache.extract(images, out=tmp_path / "a.zarr", **SMALL)
+    shutil.copytree(tmp_path / "a.zarr", tmp_path / "whole.zarr")
+    (tmp_path / "a.zarr/train/zarr.json").unlink()
+    assert sorted(scatcache.resume(tmp_path / "a.zarr").splits) == ["test", "train"]
     assert find_differences(tmp_path / "whole.zarr", tmp_path / "a.zarr") == []
 
 
