@@ -126,12 +126,13 @@ class Cache:
 
     @property
     def channel_mean(self) -> npt.NDArray[np.float64]:
-        """(n_channels,) float64: mean over the readable rows and positions, from the sums in the receipts."""
+        """(n_channels,) float64: mean over the rows with coefficients and their positions, from the sums in the
+        receipts: rows that are no longer in the source count too."""
         return self._moments()[0]
 
     @property
     def channel_std(self) -> npt.NDArray[np.float64]:
-        """(n_channels,) float64: standard deviation over the readable rows and positions (divided by n)."""
+        """(n_channels,) float64: standard deviation over what channel_mean counts (divided by n)."""
         mean, square_mean = self._moments()
         return np.sqrt(np.maximum(square_mean - mean**2, 0))
 
@@ -206,8 +207,8 @@ class Cache:
         """(n, n_channels, h, w) in storage order, one block a shard, every byte checked when computed.
 
         dtype: float32 where None, whatever is stored, for Dask adds and counts in an array's own type and float16 ends
-        at 65504; cache.dtype for what is stored. Unreadable rows are NaN. Raises StoreIncomplete for an incomplete
-        split, ValueError for a dtype that does not hold every stored value.
+        at 65504; cache.dtype for what is stored. Rows that loaders leave out are NaN. Raises StoreIncomplete for an
+        incomplete split, ValueError for a dtype that does not hold every stored value.
         """
         from scatcache.load.lazy import build_dask
 

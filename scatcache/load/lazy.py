@@ -8,6 +8,7 @@ import numpy.typing as npt
 from scatcache.errors import StoreIncomplete
 from scatcache.scattering.paths import channel_table
 from scatcache.store.format.metadata import RECORD
+from scatcache.store.format.row_arrays import REMOVED
 from scatcache.store.reader import SplitReader
 
 if TYPE_CHECKING:
@@ -16,8 +17,12 @@ if TYPE_CHECKING:
 
 
 def read_shard(reader: SplitReader, shard: int, dtype: np.dtype[Any]) -> np.ndarray:
-    """(n_rows of the shard, n_channels, h, w) of dtype, checked."""
-    return reader.read(np.asarray(reader.layout.positions_of(shard))).astype(dtype, copy=False)
+    """(n_positions of the shard, n_channels, h, w) of dtype, checked; NaN where no row is delivered."""
+    positions = np.asarray(reader.layout.positions_of(shard))
+    values = reader.read(positions).astype(dtype, copy=False)
+    # Others hold the fill value already.
+    values[reader.records.status[positions] == REMOVED] = np.nan
+    return values
 
 
 def find_dtype(dtype: npt.DTypeLike | None, stored: npt.DTypeLike) -> np.dtype[Any]:
