@@ -12,8 +12,9 @@ import numpy as np
 from PIL.Image import Image
 
 from scatcache.errors import ScatcacheError, UnreadableImage
+from scatcache.images.catalogue import open_object
 from scatcache.images.decode import decode
-from scatcache.images.image_source import PARALLEL, check_split_names
+from scatcache.images.image_source import PARALLEL, ImageSource, check_split_names
 from scatcache.images.keys import is_safe
 from scatcache.images.source import Listing, Part, Source
 from scatcache.spec import Pixels
@@ -79,6 +80,12 @@ def _check_statements(source: Source) -> str:
     except (TypeError, ValueError) as error:
         raise AssertionError(f"options is a dict of what JSON knows: {error}") from error
     _promise(same, "options is a dict of what JSON knows", repr(options))
+    try:
+        # Ours bear names that others may not.
+        if not isinstance(source, ImageSource):
+            open_object(source)
+    except ScatcacheError as error:
+        raise AssertionError(f"extract() takes the source for one: {error}") from error
     return parallel
 
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 import scatcache
-from scatcache.errors import SourceError, UnreadableImage
+from scatcache.errors import SourceError, UnreadableImage, UsageError
 from scatcache.images.catalogue import open_object, open_source
 from scatcache.images.source import Listing, Location
 from scatcache.spec import Pixels
@@ -212,6 +212,9 @@ class Faded(Pictures):
         (lambda at: Pets(Forgetful()), "reading gives the same each time"),
         (lambda at: Pets(Reusing()), "nobody changes what reading gave|same each time"),
         (lambda at: Pets(Grey()), "gives bytes, uint8"),
+        (lambda at: Pets(name="folder"), r"extract\(\) takes the source for one: name is 'folder'"),
+        (lambda at: Pets(options={"name": "dogs"}), r"extract\(\) takes the source for one: pets: options are"),
+        (lambda at: Pets(splits={"zarr.json": Pictures()}), "splits bear names fit for folders"),
         (lambda at: Pets(Endless()), "which is no row, raises IndexError"),
         (lambda at: Pets(Refusing()), "which is no row, raises IndexError"),
         (lambda at: Pets(Longer(at)), "as many bytes as the row's size says"),
@@ -279,10 +282,19 @@ def test_a_source_that_breaks_a_promise_is_refused_when_it_is_extracted(tmp_path
         extract(Pets(Pictures(rows=[("a", 2, 0)])))
     with pytest.raises(SourceError, match="parallel is 'fibres'"):
         extract(Pets(parallel="fibres"))
-    with pytest.raises(SourceError, match="version goes with dataset objects, pets says it in its options"):
+    with pytest.raises(UsageError, match="version goes with dataset objects, pets says it in its options"):
         extract(Pets(), version="2")
     with pytest.raises(SourceError, match="name is 'cifar10'"):
         extract(Pets(name="cifar10"))
+    for options in ({"official": True}, {"sizes": (1, 2)}, {"scale": float("nan")}, {1: 2}):
+        with pytest.raises(
+            SourceError, match=r"pets: options are .*: expected a dict of what JSON knows, without name"
+        ):
+            extract(Pets(options=options))
+    with pytest.raises(SourceError, match="pets: official is 'yes': expected True, False or None"):
+        extract(Pets(official="yes"))
+    with pytest.raises(SourceError, match=r"'zarr\.json' cannot name a split"):
+        extract(Pets(splits={"zarr.json": Pictures()}))
     assert not (tmp_path / "a.zarr").exists()
     assert extract(Pets(), name="cats").state == "complete"
     assert scatcache.open_cache(tmp_path / "a.zarr").manifest.source == "cats"

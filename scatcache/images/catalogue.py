@@ -213,7 +213,7 @@ def open_object(found: Any, *, name: str | None = None, version: str | None = No
     if not is_source(found):
         return open_dataset(found, name=name, version=version)
     if version is not None:
-        raise SourceError(f"version goes with dataset objects, {name} says it in its options: leave version out")
+        raise UsageError(f"version goes with dataset objects, {name} says it in its options: leave version out")
     return replace(settle(found), name=name)
 
 

@@ -1,5 +1,6 @@
 """The one form that every source has inside: all that the protocol leaves open is settled."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -143,6 +144,8 @@ def settle(source: Source) -> ImageSource:
     if source.pixels != Pixels():
         raise SourceError(f"{source.name}: pixels is {source.pixels!r}: expected {Pixels()}")
     check_split_names(source.splits, source.name)
+    options = dict(getattr(source, "options", {}))
+    _check_kept(source, options)
     lock: AbstractContextManager[Any] = Lock() if parallel == "none" else nullcontext()
     root = getattr(source, "root", None)
     return ImageSource(
@@ -154,19 +157,37 @@ def settle(source: Source) -> ImageSource:
         },
         official=source.official,
         root=None if root is None else Path(root).absolute(),
-        options=dict(getattr(source, "options", {})),
+        options=options,
         warnings=tuple(getattr(source, "warnings", ())),
         default_size=getattr(source, "default_size", None),
         parallel=parallel,
     )
 
 
+def _check_kept(source: Source, options: dict[str, Any]) -> None:
+    """Raises SourceError for what zarr.json would give back as something else, or would hide."""
+    if not (source.official is None or isinstance(source.official, bool)):
+        raise SourceError(f"{source.name}: official is {source.official!r}: expected True, False or None")
+    if wrong := [entry for entry in source.classes if not isinstance(entry, str)]:
+        raise SourceError(f"{source.name}: classes hold {wrong[0]!r}: expected texts")
+    try:
+        is_kept = json.loads(json.dumps(options, allow_nan=False)) == options
+    except (TypeError, ValueError):
+        is_kept = False
+    if not is_kept or options.keys() & {"name", "official"}:
+        raise SourceError(
+            f"{source.name}: options are {options!r}: expected a dict of what JSON knows, without name and official"
+        )
+
+
 def check_split_names(splits: Iterable[Any], name: str) -> None:
     """Raises SourceError for what cannot be folders of a store, or would be one to some file systems."""
     splits = list(splits)
     for split in splits:
-        if not isinstance(split, str) or not _SPLIT.fullmatch(split):
-            raise SourceError(f"{name}: {split!r} cannot name a split: expected letters, digits, '_', '-' and '.'")
+        if not isinstance(split, str) or not _SPLIT.fullmatch(split) or split == "zarr.json":
+            raise SourceError(
+                f"{name}: {split!r} cannot name a split: expected letters, digits, '_', '-' and '.', not zarr.json"
+            )
     if alike := find_alike(splits):
         raise SourceError(
             f"{name}: {' and '.join(alike)} are one name to some file systems: call the splits differently"

@@ -201,8 +201,9 @@ class Source(Protocol):
 
     More may be there. `parallel`: "threads" where several threads may call its parts at once, "processes" where it can
     be pickled for other processes too, by default "none": one call at a time. `options`: what shapes its rows and
-    tells it from others of its name, a dict of what JSON knows, kept in the store; `root`: the folder of its files;
-    `warnings`: sentences for the user; `default_size`: pixels that images are cropped to where nobody says.
+    tells it from others of its name, a dict of what JSON knows, kept in the store beside `name` and `official`;
+    `root`: the folder of its files; `warnings`: sentences for the user; `default_size`: pixels that images are cropped
+    to where nobody says.
     """
 
     @property
