@@ -9,7 +9,7 @@ import numpy as np
 
 from scatcache.errors import SettingsDiffer, StoreDamaged
 from scatcache.images.source import Listing
-from scatcache.job.planning import place_key
+from scatcache.job.planning import sort_key
 from scatcache.job.store_folder import StoreFolder
 from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest, differing_fields
@@ -150,12 +150,12 @@ def find_changes(
     images = np.flatnonzero(rows.view == 0).tolist()
     known = {rows.key[row]: row for row in images}
     present: set[str] = set()
-    last = max((place_key(key, seed=stored.seed) for key in known), default=None)
+    last = max((sort_key(key, seed=stored.seed) for key in known), default=None)
     changes = Changes()
     for key, label, n_bytes in listing.rows:
         row = known.get(key)
         if row is None:
-            if not is_sample or (last is not None and place_key(key, seed=stored.seed) < last):
+            if not is_sample or (last is not None and sort_key(key, seed=stored.seed) < last):
                 changes.added.append(key)
             continue
         present.add(key)

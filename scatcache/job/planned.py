@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from scatcache.images.image_source import ImageSource
-from scatcache.job.planning import ShardPlace, bound_bytes
+from scatcache.job.planning import ShardId, bound_bytes
 from scatcache.job.shard_task import lighten
 from scatcache.job.store_folder import StoreFolder
 from scatcache.resources import free_disk_bytes
@@ -112,8 +112,8 @@ class Survey:
     retried: those of them that hold unreadable rows, and are to be computed again."""
 
     receipts: dict[str, dict[int, Receipt]]
-    missing: list[ShardPlace] = field(default_factory=list)
-    retried: list[ShardPlace] = field(default_factory=list)
+    missing: list[ShardId] = field(default_factory=list)
+    retried: list[ShardId] = field(default_factory=list)
 
 
 def survey(job: Job, *, retry_unreadable: bool) -> Survey:
@@ -124,10 +124,10 @@ def survey(job: Job, *, retry_unreadable: bool) -> Survey:
             digest = job.rows[split].digest(layout.rows_of(shard))
             done = job.folder.writer.find_done(job.manifest, split, layout, shard, rows_digest=digest)
             if done is not None and done.unreadable and retry_unreadable:
-                found.retried.append(ShardPlace(split, shard))
+                found.retried.append(ShardId(split, shard))
                 done = None
             if done is None:
-                found.missing.append(ShardPlace(split, shard))
+                found.missing.append(ShardId(split, shard))
             else:
                 found.receipts[split][shard] = lighten(done)
     return found

@@ -27,7 +27,7 @@ SHARD_OVERHEAD_BYTES = 8192
 SPLIT_OVERHEAD_BYTES = 65536
 
 
-class ShardPlace(NamedTuple):
+class ShardId(NamedTuple):
     """Which shard: all that a task need say to a worker that has the row tables."""
 
     split: str
@@ -50,10 +50,10 @@ class ShardTask:
 
 def choose_rows(keys: Sequence[str], *, seed: int, limit: int | None) -> list[int]:
     """Indices of the rows of a split in storage order: by blake2b(seed, key), the first limit of them."""
-    return sorted(range(len(keys)), key=lambda index: place_key(keys[index], seed=seed))[:limit]
+    return sorted(range(len(keys)), key=lambda index: sort_key(keys[index], seed=seed))[:limit]
 
 
-def place_key(key: str, *, seed: int) -> tuple[bytes, str]:
+def sort_key(key: str, *, seed: int) -> tuple[bytes, str]:
     """What the rows of a split are sorted by."""
     return hashlib.blake2b(key.encode("utf-8"), digest_size=16, key=seed.to_bytes(8, "little")).digest(), key
 
@@ -141,7 +141,7 @@ def find_images(rows: RowTable, listing: Listing, *, n_views: int) -> np.ndarray
     return np.flatnonzero([key in kept for key in listing.rows.keys])[places]
 
 
-def plan_task(layout: SplitLayout, place: ShardPlace, rows: RowTable, *, images: np.ndarray) -> ShardTask:
+def plan_task(layout: SplitLayout, place: ShardId, rows: RowTable, *, images: np.ndarray) -> ShardTask:
     """The task of one shard; rows: of its split; images: as find_images gives them."""
     span = layout.rows_of(place.shard)
     chosen, keys, views = (tuple(values[span.start : span.stop].tolist()) for values in (images, rows.key, rows.view))

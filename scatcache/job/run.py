@@ -15,7 +15,7 @@ from scatcache.errors import ScatcacheError, SourceError, StoreDamaged
 from scatcache.job.events import ClusterWaiting, Event, JobFinished, JobPlanned, ShardFinished
 from scatcache.job.executors import open_cluster
 from scatcache.job.planned import Job, JobPlan, survey, update
-from scatcache.job.planning import ShardPlace
+from scatcache.job.planning import ShardId
 from scatcache.job.report import ExtractReport, count_images, find_warnings, report_run
 from scatcache.job.settings import RunOptions
 from scatcache.job.shard_job import ShardJob, stop_job
@@ -47,7 +47,7 @@ class JobRun:
     on_event: Callable[[Event], None]
     receipts: dict[str, dict[int, Receipt]] = field(default_factory=dict)
     computed: dict[str, set[int]] = field(default_factory=dict)
-    retried: list[ShardPlace] = field(default_factory=list)
+    retried: list[ShardId] = field(default_factory=list)
     on_trial: set[str] = field(default_factory=set)
     job_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
@@ -131,7 +131,7 @@ class JobRun:
             folder.writer.withdraw_receipt(split, shard)
         folder.writer.consolidate(manifest, channel_names=tuple(channels))
 
-    def _compute(self, places: list[ShardPlace], n_workers: int, gpus: tuple[str, ...]) -> None:
+    def _compute(self, places: list[ShardId], n_workers: int, gpus: tuple[str, ...]) -> None:
         options, plan = self.options, self.job.plan
         job = ShardJob(
             job_id=self.job_id,

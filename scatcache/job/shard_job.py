@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from scatcache.images.image_source import ImageSource
-from scatcache.job.planning import ShardPlace, ShardTask, find_images, plan_task
+from scatcache.job.planning import ShardId, ShardTask, find_images, plan_task
 from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.row_arrays import RowTable
@@ -45,7 +45,7 @@ class ShardJob:
             for split, rows in self.rows.items()
         }
 
-    def plan(self, place: ShardPlace) -> ShardTask:
+    def plan(self, place: ShardId) -> ShardTask:
         """All that is known of one shard before its pixels."""
         layout, rows = self.layouts[place.split], self.rows[place.split]
         return plan_task(layout, place, rows, images=self._images[place.split])

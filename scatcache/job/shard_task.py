@@ -14,7 +14,7 @@ import numpy as np
 
 from scatcache.errors import SourceError
 from scatcache.images.source import Part
-from scatcache.job.planning import ShardPlace, ShardTask
+from scatcache.job.planning import ShardId, ShardTask
 from scatcache.job.reading import ShardReads
 from scatcache.job.shard_images import N_BATCHES_AHEAD, ShardImages, decode_batches
 from scatcache.job.shard_job import ShardJob
@@ -31,7 +31,7 @@ PACKAGES = ("torch", "numpy", "pillow", "numcodecs")
 _local = threading.local()
 
 
-def run_shard(job: ShardJob, shard: ShardPlace | ShardTask) -> Receipt:
+def run_shard(job: ShardJob, shard: ShardId | ShardTask) -> Receipt:
     """compute_shard as a task of a run. shard: its place alone where the job has the rows; the receipt is lightened."""
     return lighten(compute_shard(job, shard if isinstance(shard, ShardTask) else job.plan(shard)))
 

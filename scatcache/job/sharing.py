@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from scatcache.durable import temporary_beside
 from scatcache.errors import ScatcacheError
 
 _known: "weakref.WeakValueDictionary[str, Shared]" = weakref.WeakValueDictionary()
@@ -62,9 +63,8 @@ def share(value: Any, *, here: bool, folder: Path | None = None) -> Iterator[Sha
     with contextlib.ExitStack() as held:
         if folder is None:
             folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="scatcache-")))
-        for left in folder.glob("shared-*"):  # of a killed run
-            left.unlink(missing_ok=True)
-        path = folder / f"shared-{token}"
+        # Called as a temporary, so that the next run removes what a killed one left.
+        path = temporary_beside(folder / "shared")
         held.callback(path.unlink, missing_ok=True)
         path.write_bytes(pickle.dumps(value))
         yield Shared(token, str(path), value)

@@ -6,7 +6,7 @@ import scatcache
 from scatcache.errors import SettingsDiffer
 from scatcache.images.source import ListedRows, Listing, Row
 from scatcache.job.comparison import find_changes
-from scatcache.job.planning import order_rows, place_key
+from scatcache.job.planning import order_rows, sort_key
 from tests.runs import make_images
 
 CLASSES = ("cat", "dog")
@@ -47,13 +47,13 @@ def test_labels_are_compared_by_the_names_of_their_classes():
 
 def test_of_a_sample_only_what_lies_in_it_is_told():
     """Of each image that was added or is gone it must be certain."""
-    places = sorted(ROWS, key=lambda row: place_key(row.key, seed=Stored().seed))
+    places = sorted(ROWS, key=lambda row: sort_key(row.key, seed=Stored().seed))
     inside, outside = places[3], places[20]
     rows = [row for row in ROWS if row not in (inside, outside)]
     rows += [Row(f"new{number:02d}", 0, 1) for number in range(40)]
     changes = compare_rows(rows, limit=10)
-    last = place_key(places[9].key, seed=Stored().seed)
-    before = [row.key for row in rows if row.key.startswith("new") and place_key(row.key, seed=Stored().seed) < last]
+    last = sort_key(places[9].key, seed=Stored().seed)
+    before = [row.key for row in rows if row.key.startswith("new") and sort_key(row.key, seed=Stored().seed) < last]
     assert (changes.removed, changes.added) == ([inside.key], before) and 0 < len(before) < 40
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 import scatcache
 from scatcache.images.source import ListedRows, Listing, Row
-from scatcache.job.planning import ShardPlace, bound_bytes, find_images, lay_out, order_rows, plan_task, row_bytes
+from scatcache.job.planning import ShardId, bound_bytes, find_images, lay_out, order_rows, plan_task, row_bytes
 from scatcache.job.store_folder import StoreFolder
 from scatcache.spec import ScatteringSpec
 from scatcache.store.format.encodings import ENCODINGS
@@ -28,7 +28,7 @@ def make_rows(names):
 
 
 def plan_tasks(layout, rows, images):
-    return [plan_task(layout, ShardPlace("train", shard), rows, images=images) for shard in range(layout.n_shards)]
+    return [plan_task(layout, ShardId("train", shard), rows, images=images) for shard in range(layout.n_shards)]
 
 
 def place(key, seed):

@@ -18,7 +18,7 @@ from scatcache.images.catalogue import open_source
 from scatcache.images.decoding.notes import add_notes
 from scatcache.images.kinds.folder import FolderPart
 from scatcache.job import shard_images, shard_task
-from scatcache.job.planning import ShardPlace
+from scatcache.job.planning import ShardId
 from scatcache.job.preparation import prepare
 from scatcache.job.reading import read_with_retries
 from scatcache.job.settings import RunOptions, Settings
@@ -71,7 +71,7 @@ def make_job(tmp_path, *, n_images=6, damage=(), name="store.zarr", decode_threa
         on_error=on_error,
     )
     whole = replace(job, rows=prepared.rows)
-    return job, [whole.plan(ShardPlace("all", shard)) for shard in range(layout.n_shards)], folder
+    return job, [whole.plan(ShardId("all", shard)) for shard in range(layout.n_shards)], folder
 
 
 class FlakyPart(FolderPart):

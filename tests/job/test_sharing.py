@@ -5,6 +5,7 @@ import pytest
 
 from scatcache.errors import ScatcacheError
 from scatcache.job.sharing import forget, share
+from scatcache.job.store_folder import StoreFolder
 
 
 class Source:
@@ -63,7 +64,12 @@ def test_it_stays_between_two_tasks_and_goes_with_the_run(tmp_path):
 
 
 def test_nothing_is_left_in_the_folder_not_even_of_a_killed_run(tmp_path):
-    (tmp_path / "shared-0").touch()
-    with share(Source(), here=False, folder=tmp_path):
-        assert len(list(tmp_path.iterdir())) == 1 and not (tmp_path / "shared-0").exists()
-    assert list(tmp_path.iterdir()) == []
+    folder = StoreFolder(tmp_path / "a.zarr")
+    folder.job.mkdir()
+    with share(Source(), here=False, folder=folder.job):
+        # As if it were killed now: the next run, of whatever kind, cleans STORE.job.
+        (left,) = folder.job.iterdir()
+        folder.clean([])
+        assert not left.exists()
+        left.touch()
+    assert list(folder.job.iterdir()) == []
