@@ -1,12 +1,13 @@
 """A table of options: a dataclass whose fields say range, default and help, from which checks and texts come."""
 
+import math
 import operator
 import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, SupportsFloat
 
 from scatcache.errors import UsageError
 from scatcache.spec import MAX_SEED
@@ -17,14 +18,16 @@ TEXT_WIDTH = 110
 @dataclass(frozen=True, kw_only=True)
 class Option:
     """One field of a table. help: without range and default; default: what holds where it is not given; otherwise: that
-    in words, where it is computed; within: first and last number; words: what else than a number; choices: the only
-    texts, or what finds them; metavar: of its value on the command line; stored: a setting's place in a Manifest,
-    dotted; in_python: it is no option of the command line; name, is_flag, optional, repeated: of the field itself."""
+    in words, where it is computed; within: first and last number; above: it is a real number beyond this one; words:
+    what else than a number; choices: the only texts, or what finds them; metavar: of its value on the command line;
+    stored: a setting's place in a Manifest, dotted; in_python: it is no option of the command line; name, is_flag,
+    optional, repeated: of the field itself."""
 
     help: str
     default: Any = None
     otherwise: str = ""
     within: tuple[int, int] | None = None
+    above: float | None = None
     words: tuple[str, ...] = ()
     choices: tuple[str, ...] | Callable[[], Sequence[str]] = ()
     metavar: str | None = None
@@ -48,6 +51,8 @@ class Option:
     @property
     def range(self) -> str:
         """Its numbers in words; "" where it has none, or all there are."""
+        if self.above is not None:
+            return f"above {self.above:g}"
         if self.within is None:
             return ""
         low, high = self.within
@@ -60,6 +65,8 @@ class Option:
     @property
     def expected(self) -> str:
         """What check() takes, in words."""
+        if self.above is not None:
+            return f"a number {self.range}"
         if self.within is None:
             return f"one of {', '.join(self.known)}"
         number = f"an integer {self.range}" if self.range.startswith("from") else f"an integer from {self.range}"
@@ -73,10 +80,10 @@ class Option:
 
     def parse(self, text: str) -> Any:
         """The value that a text on the command line means. Raises UsageError."""
-        if self.within is None or text in self.words:
+        if (self.within is None and self.above is None) or text in self.words:
             return self.check(text)
         try:
-            number = int(text)
+            number = float(text) if self.within is None else int(text)
         except ValueError as error:
             raise UsageError(f"{self.name} is {text!r}: expected {self.expected}") from error
         return self.check(number)
@@ -85,6 +92,8 @@ class Option:
         """The value, a NumPy integer as Python's. Raises UsageError for one out of range, TypeError for no number."""
         if (value is None and self.optional) or (isinstance(value, str) and value in self.words):
             return value
+        if self.above is not None:
+            return self._check_real(value)
         if self.within is None:
             if self.choices and value not in self.known:
                 raise UsageError(f"{self.name} is {value!r}: expected {self.expected}")
@@ -95,6 +104,14 @@ class Option:
             raise TypeError(f"{self.name} is {value!r}: expected {self.expected}") from error
         if not self.within[0] <= number <= self.within[1]:
             raise UsageError(f"{self.name} is {number}: expected {self.expected}")
+        return number
+
+    def _check_real(self, value: Any) -> float:
+        assert self.above is not None
+        if isinstance(value, bool | str) or not isinstance(value, SupportsFloat):
+            raise TypeError(f"{self.name} is {value!r}: expected {self.expected}")
+        if not self.above < (number := float(value)) < math.inf:
+            raise UsageError(f"{self.name} is {number:g}: expected {self.expected}")
         return number
 
 

@@ -1,25 +1,34 @@
 """The settings of one scattering transform and the sizes that follow from them."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from scatcache.typed import build
 
 GRIDS = ("kymatio", "centered")
+# Numbers of colours are stored as int16 at most.
+MAX_COLOURS = 2**15 - 1
 # First and last value of each number of a spec.
-RANGES = {"J": (1, 8), "L": (1, 127), "max_order": (0, 2)}
+RANGES = {"J": (1, 8), "L": (1, 127), "max_order": (0, 2), "colours": (1, MAX_COLOURS)}
 # Numbers in a store are int64.
 MAX_SEED = 2**63 - 1
-N_COLOURS = 3
+RGB, GREY, NATIVE = "rgb", "grey", "native"
+KINDS = (RGB, GREY, NATIVE)
+# What samples of each type that enters the transform are divided by, where nobody says.
+SCALES = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}
+# Planes of the kinds that have always as many.
+COLOURS = {RGB: 3, GREY: 1}
 
 
 @dataclass(frozen=True)
 class ScatteringSpec:
-    """J, L, max_order and grid of a 2-D scattering transform of RGB images.
+    """J, L, max_order and grid of a 2-D scattering transform, and of how many colours its images are.
 
     J: log2 of the largest scale; L: number of angles; max_order: largest order of the paths (see RANGES); grid: where
     maps are sampled ("kymatio": at pixels 0, 2^J, 2*2^J, ...; "centered": in the centre of each cell of 2^J pixels, at
-    2^J i + (2^J - 1) / 2, which mirror images share: see symmetry.py).
+    2^J i + (2^J - 1) / 2, which mirror images share: see symmetry.py); colours: planes of an image, each transformed
+    alone.
 
     Raises ValueError for values outside these ranges, TypeError for values that are no integers.
     """
@@ -28,6 +37,7 @@ class ScatteringSpec:
     L: int = 8
     max_order: int = 2
     grid: str = "kymatio"
+    colours: int = 3
 
     def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():
@@ -51,8 +61,8 @@ class ScatteringSpec:
 
     @property
     def n_channels(self) -> int:
-        """Channels of an RGB image: colour * n_paths + path."""
-        return N_COLOURS * self.n_paths
+        """Channels of an image: colour * n_paths + path."""
+        return self.colours * self.n_paths
 
     def check_shape(self, height: int, width: int) -> None:
         """Raises ValueError where a (height, width) image is smaller than 2^J on an axis, or odd on a centered grid."""
@@ -73,39 +83,41 @@ class ScatteringSpec:
         return ((height >> self.J) + 2) << self.J, ((width >> self.J) + 2) << self.J
 
     def output_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """(n_channels, h, w) of the coefficients of one RGB image of (height, width) pixels.
+        """(n_channels, h, w) of the coefficients of one image of (height, width) pixels.
 
         Raises ValueError as check_shape does.
         """
         padded_height, padded_width = self.padded_shape(height, width)
         return self.n_channels, (padded_height >> self.J) - 2, (padded_width >> self.J) - 2
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> "ScatteringSpec":
-        """Raises KeyError, TypeError, ValueError for fields that are missing, unknown or out of range."""
-        return build(cls, fields)
-
 
 @dataclass(frozen=True)
 class Pixels:
-    """What enters the transform. kind: "rgb"; colours: planes of an image; dtype: of the samples; scale: what they are
-    divided by, for S(255 x) = 255 S(x), so that a slip would be silent.
+    """What enters the transform. kind: "rgb" and "grey", an image file's picture in 8 bits, or "native", its samples as
+    the file or array holds them; colours: planes of an image; dtype: of the samples, "uint8", "uint16" or "float32";
+    scale: what they are divided by, for S(255 x) = 255 S(x), so that a slip would be silent.
 
-    Raises ValueError for anything but 8-bit RGB.
+    Raises ValueError for what does not go together.
     """
 
-    kind: str = "rgb"
-    colours: int = N_COLOURS
+    kind: str = RGB
+    colours: int = 3
     dtype: str = "uint8"
     scale: float = 255.0
 
     def __post_init__(self) -> None:
-        if (self.kind, self.colours, self.dtype, self.scale) != ("rgb", N_COLOURS, "uint8", 255.0):
-            found = f"{self.kind}, {self.colours} x {self.dtype} / {self.scale}"
-            raise ValueError(f"pixels are {found}: expected 8-bit RGB")
+        if self.kind not in KINDS:
+            raise ValueError(f"pixels are {self.kind!r}: expected one of {', '.join(KINDS)}")
+        if self.dtype not in SCALES or not 1 <= self.colours <= MAX_COLOURS:
+            raise ValueError(
+                f"pixels are {self.colours} x {self.dtype}: expected 1 to {MAX_COLOURS} colours of {', '.join(SCALES)}"
+            )
+        if self.kind != NATIVE and (self.colours, self.dtype) != (COLOURS[self.kind], "uint8"):
+            raise ValueError(
+                f"{self.kind} pixels are {self.colours} x {self.dtype}: expected {COLOURS[self.kind]} x uint8"
+            )
+        if not 0 < self.scale < math.inf:
+            raise ValueError(f"scale is {self.scale}: expected a number above 0")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

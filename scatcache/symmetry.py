@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from scatcache.scattering.filters import first_angle
 from scatcache.scattering.paths import path_table
-from scatcache.spec import N_COLOURS, ScatteringSpec
+from scatcache.spec import ScatteringSpec
 
 if TYPE_CHECKING:
     import torch
@@ -124,7 +124,7 @@ def inverse(name: str) -> str:
 
 
 def _count_colours(S: Any, spec: ScatteringSpec) -> int:
-    """How many times n_paths there are along the axis -3 of S: 1 or N_COLOURS."""
+    """How many times n_paths there are along the axis -3 of S: 1 or spec.colours."""
     if not isinstance(S, np.ndarray):
         import torch
 
@@ -136,7 +136,7 @@ def _count_colours(S: Any, spec: ScatteringSpec) -> int:
             f"S has shape {tuple(S.shape)}: expected (..., C, h, w), C being the {spec.n_channels} channels or the "
             f"{spec.n_paths} paths of {spec}"
         )
-    return N_COLOURS if n_found == spec.n_channels else 1
+    return spec.colours if n_found == spec.n_channels else 1
 
 
 def _apply_one(S: Coefficients, name: str, spec: ScatteringSpec, n_colours: int) -> Coefficients:

@@ -65,7 +65,7 @@ def _check_statements(source: Source) -> str:
     named = isinstance(classes, Sequence) and all(isinstance(entry, str) and is_safe(entry) for entry in classes)
     _promise(named, "classes are printable texts", repr(classes))
     _promise(len({*classes}) == len(classes), "classes differ", repr(classes))
-    _promise(source.pixels == Pixels(), f"pixels is {Pixels()}", repr(source.pixels))
+    _promise(isinstance(source.pixels, Pixels), "pixels is a scatcache.Pixels", repr(source.pixels))
     _promise(source.official in (None, True, False), "official is True, False or None", repr(source.official))
     _promise(isinstance(splits, Mapping) and splits, "splits is a mapping, and not empty", repr(splits))
     try:

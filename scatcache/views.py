@@ -95,17 +95,17 @@ def _draw_words(key: str, seed: int, n: int) -> list[int]:
 
 
 class ViewedImage:
-    """One decoded image, uint8 (height, width, 3), from which its views are cut."""
+    """One decoded image, (height, width, bands) of any dtype, from which its views are cut."""
 
-    def __init__(self, image: npt.NDArray[np.uint8], views: Views | None, *, key: str, seed: int):
+    def __init__(self, image: npt.NDArray[Any], views: Views | None, *, key: str, seed: int):
         self._image, self._windows = image, None
         if views is not None:
             self._windows = draw_windows(views, key=key, seed=seed)
             border = (views.padding, views.padding)
             self._padded = np.pad(image, (border, border, (0, 0)), mode="reflect")
 
-    def cut(self, view: int) -> npt.NDArray[np.uint8]:
-        """uint8 (height, width, 3), one view by its number; 0 is the image itself."""
+    def cut(self, view: int) -> npt.NDArray[Any]:
+        """(height, width, bands), one view by its number; 0 is the image itself."""
         if self._windows is None or view == 0:
             return self._image
         height, width = self._image.shape[:2]

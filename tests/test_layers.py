@@ -46,10 +46,10 @@ LEVELS = {
 # Inside a package a module imports only what stands in an earlier entry than its own; a folder stands for all below it.
 ORDER = {
     "images": [
-        "class_names decoding keys limits",
+        "class_names decoding forms keys limits",
         "archives decode roots source",
         "image_source",
-        "kinds native_shape",
+        "kinds native_form",
         "datasets",
         "catalogue",
     ],
@@ -71,7 +71,7 @@ ORDER = {
         "reader",
     ],
     "job": [
-        "planning reading shard_sink sharing store_folder watching",
+        "pixels planning reading shard_sink sharing store_folder watching",
         "comparison executors layouts shard_job stored stored_source takeover",
         "shard_images tasks",
         "shard_task",

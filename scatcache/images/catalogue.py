@@ -12,6 +12,7 @@ from scatcache.errors import SourceError, UsageError
 from scatcache.images.archives.download import Archive, check_archive, download
 from scatcache.images.archives.staging import sweep
 from scatcache.images.archives.unpack import OnArchive, tell_nobody
+from scatcache.images.contents import Contents
 from scatcache.images.datasets import caltech101
 from scatcache.images.datasets.caltech101 import open_caltech101
 from scatcache.images.datasets.cifar10 import open_cifar10
@@ -122,16 +123,26 @@ DATASETS = {
 
 @dataclass(frozen=True)
 class Kind:
-    """What may lie at a path. name: what a manifest calls it; lies_at: whether it does; open: raises SourceError."""
+    """What may lie at a path or URL. name: what a manifest calls it; what: the same in words; lies_at: whether it does;
+    open: raises SourceError, UsageError for contents that it has not; takes: the names of Contents that it has."""
 
     name: str
     what: str
-    lies_at: Callable[[Path], bool]
-    open: Callable[[Path], ImageSource]
+    lies_at: Callable[[str], bool]
+    open: Callable[[str, Contents, Whereabouts], ImageSource]
+    takes: tuple[str, ...] = ()
 
 
 # What lies at a path decides how it is opened: the first kind that lies there, else the last, which says what is wrong.
-KINDS = (Kind(FOLDER_NAME, "a folder", Path.is_dir, open_folder),)
+KINDS = (
+    Kind(
+        FOLDER_NAME,
+        "a folder",
+        os.path.isdir,
+        lambda at, contents, _: open_folder(Path(at), contents),
+        takes=("axes",),
+    ),
+)
 
 
 def is_known_source(source: str | os.PathLike[str]) -> bool:
@@ -141,7 +152,19 @@ def is_known_source(source: str | os.PathLike[str]) -> bool:
 
 def source_exists(source: str | os.PathLike[str]) -> bool:
     """Whether this names a dataset or anything on this disk; where not, the command line alone is wrong."""
-    return is_known_source(source) or (os.fspath(source) != "" and os.path.exists(source))
+    return is_known_source(source) or (
+        os.fspath(source) != "" and (os.path.exists(source) or _find_kind(source) is not None)
+    )
+
+
+def takes(source: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The names of Contents that go with a source that exists."""
+    kind = None if is_known_source(source) else _find_kind(source)
+    return () if kind is None else kind.takes
+
+
+def _find_kind(source: str | os.PathLike[str]) -> Kind | None:
+    return next((kind for kind in KINDS if kind.lies_at(os.fspath(source))), None)
 
 
 def explain_clash(source: object, root: str | os.PathLike[str] | None) -> str:
@@ -170,14 +193,16 @@ def open_source(
     source: str | os.PathLike[str],
     *,
     root: Path | None = None,
+    contents: Contents | None = None,
     work_dir: Path | None = None,
     beside: bool = True,
     fetch: bool = False,
     on_archive: OnArchive = tell_nobody,
 ) -> ImageSource:
-    """Opens a dataset by name, or what lies at a path.
+    """Opens a dataset by name, or what lies at a path or URL.
 
-    root: where a named dataset lies; for a path, where its files lie now, if not there. work_dir: where to keep what
+    root: where a named dataset lies; for a path, where its files lie now, if not there. contents: of a
+    path: see Contents. work_dir: where to keep what
     is made of archives: indices, what is inflated, and what is unpacked where their folder is read-only;
     beside=False: whatever is unpacked, so that nothing is written but there. fetch: download the official archive where
     the dataset is not found, and take no other. on_archive: called as an archive is downloaded or indexed.
@@ -195,14 +220,17 @@ def open_source(
     if root is None and not source_exists(source):
         kinds = " or ".join(kind.what for kind in KINDS)
         raise SourceError(f"unknown source {show_path(source)!r}: expected {', '.join(DATASETS)}, or {kinds}")
-    path = at.root or Path(source)
-    return next((kind for kind in KINDS if kind.lies_at(path)), KINDS[-1]).open(path)
+    place = os.fspath(at.root or source)
+    return (_find_kind(place) or KINDS[-1]).open(place, contents or Contents(), at)
 
 
-def open_object(found: Any, *, name: str | None = None, version: str | None = None) -> ImageSource:
+def open_object(
+    found: Any, *, name: str | None = None, version: str | None = None, contents: Contents | None = None
+) -> ImageSource:
     """An object in Python as a source: an implementation of Source, a dataset object, or a mapping of those by split.
 
-    name: of the source, by default that of an implementation of Source; version: of a dataset object; see open_dataset.
+    name: of the source, by default that of an implementation of Source; version: of a dataset object; see open_dataset;
+    contents: of an array.
 
     Raises SourceError for a name that another source bears, or that is unfit for a file, and where the object is none.
     """

@@ -19,7 +19,9 @@ from scatcache.images.decoding.orientation import SIDEWAYS, UPRIGHT, find_orient
 from scatcache.images.decoding.own_pillow import NAME, Image, UnidentifiedImageError, check_size
 from scatcache.images.decoding.samples import check_samples, cut_grey, is_cut, is_grey_16_bit, note_cut
 from scatcache.images.decoding.strict_pillow import adopt_pillow, strict_pillow
+from scatcache.images.forms import Decoding, ImageForm
 from scatcache.images.keys import IMAGE_EXTENSIONS
+from scatcache.spec import COLOURS, RGB
 
 # TGA is tried last, for it has no signature.
 _FORMATS = sorted(
@@ -51,7 +53,9 @@ class Decoded:
     notes: tuple[str, ...]
 
 
-def decode(data: bytes | np.ndarray | PIL.Image.Image, *, size: int | None = None) -> np.ndarray:
+def decode(
+    data: bytes | np.ndarray | PIL.Image.Image, *, size: int | None = None, kind: str = RGB, axes: str | None = None
+) -> np.ndarray:
     """One image as RGB, alpha dropped, the first frame of several; a file's is upright by its EXIF orientation.
 
     data: the bytes of an image file read in full, uint8 (height, width, 3), or a PIL image, which is taken as
@@ -63,11 +67,12 @@ def decode(data: bytes | np.ndarray | PIL.Image.Image, *, size: int | None = Non
 
     Raises UnreadableImage, with a reason that is the same in every run; OSError where it carries an errno.
     """
-    return decode_noted(data, size=size).pixels
+    return decode_noted(data, Decoding(kind, size, axes)).pixels
 
 
-def decode_noted(data: bytes | np.ndarray | PIL.Image.Image, *, size: int | None = None) -> Decoded:
+def decode_noted(data: bytes | np.ndarray | PIL.Image.Image, how: Decoding) -> Decoded:
     """What decode() returns, with what is to be told of it."""
+    size = how.size
     assert size is None or size > 0, f"size {size}: expected at least 1"
     if isinstance(data, np.ndarray):
         return _decode_array(data, size)
@@ -76,15 +81,19 @@ def decode_noted(data: bytes | np.ndarray | PIL.Image.Image, *, size: int | None
     return _try_twice(lambda: _decode_file(io.BytesIO(data), size))
 
 
-def read_shape(data: bytes | BinaryIO) -> tuple[int, int]:
-    """(height, width) of an image, turned upright, from the header alone.
+def read_form(data: bytes | BinaryIO | np.ndarray | PIL.Image.Image, how: Decoding) -> ImageForm:
+    """What decode() would make of an image but for its size, from the header alone.
 
-    data: the bytes of an image file, or the file, open for binary reading.
+    data: as decode() takes it, or an image file, open for binary reading.
 
     Raises UnreadableImage where the header does not parse; OSError where it carries an errno.
     """
+    if isinstance(data, np.ndarray | PIL.Image.Image):
+        height, width, bands = (found := decode_noted(data, Decoding(how.kind, axes=how.axes)).pixels).shape
+        return ImageForm(height, width, bands, str(found.dtype))
     file = io.BytesIO(data) if isinstance(data, bytes) else data
-    return _try_twice(lambda: _read_shape(file))
+    height, width = _try_twice(lambda: _read_shape(file))
+    return ImageForm(height, width, COLOURS[how.kind], "uint8")
 
 
 def _try_twice(call: Callable[[], Result]) -> Result:

@@ -14,10 +14,11 @@ import numpy as np
 
 from scatcache.errors import SourceError
 from scatcache.images.class_names import find_alike
-from scatcache.images.decode import decode, read_shape
+from scatcache.images.decode import read_form
+from scatcache.images.forms import Decoding, ImageForm
 from scatcache.images.keys import show_path
 from scatcache.images.source import Listing, Location, Part, Source
-from scatcache.spec import Pixels
+from scatcache.spec import COLOURS, NATIVE, Pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,12 +33,13 @@ class WholePart(Part, Protocol):
     """A part with all that the protocol leaves open."""
 
     @property
-    def image_shape(self) -> tuple[int, int] | None:
-        """(height, width) that all images are known to have."""
+    def image_form(self) -> ImageForm | None:
+        """What all images are known to be, in native pixels."""
         ...
 
-    def shape(self, i: int) -> tuple[int, int]:
-        """(height, width) of one image. Raises as read does."""
+    def form(self, i: int, how: Decoding) -> ImageForm:
+        """What decoding makes of one image but for its size; not asked for where image_form says it. Raises as read
+        does."""
         ...
 
 
@@ -45,7 +47,8 @@ class WholePart(Part, Protocol):
 class ImageSource:
     """A source with all that the protocol leaves open; see Source.
 
-    absent: splits of the dataset that are not at hand, and how to get them.
+    absent: splits of the dataset that are not at hand, and how to get them; url: where it is, if not at root; memory:
+    what a later run is to be told besides root, by the names of Contents: the paths of files of labels and targets.
     """
 
     name: str
@@ -59,6 +62,8 @@ class ImageSource:
     parallel: str = "processes"
     absent: Mapping[str, str] = field(default_factory=dict)
     pixels: Pixels = field(default_factory=Pixels)
+    url: str | None = None
+    memory: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def default_splits(self) -> tuple[str, ...]:
@@ -97,20 +102,17 @@ class SettledPart:
             raise SourceError(f"{self.where}: a row has the label {wrong}: expected -1 to {self.n_classes - 1}")
         return listing
 
-    @property
-    def image_shape(self) -> tuple[int, int] | None:
-        return getattr(self.part, "image_shape", None)
+    image_form = None
 
-    def shape(self, i: int) -> tuple[int, int]:
-        known = getattr(self.part, "shape", None)
-        if known is not None:
+    def form(self, i: int, how: Decoding) -> ImageForm:
+        known, shape = getattr(self.part, "image_shape", None), getattr(self.part, "shape", None)
+        if known is None and shape is not None:
             with self.lock:
-                return known(i)
-        found = self.read(i)
-        if isinstance(found, bytes):
-            return read_shape(found)
-        height, width, _ = decode(found).shape
-        return height, width
+                known = shape(i)
+        if known is not None and how.kind != NATIVE:
+            height, width = known
+            return ImageForm(height, width, COLOURS[how.kind], "uint8")
+        return read_form(self.read(i), how)
 
     def read(self, i: int) -> "bytes | np.ndarray | Image":
         with self.lock:
@@ -141,8 +143,8 @@ def settle(source: Source) -> ImageSource:
     parallel = getattr(source, "parallel", "none")
     if parallel not in PARALLEL:
         raise SourceError(f"{source.name}: parallel is {parallel!r}: expected one of {', '.join(PARALLEL)}")
-    if source.pixels != Pixels():
-        raise SourceError(f"{source.name}: pixels is {source.pixels!r}: expected {Pixels()}")
+    if not isinstance(source.pixels, Pixels):
+        raise SourceError(f"{source.name}: pixels is {source.pixels!r}: expected a scatcache.Pixels")
     check_split_names(source.splits, source.name)
     options = dict(getattr(source, "options", {}))
     _check_kept(source, options)
@@ -161,6 +163,7 @@ def settle(source: Source) -> ImageSource:
         warnings=tuple(getattr(source, "warnings", ())),
         default_size=getattr(source, "default_size", None),
         parallel=parallel,
+        pixels=source.pixels,
     )
 
 

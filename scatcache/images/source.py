@@ -42,8 +42,10 @@ from scatcache.spec import Pixels
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Blocks keep the text being hashed near 1 MB, however long the listing is.
-ROWS_PER_HASH_BLOCK = 10_000
+# Blocks keep what is made of rows near 1 MB, however long the listing is.
+ROWS_PER_BLOCK = 10_000
+# Keys that are numbers have as many digits as the largest needs, but not fewer than this.
+MIN_DIGITS = 5
 
 
 class Row(NamedTuple):
@@ -85,11 +87,37 @@ class ListedRows(Sequence[Row]):
         self.labels = np.fromiter((operator.index(row[1]) for row in rows), np.int64, len(rows))
         self.sizes = np.fromiter((operator.index(row[2]) for row in rows), np.int64, len(rows))
 
+    @classmethod
+    def numbered(cls, n_rows: int, *, labels: np.ndarray | None = None, size: int = 0) -> "ListedRows":
+        """Rows whose keys are their numbers in as many digits as the largest needs, at least MIN_DIGITS.
+
+        labels: integers (n_rows,), by default -1; size: of each.
+        """
+        n_digits = max(MIN_DIGITS, len(str(n_rows - 1)))
+        found = cls(())
+        found._text = "".join(map(f"{{:0{n_digits}d}}".format, range(n_rows)))
+        found._ends = np.arange(1, n_rows + 1, dtype=np.int64) * n_digits
+        found.labels = np.full(n_rows, -1, np.int64) if labels is None else labels.astype(np.int64)
+        found.sizes = np.full(n_rows, size, np.int64)
+        return found
+
     @property
     def keys(self) -> list[str]:
         """All keys, made anew with each call."""
-        ends = self._ends.tolist()
-        return [self._text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        return self._cut(0, len(self))
+
+    def _cut(self, start: int, stop: int) -> list[str]:
+        """The keys of some rows in a row."""
+        ends = self._ends[start:stop].tolist()
+        begin = int(self._ends[start - 1]) if start else 0
+        return [self._text[begin:end] for begin, end in zip([begin, *ends], ends, strict=False)]
+
+    def blocks(self) -> Iterator[list[tuple[str, int, int]]]:
+        """All rows in order, ROWS_PER_BLOCK at a time: many at once would be many objects."""
+        for start in range(0, len(self), ROWS_PER_BLOCK):
+            part = slice(start, stop := min(start + ROWS_PER_BLOCK, len(self)))
+            columns = self._cut(start, stop), self.labels[part].tolist(), self.sizes[part].tolist()
+            yield list(zip(*columns, strict=True))
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -106,7 +134,7 @@ class ListedRows(Sequence[Row]):
         return Row(self._text[start : self._ends[i]], int(self.labels[i]), int(self.sizes[i]))
 
     def __iter__(self) -> Iterator[Row]:
-        return map(Row, self.keys, self.labels.tolist(), self.sizes.tolist())
+        return (Row(*row) for block in self.blocks() for row in block)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence):
@@ -130,16 +158,19 @@ class Listing:
 
     rows: given as ListedRows, or as any (key, label, size); n_ignored: files in the split's folder that are no images
     by name; n_by_machines: files in folders that machines make, by the folder's name; folds: the dataset's own, each
-    the indices of its rows, None where it has none.
+    the indices of its rows, None where it has none; targets: float32 (n, k), numbers to be stored with each row, None
+    where there are none; facts: what else tells these images from others, such as the dtype of an array.
 
-    Raises SourceError where keys are unsorted, repeated or not printable, TypeError where labels or sizes are no
-    integers.
+    Raises SourceError where keys are unsorted, repeated or not printable, or targets are not of these rows, TypeError
+    where labels or sizes are no integers.
     """
 
     rows: ListedRows
     n_ignored: int
     n_by_machines: Mapping[str, int]
     folds: tuple[tuple[int, ...], ...] | None
+    targets: np.ndarray | None
+    facts: str
 
     def __init__(
         self,
@@ -147,30 +178,49 @@ class Listing:
         n_ignored: int = 0,
         n_by_machines: Mapping[str, int] | None = None,
         folds: tuple[tuple[int, ...], ...] | None = None,
+        targets: np.ndarray | None = None,
+        facts: str = "",
     ):
         object.__setattr__(self, "rows", rows if isinstance(rows, ListedRows) else ListedRows(rows))
         object.__setattr__(self, "n_ignored", n_ignored)
         object.__setattr__(self, "n_by_machines", n_by_machines or {})
         object.__setattr__(self, "folds", folds)
+        object.__setattr__(self, "facts", facts)
+        if targets is not None and (targets.dtype != np.float32 or targets.shape[:1] != (len(self.rows),)):
+            raise SourceError(
+                f"targets are {targets.dtype} {targets.shape}: expected float32 ({len(self.rows)}, k), a row for each "
+                f"image"
+            )
+        object.__setattr__(self, "targets", targets)
 
     @cached_property
     def hash(self) -> str:
-        """ "sha256:" and the hex digest over key, label and size of every row; times and folders do not enter."""
+        """ "sha256:" and the hex digest over key, label and size of every row, targets and facts; times and folders do
+        not enter."""
         digest = hashlib.sha256()
-        rows = list(zip(self.rows.keys, self.rows.labels.tolist(), self.rows.sizes.tolist(), strict=True))
-        for start in range(0, len(rows), ROWS_PER_HASH_BLOCK):
-            block = rows[start : start + ROWS_PER_HASH_BLOCK]
+        for block in self.rows.blocks():
             # The key's length first, so that no key can pass for the end of one row and the start of the next.
             text = "".join(f"{len(key)} {label} {size} {key}\n" for key, label, size in block)
             digest.update(text.encode())
+        if self.facts:
+            # No row begins so.
+            digest.update(f"facts {self.facts}\n".encode())
+        if self.targets is not None:
+            digest.update(f"targets {self.targets.shape[1:]}\n".encode())
+            digest.update(np.ascontiguousarray(self.targets, "<f4").tobytes())
         return f"sha256:{digest.hexdigest()}"
 
 
 class Part(Protocol):
     """One split of a source.
 
-    Two more may be there. `shape(i) -> (height, width)` of one image, which a header may give for less than reading;
+    More may be there. `shape(i) -> (height, width)` of one image, which a header may give for less than reading;
     `image_shape`, (height, width) where all images are known to share it. By default images are read to see.
+
+    Where images lie in blocks that are read as a whole, such as the chunks of an array: `block(i) -> int`, which block
+    an image lies in, numbered in the order of the storage, and `read_block(indices)`, what read gives of images of one
+    block, a list in their order, an UnreadableImage in the place of one that cannot be read for good. Images of one
+    block are read together then, and no block twice where it can be helped.
     """
 
     @property
@@ -179,8 +229,8 @@ class Part(Protocol):
         ...
 
     def read(self, i: int) -> "bytes | np.ndarray | Image":
-        """The image of listing.rows[i]: an image file's bytes, as many as the row's size says; its pixels as uint8
-        (height, width, 3); or a PIL image.
+        """The image of listing.rows[i]: an image file's bytes, as many as the row's size says; its samples, (height,
+        width) or (height, width, bands), uint8 of 1 or 3 bands unless the source's pixels are native; or a PIL image.
 
         It gives the same each time, and nobody else changes what it gave. Raises IndexError for an index that the
         listing lacks, UnreadableImage for an image that cannot be read for good, SourceError, OSError as the disk does.
@@ -195,9 +245,10 @@ class Part(Protocol):
 class Source(Protocol):
     """A dataset to extract.
 
-    name: letters, digits, "_", "-" and ".", what its stores are called by; classes: what labels index; pixels: 8-bit
-    RGB; official: whether the files are those published, None where nobody can say; splits: by name. One called
-    "unlabeled" is extracted when it is asked for by name, and not otherwise.
+    name: letters, digits, "_", "-" and ".", what its stores are called by; classes: what labels index; pixels: what
+    its images are by default, such as Pixels() for 8-bit RGB; official: whether the files are those published, None
+    where nobody can say; splits: by name. One called "unlabeled" is extracted when it is asked for by name, and not
+    otherwise.
 
     More may be there. `parallel`: "threads" where several threads may call its parts at once, "processes" where it can
     be pickled for other processes too, by default "none": one call at a time. `options`: what shapes its rows and

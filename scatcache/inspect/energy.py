@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from scatcache.scattering.paths import path_table
-from scatcache.spec import N_COLOURS, ScatteringSpec
+from scatcache.spec import ScatteringSpec
 
 
 def energy_of_paths(spec: ScatteringSpec, mean_squares: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """(n_paths,) energies from the mean squared coefficient of each channel, (n_channels,)."""
-    return np.asarray(mean_squares, np.float64).reshape(N_COLOURS, spec.n_paths).mean(axis=0)
+    return np.asarray(mean_squares, np.float64).reshape(spec.colours, spec.n_paths).mean(axis=0)
 
 
 def energy_of_orders(spec: ScatteringSpec, mean_squares: npt.ArrayLike) -> tuple[float, ...]:
@@ -24,7 +24,7 @@ def energy_of_orders(spec: ScatteringSpec, mean_squares: npt.ArrayLike) -> tuple
 
 def energy_map(spec: ScatteringSpec, coefficients: npt.NDArray[np.floating], order: int) -> npt.NDArray[np.float64]:
     """(h, w) energy of one order at each position of one image's coefficients, (n_channels, h, w)."""
-    planes = coefficients.reshape(N_COLOURS, spec.n_paths, *coefficients.shape[1:])
+    planes = coefficients.reshape(spec.colours, spec.n_paths, *coefficients.shape[1:])
     chosen = planes[:, path_table(spec)["order"] == order].astype(np.float64)
     return np.square(chosen).sum(axis=1).mean(axis=0)
 

@@ -20,7 +20,7 @@ from scatcache.inspect.page import (
     write,
 )
 from scatcache.scattering.paths import path_table
-from scatcache.spec import N_COLOURS, ScatteringSpec
+from scatcache.spec import ScatteringSpec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,7 +98,8 @@ def _draw_shares(figure: "Figure", energies: tuple[float, ...]) -> None:
 
 def _draw_low_pass(figure: "Figure", portrait: Portrait) -> None:
     """The coefficients of order 0 as an image of their own."""
-    planes = portrait.coefficients.reshape(N_COLOURS, portrait.spec.n_paths, *portrait.coefficients.shape[1:])
+    spec = portrait.spec
+    planes = portrait.coefficients.reshape(spec.colours, spec.n_paths, *portrait.coefficients.shape[1:])
     low_pass = planes[:, 0].transpose(1, 2, 0).astype(np.float32).clip(0, 1)
     add_axes(figure, MARGIN, MAP_TOP, MAP, MAP).imshow(low_pass, interpolation="nearest")
     name = "Order 0: low-pass, {} x {} positions".format(*low_pass.shape)

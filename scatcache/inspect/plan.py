@@ -26,7 +26,16 @@ def plan(source: Any, options: ExtractOptions) -> JobPlan:
     stored = read_stored(folder, options.J, overwrite=options.overwrite)
     with tempfile.TemporaryDirectory(prefix="scatcache-plan-") as scratch:
         on_archive = tell_archive(options.on_event)
-        opened = open_asked(source, options, work_dir=Path(scratch), beside=False, fetch=False, on_archive=on_archive)
+        opened = open_asked(
+            source,
+            options,
+            folder,
+            stored=stored,
+            work_dir=Path(scratch),
+            beside=False,
+            fetch=False,
+            on_archive=on_archive,
+        )
         job = prepare(opened, folder, settings=options, options=options, stored=stored, splits=options.splits)
         if options.overwrite:
             return job.plan

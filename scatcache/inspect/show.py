@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from scatcache.errors import ScatcacheError, SourceError, UnreadableImage, UsageError
-from scatcache.images.decode import decode
+from scatcache.images.decode import decode_noted
 from scatcache.images.keys import show_path
 from scatcache.inspect.picture import Portrait, render
+from scatcache.job.pixels import check_form, decoding_of
 from scatcache.job.stored_source import open_source_of
 from scatcache.load.cache import Cache, open_cache
-from scatcache.spec import N_COLOURS
 from scatcache.views import ViewedImage
 
 NO_IMAGE = "image not at hand:\ngive --root"
@@ -94,13 +94,12 @@ def _find_image(
         i = part.listing.rows.find(key)
         if i is None:
             return None, NO_IMAGE
-        image = decode(part.read(i), size=manifest.settings.size)
+        image = decode_noted(part.read(i), decoding_of(manifest)).pixels
+        check_form(image, manifest, cache.layout.image_shape)
     except (SourceError, OSError):
         return None, NO_IMAGE
     except UnreadableImage:
         return None, "image not at hand:\nits file does not decode now"
-    if image.shape[:2] != cache.layout.image_shape:
-        return None, "image not at hand:\nits file has another size now"
     return ViewedImage(image, manifest.views, key=key, seed=manifest.seed).cut(_find_view(cache, row)), ""
 
 
@@ -112,5 +111,5 @@ def _describe_label(cache: Cache, row: int) -> str:
 def _describe_settings(cache: Cache) -> str:
     height, width = cache.layout.image_shape
     channels, h, w = cache.row_shape
-    shape = f"{channels} channels ({N_COLOURS} colours x {cache.spec.n_paths} paths) of {h} x {w}"
+    shape = f"{channels} channels ({cache.spec.colours} colours x {cache.spec.n_paths} paths) of {h} x {w}"
     return f"{cache.manifest.describe()}: images of {height} x {width} -> {shape}"

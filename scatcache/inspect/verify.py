@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from scatcache.errors import StoreDamaged, UnreadableImage, UsageError
-from scatcache.images.decode import decode
+from scatcache.images.decode import decode_noted
 from scatcache.images.image_source import ImageSource
 from scatcache.images.source import Part
 from scatcache.inspect.failures import Failure, VerifyReport
 from scatcache.inspect.split_check import check_split, name_failure
 from scatcache.inspect.strangers import check_documents, check_files
+from scatcache.job.pixels import check_form, decoding_of
 from scatcache.job.stored_source import open_source_of
 from scatcache.scattering.batched import BatchTransform, open_transform
 from scatcache.scattering.paths import channel_table
@@ -119,7 +120,8 @@ def _check_with_zarr(reader: SplitReader) -> Iterator[Failure]:
 def _recompute(reader: SplitReader, source: ImageSource, fraction: float) -> tuple[list[Failure], int]:
     """(failures, rows compared) on rows spread evenly over the split."""
     split, layout = reader.split, reader.layout
-    transform = open_transform(reader.manifest.spec, shape=layout.image_shape, device="cpu", backend="auto")
+    manifest = reader.manifest
+    transform = open_transform(manifest.spec, layout.image_shape, pixels=manifest.pixels)
     status, unreadable = reader.records.status, reader.records.unreadable
     n_rows = max(1, round(fraction * layout.n_rows))
     spread = np.flatnonzero(layout.is_row())[np.linspace(0, layout.n_rows - 1, n_rows).astype(int)].tolist()
@@ -143,10 +145,10 @@ def _find_mended(reader: SplitReader, recorded: list[Unreadable], source: ImageS
         if entry.key in failures:
             continue
         try:
-            image = _read_image(source.find(reader.split), entry.key, size=reader.manifest.settings.size)
+            _read_image(source.find(reader.split), entry.key, reader)
         except (UnreadableImage, OSError):
             continue
-        if image.shape[:2] == reader.layout.image_shape:
+        else:
             shard = entry.row // reader.layout.shard_images
             reason = (
                 f"row {entry.row} ({entry.key}): recorded as unreadable ({entry.reason}), its image decodes now: give "
@@ -156,12 +158,14 @@ def _find_mended(reader: SplitReader, recorded: list[Unreadable], source: ImageS
     return list(failures.values())
 
 
-def _read_image(part: Part, key: str, *, size: int | None) -> np.ndarray:
-    """One image by its key. Raises UnreadableImage also where the source lists it no more, OSError."""
+def _read_image(part: Part, key: str, reader: SplitReader) -> np.ndarray:
+    """One image by its key. Raises UnreadableImage also where it is none of the split any more, OSError."""
     i = part.listing.rows.find(key)
     if i is None:
         raise UnreadableImage("the source lists it no more")
-    return decode(part.read(i), size=size)
+    image = decode_noted(part.read(i), decoding_of(reader.manifest)).pixels
+    check_form(image, reader.manifest, reader.layout.image_shape)
+    return image
 
 
 def _compare_rows(
@@ -174,15 +178,12 @@ def _compare_rows(
     for row in rows:
         key = reader.records.rows.key[row]
         try:
-            image = _read_image(source.find(reader.split), key, size=manifest.settings.size)
+            image = _read_image(source.find(reader.split), key, reader)
         except (UnreadableImage, OSError) as error:
             reasons[row] = f"its image is unreadable now: {error}"
             continue
-        if image.shape[:2] == reader.layout.image_shape:
-            viewed = ViewedImage(image, manifest.views, key=key, seed=manifest.seed)
-            images[row] = viewed.cut(int(reader.records.rows.view[row]))
-        else:
-            reasons[row] = f"its image has {image.shape[0]}x{image.shape[1]} pixels now"
+        viewed = ViewedImage(image, manifest.views, key=key, seed=manifest.seed)
+        images[row] = viewed.cut(int(reader.records.rows.view[row]))
     if not images:
         return reasons
     fresh = np.empty((len(images), *reader.row_shape), np.float32)

@@ -54,7 +54,14 @@ def extract(source: Any, options: ExtractOptions) -> ExtractReport:
         stored = read_stored(folder, options.J, overwrite=options.overwrite)
         on_archive = tell_archive(options.on_event)
         opened = open_asked(
-            source, options, work_dir=folder.job, beside=True, fetch=options.download, on_archive=on_archive
+            source,
+            options,
+            folder,
+            stored=stored,
+            work_dir=folder.job,
+            beside=True,
+            fetch=options.download,
+            on_archive=on_archive,
         )
         return _run(opened, folder, options=options, stored=stored, kept=kept)
 

@@ -1,11 +1,12 @@
-"""How the splits of a job are laid out: the shape of their images, their shards and chunks."""
+"""How the splits of a job are laid out: the form of their images, their shards and chunks."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 from scatcache.errors import SourceError, UsageError
+from scatcache.images.forms import Decoding, ImageForm
 from scatcache.images.image_source import ImageSource
-from scatcache.images.native_shape import find_native_shape
+from scatcache.images.native_form import find_form
 from scatcache.images.source import Listing
 from scatcache.job.planning import choose_folds, lay_out
 from scatcache.retries import with_retries
@@ -14,44 +15,45 @@ from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest
 
 
-def find_shapes(
+def find_forms(
     source: ImageSource,
     listings: Mapping[str, Listing],
+    how: Decoding,
     *,
-    size: int | None,
+    stored: Manifest | None,
     records: Mapping[str, Sequence[SplitLayout]],
     wanted: Collection[str],
-) -> dict[str, tuple[int, int] | None]:
-    """(height, width) of each split's images; None for mixed sizes in a split that nobody asked for.
+) -> dict[str, ImageForm | None]:
+    """What each split's images enter the transform as; None for mixed ones in a split that nobody asked for.
 
-    records: what the store says of its splits, which spares looking at every image again. Raises SourceError for mixed
-    sizes in a split that was asked for.
+    stored, records: what the store says of itself and its splits, which spares looking at every image again. Raises
+    SourceError for mixed images in a split that was asked for.
     """
-    shapes: dict[str, tuple[int, int] | None] = {}
+    forms: dict[str, ImageForm | None] = {}
     for split, listing in listings.items():
         known = {record.image_shape for record in records.get(split, ()) if record.listing == listing.hash}
-        if size is not None:
-            shapes[split] = (size, size)
-        elif len(known) == 1:
-            shapes[split] = known.pop()
+        if stored is not None and stored.pixels.kind == how.kind and len(known) == 1:
+            found: ImageForm | None = ImageForm(*known.pop(), stored.colours, stored.dtype)
         else:
-            shapes[split] = _find_native(source, split, is_wanted=split in wanted)
-    return shapes
+            found = _find_form(source, split, how, is_wanted=split in wanted)
+        if found is not None and how.size is not None:
+            found = found._replace(height=how.size, width=how.size)
+        forms[split] = found
+    return forms
 
 
-def _find_native(source: ImageSource, split: str, *, is_wanted: bool) -> tuple[int, int] | None:
+def _find_form(source: ImageSource, split: str, how: Decoding, *, is_wanted: bool) -> ImageForm | None:
     try:
-        return with_retries(partial(find_native_shape, source.find(split)))
+        return with_retries(partial(find_form, source.find(split), how))
     except SourceError:
         if is_wanted:
             raise
         return None
 
 
-def make_layout(manifest: Manifest, split: str, listing: Listing, *, shape: tuple[int, int] | None) -> SplitLayout:
+def make_layout(manifest: Manifest, split: str, listing: Listing, *, shape: tuple[int, int]) -> SplitLayout:
     """The layout of a split that is asked for. Raises UsageError where the transform or the views cannot take its
     images."""
-    assert shape is not None
     return lay_out(
         manifest.spec,
         find_encoding(manifest.encoding),

@@ -49,8 +49,14 @@ class ShardTask:
 
 
 def choose_rows(keys: Sequence[str], *, seed: int, limit: int | None) -> list[int]:
-    """Indices of the rows of a split in storage order: by blake2b(seed, key), the first limit of them."""
-    return sorted(range(len(keys)), key=lambda index: sort_key(keys[index], seed=seed))[:limit]
+    """Indices of the rows of a split in storage order: by blake2b(seed, key), the first limit of them.
+
+    keys: sorted, which decides between those of one hash.
+    """
+    hashed = b"".join(sort_key(key, seed=seed)[0] for key in keys)
+    # Two big-endian halves sort as the bytes do; one number a key is much less than an object.
+    halves = np.frombuffer(hashed, ">u8").reshape(-1, 2).astype(np.uint64)
+    return np.lexsort((halves[:, 1], halves[:, 0]))[:limit].tolist()
 
 
 def sort_key(key: str, *, seed: int) -> tuple[bytes, str]:

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from scatcache.errors import UsageError
+from scatcache.images.forms import Decoding, ImageForm
 from scatcache.images.image_source import ImageSource
 from scatcache.images.source import Listing
 from scatcache.job.comparison import Listed, compare
-from scatcache.job.layouts import find_shapes, make_layout
+from scatcache.job.layouts import find_forms, make_layout
+from scatcache.job.pixels import decoding_for, settle_pixels
 from scatcache.job.planned import Job, JobPlan, plan_splits
 from scatcache.job.planning import bound_bytes, order_rows
 from scatcache.job.request import check_place
@@ -19,6 +21,7 @@ from scatcache.resources import free_disk_bytes
 from scatcache.retries import with_retries
 from scatcache.scattering.filters import filter_bank_hash
 from scatcache.spec import ScatteringSpec
+from scatcache.store.format.encodings import ENCODING_OF
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.store_settings import ALL_VIEWS, Settings
 from scatcache.views import Views, choose_padding, count_windows
@@ -45,9 +48,16 @@ def prepare(
     listings = {split: with_retries(partial(getattr, source.find(split), "listing")) for split in listed}
     records = {split: folder.records.find_layouts(stored, split) for split in chosen} if stored is not None else {}
     merged = settings.merge(None if stored is None else stored.settings, size=source.default_size)
-    shapes = find_shapes(source, listings, size=merged.size, records=records, wanted=chosen)
-    manifest = make_manifest(source, merged, shapes=shapes)
-    layouts = {split: make_layout(manifest, split, listings[split], shape=shapes[split]) for split in chosen}
+    how = decoding_for(source, merged)
+    forms = find_forms(source, listings, how, stored=stored, records=records, wanted=chosen)
+    manifest = make_manifest(
+        source, merged, {split: form for split, form in forms.items() if form is not None}, how, wanted=chosen
+    )
+    layouts = {}
+    for split in chosen:
+        form = forms[split]
+        assert form is not None
+        layouts[split] = make_layout(manifest, split, listings[split], shape=form.shape)
     if stored is not None:
         compare(folder, stored, manifest, Listed(listings, records, layouts))
     rows = {
@@ -88,10 +98,15 @@ def choose_splits(source: ImageSource, splits: tuple[str, ...] | None) -> tuple[
     return tuple(split for split in source.splits if split in chosen)
 
 
-def make_manifest(source: ImageSource, merged: Settings, *, shapes: Mapping[str, tuple[int, int] | None]) -> Manifest:
-    """The manifest of a source under merged settings. shapes: of find_shapes."""
-    views = make_views(merged, [shape for shape in shapes.values() if shape is not None])
+def make_manifest(
+    source: ImageSource, merged: Settings, forms: Mapping[str, ImageForm], how: Decoding, wanted: Sequence[str]
+) -> Manifest:
+    """The manifest of a source under merged settings. forms: of the splits whose images are alike; how: those were
+    found; wanted: the splits that are asked for, which decide."""
+    views = make_views(merged, [form.shape for form in forms.values()])
+    pixels = settle_pixels(source, merged, {split: forms[split] for split in wanted}, how)
     resolved = {entry.name: getattr(merged, entry.name) for entry in list_options(Settings)}
+    resolved |= {"pixels": pixels.kind, "scale": pixels.scale, "encoding": merged.encoding or ENCODING_OF[pixels.dtype]}
     resolved |= {"view_padding": None} if views is None else {"views": views.n, "view_padding": views.padding}
     settings = Settings(**resolved)
     return Manifest(
@@ -101,6 +116,8 @@ def make_manifest(source: ImageSource, merged: Settings, *, shapes: Mapping[str,
         official=source.official,
         classes=source.classes,
         source_options=dict(source.options),
+        colours=pixels.colours,
+        dtype=pixels.dtype,
     )
 
 

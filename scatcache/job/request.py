@@ -17,6 +17,7 @@ from scatcache.images.catalogue import (
     open_object,
     open_source,
     source_exists,
+    takes,
 )
 from scatcache.images.image_source import ImageSource
 from scatcache.images.keys import show_path
@@ -24,6 +25,7 @@ from scatcache.images.kinds.folder import FOLDER_NAME
 from scatcache.job.settings import ExtractOptions
 from scatcache.job.store_folder import StoreFolder
 from scatcache.job.stored import find_stored, refuse_newer
+from scatcache.job.stored_source import recall
 from scatcache.retries import with_retries
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.store_settings import require_J
@@ -43,6 +45,9 @@ def check_request(source: Any, options: ExtractOptions) -> None:
         near = difflib.get_close_matches(str(source).lower(), DATASETS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ", which must exist" if os.sep in str(source) else ""
         raise UsageError(f"unknown source {shown!r}: expected one of {', '.join(DATASETS)}, or a folder{hint}")
+    for option in options.contents.given:
+        if option not in takes(source):
+            raise UsageError(f"--{option} goes with arrays and tables, {shown} is neither: leave it out")
     if options.name is not None or options.version is not None:
         raise UsageError(f"name and version go with dataset objects, {shown} is none: leave them out")
     can = [row.name for row in DATASETS.values() if row.archive is not None]
@@ -68,13 +73,34 @@ def _check_object(source: Any, options: ExtractOptions) -> None:
 
 
 def open_asked(
-    source: Any, options: ExtractOptions, *, work_dir: Path, beside: bool, fetch: bool, on_archive: OnArchive
+    source: Any,
+    options: ExtractOptions,
+    folder: StoreFolder,
+    *,
+    stored: Manifest | None,
+    work_dir: Path,
+    beside: bool,
+    fetch: bool,
+    on_archive: OnArchive,
 ) -> ImageSource:
-    """The source, which check_request() has let pass; see open_source and open_object, and what they raise."""
+    """The source, which check_request() has let pass; see open_source and open_object, and what they raise.
+
+    folder, stored: the store, which knows what of the contents is not given.
+    """
     if not isinstance(source, str | os.PathLike):
-        return open_object(source, name=options.name, version=options.version)
-    root = None if options.root is None else Path(options.root)
-    return open_source(source, root=root, work_dir=work_dir, beside=beside, fetch=fetch, on_archive=on_archive)
+        return open_object(source, name=options.name, version=options.version, contents=options.contents)
+    contents = options.contents
+    if stored is not None and takes(source):
+        contents = contents.or_else(recall(folder), stored.source_options)
+    return open_source(
+        source,
+        root=None if options.root is None else Path(options.root),
+        contents=contents,
+        work_dir=work_dir,
+        beside=beside,
+        fetch=fetch,
+        on_archive=on_archive,
+    )
 
 
 def open_target(source: Any, options: ExtractOptions) -> StoreFolder:

@@ -64,7 +64,13 @@ class JobRun:
         self._check_space(plan)
         self.on_event(JobPlanned(plan, n_workers))
         # First, so that no kill leaves a store that does not remember where its images are.
-        remember(folder, root=str(job.source.root or ""), host=socket.gethostname(), started=time.time())
+        remember(
+            folder,
+            root=job.source.url or str(job.source.root or ""),
+            **job.source.memory,
+            host=socket.gethostname(),
+            started=time.time(),
+        )
         keep_copy(folder, manifest)
         self._make_folders()
         self._log(event="start", shards=len(found.missing), workers=n_workers, device=plan.device)

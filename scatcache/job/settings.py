@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from scatcache.images.contents import ARRAY_AXES, FILE_AXES, Contents
 from scatcache.job.events import Event
 from scatcache.job.watching import PATIENCE_S
 from scatcache.options import Options, option
@@ -59,6 +60,36 @@ class Target(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ContentsOptions(Options):
+    """What of a file of arrays or of a table is read; a store remembers it."""
+
+    array: str | None = option(
+        "the array in the file, or the column of the table, that holds the images",
+        otherwise="the only one that can be",
+        metavar="NAME",
+    )
+    axes: str | None = option(
+        "how the axes of the arrays stand: N images, C bands, H rows, W columns",
+        otherwise="as their shape says",
+        choices=(*ARRAY_AXES, *FILE_AXES),
+    )
+    labels: Any = option(
+        "an integer for each image: a .npy or .csv file, or a name in the file or table; in Python also the integers",
+        otherwise="of a table its label column",
+        metavar="FILE|NAME",
+    )
+    targets: Any = option(
+        "a number or several for each image, to be stored beside the labels: a .npy or .csv file, or a name in the "
+        "file or table; in Python also an array (n,) or (n, k)",
+        metavar="FILE|NAME",
+    )
+
+    @property
+    def contents(self) -> Contents:
+        return Contents(self.array, self.axes, self.labels, self.targets)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunOptions(Options):
     """How a job runs; nothing here shapes a store's bytes."""
 
@@ -92,7 +123,7 @@ class RunOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtractOptions(RunOptions, Target, Reading, Settings):
+class ExtractOptions(RunOptions, ContentsOptions, Target, Reading, Settings):
     """What extract takes, and plan."""
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from scatcache.errors import ScatcacheError, UnreadableImage
 from scatcache.images.decode import decode_noted
+from scatcache.job.pixels import check_form, decoding_of
 from scatcache.job.planning import ShardTask
 from scatcache.job.reading import ShardReads
 from scatcache.job.shard_job import ShardJob
@@ -70,16 +71,14 @@ class ShardImages:
         manifest, key = self._job.manifest, self._keys[i]
         data = self._reads.read(i)
         try:
-            decoded = decode_noted(data, size=manifest.settings.size)
+            decoded = decode_noted(data, decoding_of(manifest))
         except RuntimeError as error:
             raise ScatcacheError(
                 f"{self._split}: {key}: {error}, which is no fault of the image: give the same command again: it "
                 f"goes on from here"
             ) from error
-        pixels, expected = decoded.pixels, self._job.layouts[self._split].image_shape
-        if pixels.shape[:2] != expected:
-            found, wanted = ("x".join(map(str, shape)) for shape in (pixels.shape[:2], expected))
-            raise UnreadableImage(f"it is {found} pixels, the split is {wanted}")
+        pixels = decoded.pixels
+        check_form(pixels, manifest, self._job.layouts[self._split].image_shape)
         if decoded.notes and i in self._told_here:
             with self._notes_lock:
                 self._notes.update(decoded.notes)
@@ -89,7 +88,7 @@ class ShardImages:
 def decode_batches(
     job: ShardJob, task: ShardTask, images: ShardImages, batch_images: int
 ) -> Iterator[tuple[np.ndarray, list[str | None]]]:
-    """(uint8 (n, H, W, 3), reason per row) batch by batch, decoded ahead in the process's decoding threads."""
+    """(pixels (n, H, W, colours), reason per row) batch by batch, decoded ahead in the process's decoding threads."""
     pool = _find_pool(job.decode_threads)
     starts = range(0, len(task.keys), batch_images)
     batches = [range(start, min(start + batch_images, len(task.keys))) for start in starts]
@@ -111,8 +110,8 @@ def decode_batches(
 def _start_batch(
     pool: ThreadPoolExecutor, job: ShardJob, task: ShardTask, rows: range, images: ShardImages
 ) -> tuple[np.ndarray, list[Future[list[str | None]]]]:
-    image_shape = job.layouts[task.split].image_shape
-    batch = np.zeros((len(rows), *image_shape, 3), np.uint8)
+    manifest, image_shape = job.manifest, job.layouts[task.split].image_shape
+    batch = np.zeros((len(rows), *image_shape, manifest.colours), manifest.dtype)
     step = -(-len(rows) // job.decode_threads)
     futures = [
         pool.submit(_decode_rows, job, task, rows[start : start + step], images, batch[start : start + step])
@@ -122,7 +121,7 @@ def _start_batch(
 
 
 def _decode_rows(job: ShardJob, task: ShardTask, rows: range, images: ShardImages, out: np.ndarray) -> list[str | None]:
-    """Fills out (n, H, W, 3) with the views that rows show; returns why each could not be, None where it could."""
+    """Fills out (n, H, W, colours) with the views that rows show; returns why each could not, or None."""
     reasons: list[str | None] = []
     for row, pixels in zip(rows, out, strict=True):
         key = task.keys[row]

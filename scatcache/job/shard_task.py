@@ -144,10 +144,10 @@ def _find_transform(job: ShardJob, split: str) -> Any:
     from scatcache.scattering.batched import open_transform
 
     torch.set_num_threads(1)
-    wanted = (job.manifest.spec, job.layouts[split].image_shape, job.device, job.backend)
+    wanted = (job.manifest.spec, job.layouts[split].image_shape, job.manifest.pixels, job.device, job.backend)
     if getattr(_local, "wanted", None) != wanted:
-        spec, shape, device, backend = wanted
-        _local.transform = open_transform(spec, shape=shape, device=device, backend=backend)
+        spec, shape, pixels, device, backend = wanted
+        _local.transform = open_transform(spec, shape=shape, pixels=pixels, device=device, backend=backend)
         _local.wanted = wanted
     return _local.transform
 

@@ -7,6 +7,7 @@ from typing import Any
 from scatcache.errors import SourceError
 from scatcache.images.archives.unpack import OnArchive, tell_nobody
 from scatcache.images.catalogue import KINDS, is_known_source, open_source
+from scatcache.images.contents import Contents
 from scatcache.images.image_source import ImageSource
 from scatcache.images.keys import show_path
 from scatcache.job.store_folder import StoreFolder
@@ -61,8 +62,10 @@ def open_stored_source(
     folder: None where the store is not on this machine. Raises SourceError where neither is known, or it was a dataset
     object.
     """
-    known = None if folder is None else recall(folder).get("root")
-    if root is None and isinstance(known, str) and known:
+    memory = {} if folder is None else recall(folder)
+    known = memory.get("root")
+    url = known if root is None and isinstance(known, str) and is_url(known) else None
+    if root is None and url is None and isinstance(known, str) and known:
         root = Path(known)
     if is_known_source(manifest.source):
         return open_source(
@@ -77,8 +80,11 @@ def open_stored_source(
         raise SourceError(
             f"the store was made from a dataset object: go on with scatcache.extract(dataset, name={name!r}, ...)"
         )
-    if root is None:
+    if root is None and url is None:
         raise SourceError("the store does not remember where its images are: name their folder with --root")
-    if not exists(root):
+    if root is not None and not exists(root):
         raise SourceError(f"the images were in {show_path(root)}, which is gone: name their folder with --root")
-    return open_source(root)
+    contents = Contents().or_else(memory, manifest.source_options)
+    work_dir = None if folder is None else folder.job
+    # A path: the same text may be a dataset's name.
+    return open_source(url or root or "", contents=contents, work_dir=work_dir, on_archive=on_archive)

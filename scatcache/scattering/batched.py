@@ -19,7 +19,7 @@ from scatcache.scattering.backends import FUSED, NATIVE, TORCH, resolve_backend,
 from scatcache.scattering.fused import FusedTransform, try_fused
 from scatcache.scattering.native.transform import NativeTransform
 from scatcache.scattering.torch_fft import BUDGET_BYTES, TorchScattering, scale_pixels
-from scatcache.spec import N_COLOURS, ScatteringSpec
+from scatcache.spec import Pixels, ScatteringSpec
 
 # Images in one call, at most, and the float32 bytes of their coefficients. More would gain nothing on a CPU.
 MAX_BATCH_IMAGES = {"cpu": 64, "cuda": 512}
@@ -96,7 +96,7 @@ class TorchBatches:
         self.versions: dict[str, str] = {}
         self.output_shape = spec.output_shape(*shape)
         self._transform = TorchScattering(spec, shape).to(device)
-        pass_bytes = N_COLOURS * self._transform.plane_bytes(element_bytes=4)
+        pass_bytes = spec.colours * self._transform.plane_bytes(element_bytes=4)
         most_images = _most_images(device.type, self.output_shape)
         self._pass_images = max(1, min(most_images, BUDGET_BYTES[device.type] // pass_bytes))
         self.batch_images = max(1, most_images // self._pass_images) * self._pass_images
@@ -116,14 +116,14 @@ class TorchBatches:
 
     def _compute(self, images: NDArray[np.uint8]) -> Tensor:
         """float32 (pass, n_channels, h, w) on the device of a pass of images, those beyond len(images) being zeros."""
-        planes = np.zeros((self._pass_images, N_COLOURS, *self.shape), np.uint8)
+        planes = np.zeros((self._pass_images, self.spec.colours, *self.shape), np.uint8)
         planes[: len(images)] = images.transpose(0, 3, 1, 2)
         pixels = scale_pixels(torch.from_numpy(planes).to(self.device))
         return self._transform(pixels.flatten(0, 1)).reshape(self._pass_images, *self.output_shape)
 
     def _positions_agree(self) -> bool:
         """Whether one image gets the same bits at each position of a pass."""
-        noise = np.random.default_rng(0).integers(0, 256, (1, *self.shape, N_COLOURS), dtype=np.uint8)
+        noise = np.random.default_rng(0).integers(0, 256, (1, *self.shape, self.spec.colours), dtype=np.uint8)
         with torch.inference_mode():
             coefficients = self._compute(np.repeat(noise, self._pass_images, axis=0))
         return bool((coefficients == coefficients[:1]).all())
@@ -194,9 +194,14 @@ _TRANSFORMS: dict[str, type[NativeBatches] | type[TorchBatches]] = {NATIVE: Nati
 
 
 def open_transform(
-    spec: ScatteringSpec, shape: tuple[int, int], *, device: str | torch.device = "cpu", backend: str = "auto"
+    spec: ScatteringSpec,
+    shape: tuple[int, int],
+    *,
+    pixels: Pixels | None = None,
+    device: str | torch.device = "cpu",
+    backend: str = "auto",
 ) -> BatchTransform:
-    """A BatchTransform of (H, W) images, its filters built and on the device.
+    """A BatchTransform of (H, W) images, its filters built and on the device. pixels: 8-bit RGB by default.
 
     Raises BackendUnavailable where there is no such device, ValueError for unknown names and shapes that
     spec.check_shape refuses.
@@ -224,9 +229,10 @@ def _most_images(kind: str, output_shape: tuple[int, int, int]) -> int:
 def _check_arrays(transform: BatchTransform, images: NDArray[np.uint8], out: NDArray[np.floating]) -> None:
     if images.dtype != np.uint8 or out.dtype not in OUT_DTYPES:
         raise TypeError(f"images are {images.dtype}, out {out.dtype}: expected uint8, and float16 or float32")
-    if images.shape[1:] != (*transform.shape, N_COLOURS) or len(images) > transform.batch_images:
+    colours = transform.spec.colours
+    if images.shape[1:] != (*transform.shape, colours) or len(images) > transform.batch_images:
         raise ValueError(
-            f"images have shape {images.shape}: expected (B, {transform.shape[0]}, {transform.shape[1]}, {N_COLOURS}), "
+            f"images have shape {images.shape}: expected (B, {transform.shape[0]}, {transform.shape[1]}, {colours}), "
             f"B at most {transform.batch_images}"
         )
     if out.shape != (len(images), *transform.output_shape):

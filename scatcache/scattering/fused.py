@@ -17,7 +17,7 @@ from scatcache.scattering.fused_plan import ARGUMENTS, FusedPlan, NoFusedPlan, p
 from scatcache.scattering.native.torch_module import needs_torch
 from scatcache.scattering.paths import path_table
 from scatcache.scattering.torch_fft import LazyTorchScattering, TorchScattering
-from scatcache.spec import N_COLOURS, ScatteringSpec
+from scatcache.spec import ScatteringSpec
 
 LOGGER = logging.getLogger(__name__)
 # Memory of the maps that pass through global memory, at most; more planes than that go one part after the other.
@@ -135,7 +135,7 @@ class FusedTransform:
 
     def _check_against_torch(self) -> None:
         """Raises BackendUnavailable where images of noise do not get torch_fft's coefficients on this device."""
-        noise = np.random.default_rng(0).integers(0, 256, (2, *self.shape, N_COLOURS), dtype=np.uint8)
+        noise = np.random.default_rng(0).integers(0, 256, (2, *self.shape, self.spec.colours), dtype=np.uint8)
         images = torch.from_numpy(noise).to(self.device).permute(0, 3, 1, 2)
         orders = torch.from_numpy(path_table(self.spec)["order"].astype(np.int64)).to(self.device)
         with torch.inference_mode():

@@ -7,7 +7,7 @@ Paths stand in Kymatio's order: S0; all of order 1, j1 outer and theta1 inner; a
 import numpy as np
 from numpy.typing import NDArray
 
-from scatcache.spec import N_COLOURS, ScatteringSpec
+from scatcache.spec import ScatteringSpec
 
 PATH_FIELDS = ("order", "j1", "theta1", "j2", "theta2")
 CHANNEL_FIELDS = (*PATH_FIELDS, "colour")
@@ -27,14 +27,15 @@ def path_table(spec: ScatteringSpec) -> dict[str, NDArray[np.int8]]:
     return {field: np.ascontiguousarray(paths[:, i]) for i, field in enumerate(PATH_FIELDS)}
 
 
-def channel_table(spec: ScatteringSpec) -> dict[str, NDArray[np.int8]]:
+def channel_table(spec: ScatteringSpec) -> dict[str, NDArray[np.signedinteger]]:
     """What each stored channel is: the path table of each colour in turn, and the colour.
 
-    Returns int8 arrays (n_channels,) named order, j1, theta1, j2, theta2, colour; -1 where there is no such wavelet.
+    Returns int8 arrays (n_channels,) named order, j1, theta1, j2, theta2, colour, the last int16 where there are more
+    than int8 counts; -1 where there is no such wavelet.
     """
-    channels = {field: np.tile(values, N_COLOURS) for field, values in path_table(spec).items()}
-    channels["colour"] = np.repeat(np.arange(N_COLOURS, dtype=np.int8), spec.n_paths)
-    return channels
+    channels = {field: np.tile(values, spec.colours) for field, values in path_table(spec).items()}
+    colours = np.arange(spec.colours, dtype=np.int8 if spec.colours <= np.iinfo(np.int8).max else np.int16)
+    return {**channels, "colour": np.repeat(colours, spec.n_paths)}
 
 
 def _first_order_block(spec: ScatteringSpec, j1: int) -> NDArray[np.int8]:

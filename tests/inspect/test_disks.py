@@ -8,7 +8,7 @@ from scatcache.inspect.energy import energy_of_paths
 from scatcache.scattering.filters import filter_parameters
 from scatcache.scattering.paths import path_table
 from scatcache.scattering.reference import scattering2d
-from scatcache.spec import N_COLOURS, ScatteringSpec
+from scatcache.spec import ScatteringSpec
 from tests.scattering.grid import GRID, grid_name
 
 SPECS = [spec for spec, _ in GRID]
@@ -17,7 +17,7 @@ SPECS = [spec for spec, _ in GRID]
 def measure(image, spec):
     """(n_paths,) energies of a grey image."""
     mean_squares = np.square(scattering2d(image, spec)).mean(axis=(1, 2))
-    return energy_of_paths(spec, np.tile(mean_squares, N_COLOURS))
+    return energy_of_paths(spec, np.tile(mean_squares, spec.colours))
 
 
 def grating(rows, columns, frequency):

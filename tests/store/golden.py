@@ -69,7 +69,9 @@ def draw(folder: Path) -> Path:
 def make_generations(path: Path) -> None:
     """A store of two generations, by the functions of the format alone: no run makes one yet."""
     spec = ScatteringSpec(J=1, L=2, max_order=1)
-    settings = Settings(**spec.to_dict(), shard_images=2).merge(None)
+    settings = Settings(J=1, L=2, max_order=1, shard_images=2).merge(
+        None, pixels="rgb", scale=255.0, encoding="float16"
+    )
     manifest = Manifest(settings, filter_bank_hash(spec), "folder", None, ("a", "b"))
     key = np.array(["a/1", "b/0", "a/0", "b/2", "b/1", "", "a/3", "b/3"], object)
     source_index = np.array([1, 2, 0, 4, 3, 0, 5, 6])

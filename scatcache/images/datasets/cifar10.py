@@ -14,6 +14,7 @@ from scatcache.images.archives.pickles import load_pickled_fields
 from scatcache.images.archives.stamps import Stamp, check_stamp, stamp_file
 from scatcache.images.archives.unpack import unpack_folder
 from scatcache.images.class_names import fold_name
+from scatcache.images.forms import Decoding, ImageForm
 from scatcache.images.image_source import ImageSource
 from scatcache.images.keys import escape_name, show_path
 from scatcache.images.roots import has_any, locate_root
@@ -26,6 +27,7 @@ STEMS = {
 }
 ALL_STEMS = (*STEMS["train"], *STEMS["test"])
 SIDE = 32
+FORM_OF_ALL = ImageForm(SIDE, SIDE, 3, "uint8")
 PIXEL_BYTES = 3 * SIDE * SIDE
 RECORD_BYTES = 1 + PIXEL_BYTES
 # Keys hold the record in five digits.
@@ -150,7 +152,7 @@ class BatchesPart:
 
     batches: Batches
     stems: tuple[str, ...]
-    image_shape: tuple[int, int] = (SIDE, SIDE)
+    image_form: ImageForm = FORM_OF_ALL
 
     @cached_property
     def listing(self) -> Listing:
@@ -161,9 +163,9 @@ class BatchesPart:
             for record, label in enumerate(self.batches.open(stem).labels.tolist())
         )
 
-    def shape(self, i: int) -> tuple[int, int]:
-        """(32, 32)."""
-        return self.image_shape
+    def form(self, i: int, how: Decoding) -> ImageForm:
+        """That of all."""
+        return self.image_form
 
     def read(self, i: int) -> np.ndarray:
         """One image, uint8 (32, 32, 3)."""

@@ -1,7 +1,6 @@
 """The photographs in scikit-image's wheel, cut into crops: real images for a first run with no data at hand."""
 
 import importlib.resources
-import io
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.resources.abc import Traversable
@@ -9,11 +8,13 @@ from importlib.resources.abc import Traversable
 import numpy as np
 
 from scatcache.errors import SourceError
-from scatcache.images.decode import decode, read_shape
+from scatcache.images.decode import decode, read_form
+from scatcache.images.forms import Decoding, ImageForm
 from scatcache.images.image_source import WHOLE, ImageSource
 from scatcache.images.source import Listing, Row
 
 CROP = 128
+FORM_OF_ALL = ImageForm(CROP, CROP, 3, "uint8")
 CROP_BYTES = CROP * CROP * 3
 FILES = {
     "astronaut": "astronaut.png",
@@ -30,16 +31,16 @@ FILES = {
 class CropsPart:
     """128 x 128 crops on a grid from the top left of each photograph; the label is the photograph."""
 
-    image_shape: tuple[int, int] = (CROP, CROP)
+    image_form: ImageForm = FORM_OF_ALL
 
     @cached_property
     def listing(self) -> Listing:
         """Every crop, named photograph/top-left in pixels."""
         return Listing(sorted(row for label, photo in enumerate(FILES) for row in _list_crops(photo, label)))
 
-    def shape(self, i: int) -> tuple[int, int]:
-        """(128, 128)."""
-        return self.image_shape
+    def form(self, i: int, how: Decoding) -> ImageForm:
+        """That of all."""
+        return self.image_form
 
     def read(self, i: int) -> np.ndarray:
         """One crop, uint8 (128, 128, 3)."""
@@ -70,7 +71,7 @@ def _find_data() -> Traversable:
 
 
 def _list_crops(photo: str, label: int) -> list[Row]:
-    height, width = read_shape(io.BytesIO((_find_data() / FILES[photo]).read_bytes()))
+    height, width = read_form((_find_data() / FILES[photo]).read_bytes(), Decoding()).shape
     corners = [(top, left) for top in range(0, height - CROP + 1, CROP) for left in range(0, width - CROP + 1, CROP)]
     return [Row(f"{photo}/{top:04d}-{left:04d}", label, CROP_BYTES) for top, left in corners]
 

@@ -12,6 +12,7 @@ from scatcache.images.archives.checksums import find_unofficial
 from scatcache.images.archives.stamps import Stamp, check_stamp, stamp_file
 from scatcache.images.archives.unpack import unpack_folder
 from scatcache.images.class_names import fold_name
+from scatcache.images.forms import Decoding, ImageForm
 from scatcache.images.image_source import NO_LABEL, ImageSource
 from scatcache.images.keys import escape_name, show_path
 from scatcache.images.roots import has_any, locate_root
@@ -24,6 +25,7 @@ CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "
 SPLITS = ("train", "test", "unlabeled")
 LABELLED = ("train", "test")
 SIDE = 96
+FORM_OF_ALL = ImageForm(SIDE, SIDE, 3, "uint8")
 RECORD_BYTES = 3 * SIDE * SIDE
 # Keys hold the record in five digits.
 MAX_RECORDS = 100_000
@@ -48,7 +50,7 @@ class Stl10Part:
     split: str
     n_classes: int
     stamp: Stamp
-    image_shape: tuple[int, int] = (SIDE, SIDE)
+    image_form: ImageForm = FORM_OF_ALL
     # Mapped by each process for itself, and never pickled.
     _mapped: list[np.ndarray] = field(default_factory=list, init=False, repr=False, compare=False)
 
@@ -67,9 +69,9 @@ class Stl10Part:
         ]
         return Listing(rows, folds=_read_folds(self.folder / FOLDS, n_records) if self.split == "train" else None)
 
-    def shape(self, i: int) -> tuple[int, int]:
-        """(96, 96)."""
-        return self.image_shape
+    def form(self, i: int, how: Decoding) -> ImageForm:
+        """That of all."""
+        return self.image_form
 
     def read(self, i: int) -> np.ndarray:
         """One image, uint8 (96, 96, 3)."""

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from scatcache.errors import SourceError
 from scatcache.images.class_names import check_splits, refuse_alike
-from scatcache.images.decode import read_shape
+from scatcache.images.contents import Contents, check_file_axes
+from scatcache.images.decode import read_form
+from scatcache.images.forms import Decoding, ImageForm
 from scatcache.images.image_source import NO_LABEL, UNLABELED, WHOLE, ImageSource
 from scatcache.images.keys import escape_name, show_path, unescape_name
 from scatcache.images.kinds.folder_layouts import check_class_folders, find_split_folders
@@ -37,7 +39,7 @@ class FolderPart:
     left_out: tuple[str, ...] = ()
     labelled: bool = True
     sorted_by: Mapping[str, str] | None = field(default=None, repr=False)
-    image_shape: None = None
+    image_form: None = None
 
     @cached_property
     def listing(self) -> Listing:
@@ -69,10 +71,10 @@ class FolderPart:
         key = self.listing.rows[i].key
         return self.folder / unescape_name(key if self.sorted_by is None else key.partition("/")[2])
 
-    def shape(self, i: int) -> tuple[int, int]:
-        """(height, width) of one image by its header."""
+    def form(self, i: int, how: Decoding) -> ImageForm:
+        """What one image is by its header."""
         with open(self._find_file(i), "rb") as file:
-            return read_shape(file)
+            return read_form(file, how)
 
     def read(self, i: int) -> bytes:
         """The bytes of one image file. Raises UnreadableImage for one too large, OSError as the disk does."""
@@ -89,7 +91,7 @@ def read_image_file(path: Path) -> bytes:
         return file.read()
 
 
-def open_folder(folder: Path) -> ImageSource:
+def open_folder(folder: Path, contents: Contents | None = None) -> ImageSource:
     """Reads the layout of a folder of images, and that no class is empty.
 
     Raises SourceError where the folder is missing, no folder, without images, or contradicts itself: a class folder
@@ -110,7 +112,8 @@ def open_folder(folder: Path) -> ImageSource:
     warnings += _count_beside(root) if splits else ()
     names = tuple(sorted({name for names in classes.values() for name in names}))
     parts = {split: FolderPart(folder, names, labelled=split != UNLABELED) for split, folder in folders.items()}
-    return ImageSource(FOLDER_NAME, names, parts, root=root, warnings=warnings)
+    axes = {} if contents is None or contents.axes is None else {"axes": check_file_axes(contents.axes)}
+    return ImageSource(FOLDER_NAME, names, parts, root=root, warnings=warnings, options=axes)
 
 
 def _find_annotations(folders: Mapping[str, Path]) -> dict[str, str]:

@@ -12,11 +12,8 @@ from scatcache.errors import SourceError, UnreadableImage
 from scatcache.images.class_names import check_splits, find_alike, tell_unknown_labels
 from scatcache.images.image_source import WHOLE, ImageSource, check_split_names, settle
 from scatcache.images.kinds.items import describe_item, find_class_names, get_item, read_labels, split_item
-from scatcache.images.source import Listing
+from scatcache.images.source import ListedRows, Listing
 from scatcache.spec import Pixels
-
-# Keys hold the index in as many digits as the largest needs, but not fewer than this.
-MIN_DIGITS = 5
 
 
 @dataclass(frozen=True)
@@ -28,8 +25,7 @@ class ItemsPart:
 
     @cached_property
     def listing(self) -> Listing:
-        n_digits = max(MIN_DIGITS, len(str(len(self.labels) - 1)))
-        return Listing((f"{index:0{n_digits}d}", label, 0) for index, label in enumerate(self.labels))
+        return Listing(ListedRows.numbered(len(self.labels), labels=np.array(self.labels, np.int64)))
 
     def read(self, i: int) -> np.ndarray | Image.Image:
         """One item's image. Raises UnreadableImage for anything else, and whatever the dataset raises."""

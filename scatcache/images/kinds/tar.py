@@ -8,7 +8,8 @@ from functools import cached_property
 
 from scatcache.errors import SourceError
 from scatcache.images.archives.tar_index import TarIndex
-from scatcache.images.decode import read_shape
+from scatcache.images.decode import read_form
+from scatcache.images.forms import Decoding, ImageForm
 from scatcache.images.image_source import NO_LABEL
 from scatcache.images.keys import has_image_name, show_path
 from scatcache.images.kinds.walk import find_machine_folder, is_made_by_machine
@@ -26,7 +27,7 @@ class TarPart:
     classes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     sorted_by: Mapping[str, str] | None = field(default=None, repr=False)
-    image_shape: None = None
+    image_form: None = None
 
     @cached_property
     def listing(self) -> Listing:
@@ -55,9 +56,9 @@ class TarPart:
         key = self.listing.rows[i].key
         return key if self.sorted_by is None else key.partition("/")[2]
 
-    def shape(self, i: int) -> tuple[int, int]:
-        """(height, width) of one image by its header."""
-        return read_shape(self.read(i))
+    def form(self, i: int, how: Decoding) -> ImageForm:
+        """What one image is by its header."""
+        return read_form(self.read(i), how)
 
     def read(self, i: int) -> bytes:
         """The bytes of one image file; see TarIndex.read."""

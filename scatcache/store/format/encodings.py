@@ -86,6 +86,8 @@ ENCODINGS = {
         Encoding("float32", "float32", "float32", "NaN", 1e-5, 0.82, Blosc("zstd", 3)),
     )
 }
+# The default by the pixels' dtype: what float16 rounds away is less than 8 bits say.
+ENCODING_OF = {"uint8": "float16", "uint16": "float32", "float32": "float32"}
 
 
 def find_encoding(name: str) -> Encoding:

@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 from scatcache.errors import NotAStore, StoreDamaged
 from scatcache.options import list_options
-from scatcache.spec import Pixels, ScatteringSpec
+from scatcache.spec import GREY, NATIVE, RGB, Pixels, ScatteringSpec
 from scatcache.store.format.encodings import ENCODINGS
 from scatcache.store.format.json_text import to_json
 from scatcache.store.format.layout import SplitLayout
@@ -20,7 +20,8 @@ from scatcache.views import Views
 FORMAT = 2
 # No later version gets there; a number beyond is damage.
 MAX_FORMAT = 9999
-DECODER = "pillow-rgb-2"
+# What made pixels of images, by their kind; another one gives other pixels.
+DECODERS = {RGB: "pillow-rgb-2", GREY: "pillow-grey-1", NATIVE: "native-1"}
 # 64 GiB of float16 in one row: what claims more is damaged.
 MAX_ROW_VALUES = 2**35
 
@@ -29,7 +30,7 @@ MAX_ROW_VALUES = 2**35
 class Manifest:
     """What made a store and never changes. settings: merged, none of them open; filter_bank: hash of the transform's
     wavelets; source, official, source_options: where pixels came from, and what else was chosen of it; classes: names
-    that labels index; pixels: what enters the transform.
+    that labels index; colours, dtype: of the pixels that enter the transform, see Pixels.
     """
 
     settings: Settings
@@ -38,11 +39,17 @@ class Manifest:
     official: bool | None
     classes: tuple[str, ...]
     source_options: dict[str, Any] = field(default_factory=dict)
-    pixels: Pixels = field(default_factory=Pixels)
+    colours: int = Pixels.colours
+    dtype: str = Pixels.dtype
+
+    @cached_property
+    def pixels(self) -> Pixels:
+        """What enters the transform."""
+        return Pixels(**self.settings.within("pixels"), colours=self.colours, dtype=self.dtype)
 
     @cached_property
     def spec(self) -> ScatteringSpec:
-        return ScatteringSpec(**self.settings.within("spec"))
+        return ScatteringSpec(**self.settings.within("spec"), colours=self.colours)
 
     @cached_property
     def views(self) -> Views | None:
@@ -70,7 +77,7 @@ class Manifest:
             "pixels": self.pixels.to_dict(),
             "reduction": None,
             "filter_bank": self.filter_bank,
-            "decoder": DECODER,
+            "decoder": DECODERS[self.pixels.kind],
             "source": {**self.source_options, "name": self.source, "official": self.official},
             "encoding": ENCODINGS[self.encoding].to_dict(),
             "views": None if self.views is None else placed["views"],
@@ -90,7 +97,8 @@ class Manifest:
                 "official": source["official"],
                 "classes": fields["classes"],
                 "source_options": {k: v for k, v in source.items() if k not in ("name", "official")},
-                "pixels": fields["pixels"],
+                "colours": fields["pixels"]["colours"],
+                "dtype": fields["pixels"]["dtype"],
             }
             checked = {name: check(get_type_hints(cls)[name], value, name) for name, value in facts.items()}
             manifest = cls(settings=Settings.from_dict({**fields, "views": views}), **checked)

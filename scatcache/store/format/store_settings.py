@@ -6,7 +6,7 @@ from typing import Any, get_type_hints
 
 from scatcache.errors import UsageError
 from scatcache.options import Options, list_options, setting
-from scatcache.spec import GRIDS, MAX_SEED, RANGES, ScatteringSpec
+from scatcache.spec import GRIDS, KINDS, MAX_SEED, RANGES, ScatteringSpec
 from scatcache.typed import check
 
 ALL_VIEWS = "all"
@@ -42,6 +42,20 @@ class Settings(Options):
         stored="spec.grid",
         choices=GRIDS,
     )
+    pixels: str | None = setting(
+        "what enters the transform: the picture in 8 bits, in colour (rgb) or grey (grey), or the samples as the file "
+        "or array holds them, of any number of bands (native)",
+        otherwise="rgb; native for arrays; grey for datasets known as grey",
+        stored="pixels.kind",
+        choices=KINDS,
+    )
+    scale: float | None = setting(
+        "what samples are divided by",
+        otherwise="255 for 8-bit samples, 65535 for 16-bit ones, 1 for others",
+        stored="pixels.scale",
+        above=0,
+        metavar="X",
+    )
     size: int | None = setting(
         "resize and centre-crop to this many pixels",
         otherwise="as is, or what the dataset is known by",
@@ -54,7 +68,7 @@ class Settings(Options):
     )
     encoding: str | None = setting(
         "how a coefficient is stored",
-        default="float16",
+        otherwise="float16 for 8-bit pixels, float32 for others",
         stored="encoding.name",
         choices=_list_encodings,
         metavar="NAME",
