@@ -157,7 +157,7 @@ def source_exists(source: str | os.PathLike[str]) -> bool:
     )
 
 
-def takes(source: str | os.PathLike[str]) -> tuple[str, ...]:
+def list_contents(source: str | os.PathLike[str]) -> tuple[str, ...]:
     """The names of Contents that go with a source that exists."""
     kind = None if is_known_source(source) else _find_kind(source)
     return () if kind is None else kind.takes
