@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +22,8 @@ from scatcache.spec import COLOURS, NATIVE, Pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from scatcache.errors import UnreadableImage
 
 # The one split of what has no others, the split of images without labels, and what such an image has for one.
 WHOLE, UNLABELED, NO_LABEL = "all", "unlabeled", -1
@@ -122,6 +124,17 @@ class SettledPart:
         with self.lock:
             found = self.part.locate(i)
         return None if found is None else Location(*found)
+
+    def block(self, i: int) -> int | None:
+        if getattr(self.part, "read_block", None) is None:
+            return None
+        with self.lock:
+            found: int | None = self.part.block(i)  # type: ignore[attr-defined]
+        return found
+
+    def read_block(self, indices: Sequence[int]) -> "list[bytes | np.ndarray | Image | UnreadableImage]":
+        with self.lock:
+            return list(self.part.read_block(indices))  # type: ignore[attr-defined]
 
 
 def is_source(value: Any) -> bool:
