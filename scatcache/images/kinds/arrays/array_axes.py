@@ -11,9 +11,18 @@ from scatcache.images.limits import MAX_IMAGE_BYTES
 from scatcache.spec import MAX_COLOURS
 
 # As which samples enter the transform; all others are refused.
-ENTERED = {"uint8": "uint8", "uint16": "uint16"} | {
-    name: "float32"
-    for name in ("int8", "int16", "float16", "float32", "int32", "uint32", "int64", "uint64", "float64")
+ENTERED = {
+    "uint8": "uint8",
+    "uint16": "uint16",
+    "float32": "float32",
+    "int8": "float32",
+    "int16": "float32",
+    "float16": "float32",
+    "int32": "float32",
+    "uint32": "float32",
+    "int64": "float32",
+    "uint64": "float32",
+    "float64": "float32",
 }
 # A listing is held in memory, at some 40 bytes an image.
 MAX_IMAGES = 10**8
@@ -22,7 +31,7 @@ MAX_IMAGES = 10**8
 def find_axes(where: str, shape: tuple[int, ...], axes: str | None) -> str:
     """One of ARRAY_AXES: the one given, else what the shape says. where: the array, for messages.
 
-    Raises UsageError for axes that no array of images has, SourceError where they do not fit, or the shape says nothing.
+    Raises UsageError for axes that no array of images has, SourceError where they do not fit, or nothing says them.
     """
     if axes is not None:
         if axes not in ARRAY_AXES:

@@ -62,55 +62,37 @@ class ArrayPart:
         """Where the image's samples lie plainly in a file."""
         return self.array.locate_row(range(self.array.shape[0])[i])
 
-
-@dataclass(frozen=True)
-class BlockedPart:
-    """Images of an array that is stored in blocks of several, such as chunks: see Part."""
-
-    part: ArrayPart
-
-    @property
-    def image_form(self) -> ImageForm:
-        return self.part.image_form
-
-    @property
-    def listing(self) -> Listing:
-        return self.part.listing
-
-    def form(self, i: int, how: Decoding) -> ImageForm:
-        """That of all."""
-        return self.image_form
-
-    def read(self, i: int) -> np.ndarray:
-        """One image; see ArrayPart."""
-        return self.part.read(i)
-
-    def locate(self, i: int) -> None:
-        """Blocks are read, and not bytes."""
-
-    def block(self, i: int) -> int:
-        """Which block an image lies in."""
-        return range(self.part.array.shape[0])[i] // self.part.array.rows_per_block
+    def block(self, i: int) -> int | None:
+        """Which block an image lies in, None where each lies by itself."""
+        row = range(self.array.shape[0])[i]
+        return row // self.array.rows_per_block if self.has_blocks else None
 
     def read_block(self, indices: Sequence[int]) -> list[np.ndarray | UnreadableImage]:
         """Images of one block, which is decoded once; an UnreadableImage for each where it does not decode."""
         first = min(indices)
         try:
-            rows = self.part.array.read_rows(first, max(indices) + 1)
+            rows = self.array.read_rows(first, max(indices) + 1)
         except UnreadableImage as error:
             return [error for _ in indices]
-        return [self.part.as_images(rows[i - first : i - first + 1])[0] for i in indices]
+        return [self.as_images(rows[i - first : i - first + 1])[0] for i in indices]
+
+    @property
+    def block_bytes(self) -> int:
+        """What a block takes as the array holds it."""
+        return self.array.rows_per_block * self.image_bytes
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether images are read a block at a time: several lie in one, and it is not too large to hold."""
+        return self.array.rows_per_block > 1 and self.block_bytes <= MAX_BLOCK_BYTES
 
 
-def make_part(where: str, part: ArrayPart) -> tuple[ArrayPart | BlockedPart, tuple[str, ...]]:
-    """A part that is read as its array is stored, and what to warn of."""
+def warn_of_blocks(where: str, part: ArrayPart) -> tuple[str, ...]:
+    """A warning where images lie in blocks that are too large to hold."""
     n_rows = part.array.rows_per_block
-    if n_rows == 1:
-        return part, ()
-    block_bytes = n_rows * part.image_bytes
-    if block_bytes > MAX_BLOCK_BYTES:
-        return part, (
-            f"{where} is stored in chunks of {n_rows} images, {block_bytes} bytes each, too many to hold: every image "
-            f"is read by itself, which may take very long; store it with a chunk for each image",
-        )
-    return BlockedPart(part), ()
+    if n_rows == 1 or part.has_blocks:
+        return ()
+    return (
+        f"{where} is stored in chunks of {n_rows} images, {part.block_bytes} bytes each, too many to hold: every image "
+        f"is read by itself, which may take very long; store it with a chunk for each image",
+    )

@@ -82,9 +82,9 @@ class PlainArray:
         """By position and not by mapping: a mapped file that shrinks would end the process."""
         check_stamp(self.stamp)
         data = np.empty(self.row_bytes * (stop - start), np.uint8)
+        view, n_read = data.data, 0
         with open(self.stamp.path, "rb", buffering=0) as file:
             file.seek(self.offset + start * self.row_bytes)
-            view, n_read = memoryview(data), 0
             while n_read < len(data) and (n_new := file.readinto(view[n_read:])):
                 n_read += n_new
         if n_read != len(data):

@@ -44,7 +44,9 @@ def read_npy_header(where: str, file: BinaryIO) -> tuple[tuple[tuple[int, ...], 
             raise ValueError(f"version {version}")
         shape, is_fortran, dtype = _READERS[version](file)
     except _MALFORMED as error:
-        raise SourceError(f"{where} is no .npy that NumPy wrote, or truncated: write it again with numpy.save") from error
+        raise SourceError(
+            f"{where} is no .npy that NumPy wrote, or truncated: write it again with numpy.save"
+        ) from error
     if not all(type(n) is int and n >= 0 for n in shape):
         raise SourceError(f"{where} claims the shape {shape}: expected numbers of 0 or more; write it again")
     if dtype.hasobject:
