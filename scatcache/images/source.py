@@ -37,7 +37,7 @@ import numpy as np
 
 from scatcache.errors import SourceError
 from scatcache.images.keys import is_safe
-from scatcache.spec import Pixels
+from scatcache.spec import MAX_TARGETS, Pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -186,10 +186,15 @@ class Listing:
         object.__setattr__(self, "n_by_machines", n_by_machines or {})
         object.__setattr__(self, "folds", folds)
         object.__setattr__(self, "facts", facts)
-        if targets is not None and (targets.dtype != np.float32 or targets.shape[:1] != (len(self.rows),)):
+        if targets is not None and not (
+            targets.dtype == np.float32
+            and targets.ndim == 2
+            and len(targets) == len(self.rows)
+            and 1 <= targets.shape[1] <= MAX_TARGETS
+        ):
             raise SourceError(
                 f"targets are {targets.dtype} {targets.shape}: expected float32 ({len(self.rows)}, k), a row for each "
-                f"image"
+                f"image, k from 1 to {MAX_TARGETS}"
             )
         object.__setattr__(self, "targets", targets)
 

@@ -61,7 +61,13 @@ def prepare(
     if stored is not None:
         compare(folder, stored, manifest, Listed(listings, records, layouts))
     rows = {
-        split: order_rows(listings[split].rows, seed=manifest.seed, limit=merged.limit, n_views=manifest.n_views)
+        split: order_rows(
+            listings[split].rows,
+            seed=manifest.seed,
+            limit=merged.limit,
+            n_views=manifest.n_views,
+            targets=listings[split].targets,
+        )
         for split in chosen
     }
     device, backend, reason = choose_backend(options)
