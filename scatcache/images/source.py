@@ -36,7 +36,7 @@ import numpy as np
 
 from scatcache.errors import SourceError
 from scatcache.images.keys import is_safe
-from scatcache.spec import Pixels
+from scatcache.spec import MAX_TARGETS, Pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -178,12 +178,15 @@ class Listing:
         self.folds = folds
         self.targets = targets
         self.facts = facts
-        if targets is not None and (
-            targets.dtype != np.float32 or targets.ndim != 2 or len(targets) != len(self.rows) or not targets.shape[1]
+        if targets is not None and not (
+            targets.dtype == np.float32
+            and targets.ndim == 2
+            and len(targets) == len(self.rows)
+            and 1 <= targets.shape[1] <= MAX_TARGETS
         ):
             raise SourceError(
                 f"targets are {targets.dtype} {targets.shape}: expected float32 ({len(self.rows)}, k), a row for each "
-                f"image"
+                f"image, k from 1 to {MAX_TARGETS}"
             )
 
     def __eq__(self, other: object) -> bool:

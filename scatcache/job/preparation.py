@@ -63,7 +63,13 @@ def prepare(
     if stored is not None:
         compare(folder, stored, manifest, Listed(listings, records, layouts))
     rows = {
-        split: order_rows(listings[split].rows, seed=manifest.seed, limit=merged.limit, n_views=manifest.n_views)
+        split: order_rows(
+            listings[split].rows,
+            seed=manifest.seed,
+            limit=merged.limit,
+            n_views=manifest.n_views,
+            targets=listings[split].targets,
+        )
         for split in chosen
     }
     left_out = [warning for split in chosen for warning in count_left_out(split, listings[split])]
