@@ -233,7 +233,7 @@ def cifar10_archive(tmp_path, server, monkeypatch) -> bytes:
 def make_official(monkeypatch, tmp_path: Path) -> None:
     folder = write_form(tmp_path / "plain", "bin")
     md5s = tuple(hashlib.md5(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*_batch*")))
-    forms = tuple(replace(form, md5s=md5s) if form.folder == folder.name else form for form in cifar10.FORMS)
+    forms = tuple(replace(form, digests=md5s) if form.folder == folder.name else form for form in cifar10.FORMS)
     monkeypatch.setattr(cifar10, "FORMS", forms)
 
 
