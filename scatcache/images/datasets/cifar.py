@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 from their binary or Python archives, unpacked or not; the same keys and pixels from either."""
+"""CIFAR-10 and CIFAR-100 from their binary or Python archives, unpacked or not; the same rows from either."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -175,9 +175,7 @@ def open_cifar(dataset: Cifar, root: Path | None, work_dir: Path | None, *, besi
     """
     wanted = [form.folder for form in dataset.forms] + [form.archive for form in dataset.forms]
     wanted += [dataset.batch_names(form)[0] for form in dataset.forms]
-    root = locate_root(
-        dataset.name, root, f"one of {', '.join(wanted)}", holds=lambda place: _is_there(place, dataset)
-    )
+    root = locate_root(dataset.name, root, f"one of {', '.join(wanted)}", holds=lambda place: _is_there(place, dataset))
     form, folder = _find_folder(root, dataset, work_dir, beside)
     names = dataset.batch_names(form)
     missing = [name for name in names if not (folder / name).is_file()]

@@ -7,9 +7,7 @@ from scatcache.images.archives.pickles import load_pickled_fields
 from scatcache.images.datasets.cifar import Cifar, Release, load_python_batch, map_binary_batch, open_cifar, read_names
 from scatcache.images.image_source import ImageSource
 
-# The fine classes.
-CLASSES = tuple(
-    """
+_FINE_CLASSES = """
     apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
     caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant
     flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree
@@ -17,8 +15,8 @@ CLASSES = tuple(
     poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider
     squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle
     wardrobe whale willow_tree wolf woman worm
-    """.split()
-)
+"""
+CLASSES = tuple(_FINE_CLASSES.split())
 STEMS = {"train": ("train",), "test": ("test",)}
 FORMS = (
     Release(
