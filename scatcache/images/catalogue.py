@@ -12,6 +12,8 @@ from scatcache.images.archives.unpack import OnArchive, tell_nobody
 from scatcache.images.contents import Contents
 from scatcache.images.image_source import ImageSource, is_source, settle
 from scatcache.images.keys import show_path
+from scatcache.images.kinds.arrays.array_files import ARRAY_NAME, is_array_place, open_array_place
+from scatcache.images.kinds.arrays.python_arrays import is_array, open_python_arrays
 from scatcache.images.kinds.folder import FOLDER_NAME, open_folder
 from scatcache.images.kinds.python_object import open_dataset
 from scatcache.images.named_datasets import DATASETS, Whereabouts, find_archives, open_named, open_official
@@ -34,6 +36,13 @@ class Kind:
 # What lies at a path decides how it is opened: the first kind that lies there, else the last, which says what is wrong.
 KINDS = (
     Kind(
+        ARRAY_NAME,
+        "an array (.npy, .npz, .h5, .fits, Zarr)",
+        is_array_place,
+        lambda at, contents, where: open_array_place(at, contents, where.work_dir),
+        takes=("array", "axes", "labels", "targets"),
+    ),
+    Kind(
         FOLDER_NAME,
         "a folder",
         os.path.isdir,
@@ -55,7 +64,7 @@ def source_exists(source: str | os.PathLike[str]) -> bool:
     )
 
 
-def takes(source: str | os.PathLike[str]) -> tuple[str, ...]:
+def list_contents(source: str | os.PathLike[str]) -> tuple[str, ...]:
     """The names of Contents that go with a source that exists."""
     kind = None if is_known_source(source) else _find_kind(source)
     return () if kind is None else kind.takes
@@ -138,6 +147,8 @@ def open_object(
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name in (*DATASETS, *(kind.name for kind in KINDS)):
         reserved = ", ".join((*DATASETS, *(kind.name for kind in KINDS)))
         raise SourceError(f"name is {name!r}: expected letters, digits, '_', '-' and '.', and none of {reserved}")
+    if is_array(found):
+        return open_python_arrays(found, name=name, version=version, contents=contents or Contents())
     if not is_source(found):
         return open_dataset(found, name=name, version=version)
     if version is not None:

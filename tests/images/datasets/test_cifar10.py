@@ -13,7 +13,7 @@ import pytest
 from scatcache.errors import SourceError
 from scatcache.images.datasets import cifar, cifar10
 from scatcache.images.datasets.cifar10 import CLASSES, open_cifar10
-from scatcache.images.forms import Decoding, ImageForm
+from scatcache.images.forms import Decoding
 from scatcache.images.native_form import find_form
 from tests.images.parts import read_key
 
@@ -81,7 +81,7 @@ def test_every_form_gives_the_same_keys_labels_and_pixels(root):
     assert source.root == root
     for split, stems in (("train", STEMS[:5]), ("test", STEMS[5:])):
         rows = source.find(split).listing.rows
-        assert find_form(source.find(split), Decoding()) == ImageForm(32, 32, 3, "uint8")
+        assert find_form(source.find(split), Decoding()).shape == (32, 32)
         assert [row.key for row in rows] == [f"{stem}/{record:05d}" for stem in stems for record in range(N_RECORDS)]
         for row in rows:
             labels, pixels = BATCHES[row.key.partition("/")[0]]
