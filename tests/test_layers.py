@@ -52,6 +52,7 @@ ORDER = {
         "image_source",
         "kinds native_form",
         "datasets",
+        "named_datasets",
         "catalogue",
     ],
     "scattering": [

@@ -11,7 +11,6 @@ from scatcache.durable import is_own_temporary
 from scatcache.errors import ScatcacheError, StoreDamaged, UsageError
 from scatcache.images.archives.unpack import OnArchive
 from scatcache.images.catalogue import (
-    DATASETS,
     KINDS,
     explain_clash,
     is_known_source,
@@ -23,6 +22,7 @@ from scatcache.images.catalogue import (
 )
 from scatcache.images.image_source import ImageSource
 from scatcache.images.keys import show_path
+from scatcache.images.named_datasets import DATASETS
 from scatcache.job.settings import ExtractOptions
 from scatcache.job.store_folder import StoreFolder
 from scatcache.job.stored import find_stored, refuse_newer
@@ -56,7 +56,7 @@ def check_request(source: Any, options: ExtractOptions) -> None:
             raise UsageError(f"--{option} goes with arrays and tables, {shown} is neither: leave it out")
     if options.name is not None or options.version is not None:
         raise UsageError(f"name and version go with dataset objects, {shown} is none: leave them out")
-    can = [row.name for row in DATASETS.values() if row.archive is not None]
+    can = [row.name for row in DATASETS.values() if row.archives]
     if options.download and source not in can:
         raise UsageError(f"{shown} cannot be downloaded by --download, only {', '.join(can)}")
     if not is_known_source(source):
@@ -105,6 +105,7 @@ def open_asked(
         work_dir=work_dir,
         beside=beside,
         fetch=fetch,
+        splits=options.splits,
         on_archive=on_archive,
     )
 

@@ -8,15 +8,14 @@ from PIL import Image
 from scatcache.errors import SourceError
 from scatcache.images import catalogue
 from scatcache.images.catalogue import (
-    DATASETS,
     Kind,
-    NamedDataset,
     is_known_source,
     open_object,
     open_source,
     source_exists,
 )
 from scatcache.images.kinds.folder import open_folder
+from scatcache.images.named_datasets import DATASETS, NamedDataset
 from scatcache.inspect.named_sources import sources
 
 
