@@ -54,8 +54,8 @@ ORDER = {
         "catalogue",
     ],
     "scattering": [
-        "morlet paths radices",
-        "filters fused_source",
+        "batch_transform morlet paths radices",
+        "filters fused_source magnitudes",
         "fused_plan reference torch_fft",
         "native",
         "channel_sums fused",
