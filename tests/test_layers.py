@@ -56,8 +56,8 @@ ORDER = {
         "catalogue",
     ],
     "scattering": [
-        "morlet paths radices",
-        "filters fused_source",
+        "batch_transform morlet paths radices",
+        "filters fused_source magnitudes",
         "fused_plan reference torch_fft",
         "native",
         "channel_sums fused",
