@@ -50,7 +50,8 @@ class ImageSource:
     """A source with all that the protocol leaves open; see Source.
 
     absent: splits of the dataset that are not at hand, and how to get them; url: where it is, if not at root; memory:
-    what a later run is to be told besides root, by the names of Contents: the paths of files of labels and targets.
+    what a later run is to be told besides root, by the names of Contents: the paths of files of labels and targets;
+    by_name: splits that are extracted where they are asked for alone.
     """
 
     name: str
@@ -66,11 +67,12 @@ class ImageSource:
     pixels: Pixels = field(default_factory=Pixels)
     url: str | None = None
     memory: Mapping[str, str] = field(default_factory=dict)
+    by_name: tuple[str, ...] = (UNLABELED,)
 
     @property
     def default_splits(self) -> tuple[str, ...]:
-        """Every split but the unlabeled one, which has to be asked for."""
-        return tuple(split for split in self.splits if split != UNLABELED) or tuple(self.splits)
+        """Every split but those that have to be asked for."""
+        return tuple(split for split in self.splits if split not in self.by_name) or tuple(self.splits)
 
     def find(self, split: str) -> WholePart:
         """One split. Raises SourceError where there is none of the name."""
