@@ -22,6 +22,7 @@ from scatcache.images.datasets.stl10 import open_stl10
 from scatcache.images.image_source import ImageSource, is_source, settle
 from scatcache.images.keys import show_path
 from scatcache.images.kinds.folder import FOLDER_NAME, open_folder
+from scatcache.images.kinds.parquet import PARQUET_NAME, is_parquet, open_parquet
 from scatcache.images.kinds.python_object import open_dataset
 from scatcache.images.roots import NotFound, list_roots
 
@@ -135,6 +136,13 @@ class Kind:
 
 # What lies at a path decides how it is opened: the first kind that lies there, else the last, which says what is wrong.
 KINDS = (
+    Kind(
+        PARQUET_NAME,
+        "a .parquet file or a folder of them",
+        is_parquet,
+        lambda at, contents, _: open_parquet(Path(at), contents),
+        takes=("array", "labels", "targets"),
+    ),
     Kind(
         FOLDER_NAME,
         "a folder",

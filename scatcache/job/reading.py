@@ -41,7 +41,7 @@ def read_with_retries(part: Part, i: int, split: str) -> "bytes | np.ndarray | I
             f"{split}: {key}: {error.strerror}{tries}: mend what holds the files, then give the same command "
             f"again: it goes on from here"
         ) from error
-    if isinstance(found, bytes) and len(found) != n_bytes:
+    if isinstance(found, bytes) and n_bytes and len(found) != n_bytes:
         raise _tell_change(split, key, n_bytes, f"{len(found)} bytes")
     return found
 

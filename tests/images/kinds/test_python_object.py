@@ -9,8 +9,9 @@ from PIL import Image
 from scatcache.errors import SourceError, UnreadableImage
 from scatcache.images.catalogue import open_object
 from scatcache.images.decode import decode
+from scatcache.images.forms import Decoding
 from scatcache.images.kinds.python_object import open_dataset
-from scatcache.images.native_form import find_native_form
+from scatcache.images.native_form import find_form
 from tests.images.parts import read_key
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (7, 20, 24, 3), dtype=np.uint8)
@@ -71,7 +72,7 @@ def test_every_kind_gives_the_same_keys_labels_and_pixels(kind):
     listing = source.find("all").listing
     assert [row.key for row in listing.rows] == [f"{index:05d}" for index in range(7)]
     assert [row.label for row in listing.rows] == LABELS
-    assert find_native_form(source.find("all")) == (20, 24)
+    assert find_form(source.find("all"), Decoding()).shape == (20, 24)
     for row, pixels in zip(listing.rows, PIXELS, strict=True):
         np.testing.assert_array_equal(decode(read_key(source, "all", row.key), size=None), pixels)
     assert source.classes == (("0", "1", "2") if kind is Arrays else ("ant", "bee", "cow"))
@@ -159,7 +160,7 @@ def test_a_name_of_another_source_or_unfit_for_a_file_is_refused(name):
 def test_images_of_different_sizes_are_named():
     source = open_dataset([PIXELS[0], PIXELS[1][:10]], name="mine")
     with pytest.raises(SourceError, match=r"2 different sizes; the commonest, 20x24 .*--size N"):
-        find_native_form(source.find("all"))
+        find_form(source.find("all"), Decoding())
 
 
 def save_jpeg(pixels: np.ndarray) -> bytes:
@@ -255,7 +256,7 @@ def test_arrays_of_another_shape_are_told_what_is_expected(dataset, hint):
 def test_that_no_image_is_readable_says_why():
     source = open_dataset([(Image.new("F", (4, 4)), 0)], name="mine")
     with pytest.raises(SourceError, match=r"none of the 1 images .*float samples \(mode F\)"):
-        find_native_form(source.find("all"))
+        find_form(source.find("all"), Decoding())
 
 
 def test_other_errors_of_a_dataset_are_its_own():
