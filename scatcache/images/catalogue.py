@@ -24,6 +24,7 @@ from scatcache.images.keys import show_path
 from scatcache.images.kinds.folder import FOLDER_NAME, open_folder
 from scatcache.images.kinds.parquet import PARQUET_NAME, is_parquet, open_parquet
 from scatcache.images.kinds.python_object import open_dataset
+from scatcache.images.kinds.webdataset import WEBDATASET_NAME, is_webdataset, open_webdataset
 from scatcache.images.roots import NotFound, list_roots
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -141,6 +142,13 @@ KINDS = (
         "a .parquet file or a folder of them",
         is_parquet,
         lambda at, contents, _: open_parquet(Path(at), contents),
+        takes=("array", "labels", "targets"),
+    ),
+    Kind(
+        WEBDATASET_NAME,
+        "a .tar or several",
+        is_webdataset,
+        lambda at, contents, w: open_webdataset(at, contents, w.work_dir, on_archive=w.on_archive),
         takes=("array", "labels", "targets"),
     ),
     Kind(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scatcache.errors import SourceError
 from scatcache.images.image_source import WHOLE, check_split_names
-from scatcache.images.keys import has_image_name, show_path
+from scatcache.images.keys import escape_name, has_image_name, show_path
 from scatcache.images.kinds.split_names import SPLIT_NAMES
 
 # As Hugging Face and WebDataset write them, beside those of folders.
@@ -37,19 +37,24 @@ def list_files_of(folder: Path, suffix: str) -> list[Path]:
     return sorted(found)
 
 
-def is_folder_of(place: str | os.PathLike[str], suffix: str, depth: int = _DEPTH) -> bool:
-    """Whether files of a suffix lie in a folder, or below, and no image file as high up; see list_files_of."""
+def is_folder_of(place: str | os.PathLike[str], suffix: str) -> bool:
+    """Whether files of a suffix lie in a folder, or below, and no image file; see list_files_of."""
+    return _look_for(os.fspath(place), suffix, _DEPTH) is True
+
+
+def _look_for(place: str, suffix: str, depth: int) -> bool | None:
+    """True for files of a suffix, False for images, which count more, None where neither is found."""
     try:
         with os.scandir(place) as entries:
             visible = [entry for entry in entries if not entry.name.startswith(".")]
         if any(has_image_name(entry.name) for entry in visible):
             return False
-        if any(entry.name.lower().endswith(suffix) and entry.is_file() for entry in visible):
-            return True
         folders = sorted(entry.path for entry in visible if entry.is_dir())
+        has_files = any(entry.name.lower().endswith(suffix) and entry.is_file() for entry in visible)
     except OSError:
-        return False
-    return depth > 0 and any(is_folder_of(folder, suffix, depth - 1) for folder in folders[:_N_LOOKED_INTO])
+        return None
+    below = {_look_for(folder, suffix, depth - 1) for folder in folders[:_N_LOOKED_INTO]} if depth else set()
+    return False if False in below else has_files or True in below or None
 
 
 def sort_into_splits(root: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
@@ -77,7 +82,7 @@ def sort_into_splits(root: Path, files: Sequence[Path]) -> dict[str, list[Path]]
             raise SourceError(
                 f"{show_path(root)}: the files of split {split} lie in the folders {shown}: give one of the folders"
             )
-        members.sort(key=lambda file: f"{file.stem}/")
+        members.sort(key=lambda file: f"{escape_name(file.stem)}/")
     order = [name for name in _NAMED if name in splits]
     return {split: splits[split] for split in (*order, *sorted(splits.keys() - set(order)))}
 
