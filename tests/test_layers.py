@@ -46,11 +46,13 @@ LEVELS = {
 # Inside a package a module imports only what stands in an earlier entry than its own; a folder stands for all below it.
 ORDER = {
     "images": [
-        "class_names decoding forms keys limits",
+        "class_names contents forms keys limits",
+        "decoding",
         "archives decode roots source",
         "image_source",
         "kinds native_form",
         "datasets",
+        "named_datasets",
         "catalogue",
     ],
     "scattering": [

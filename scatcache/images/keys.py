@@ -7,7 +7,10 @@ _EXTENSIONS = (
     "jpg jpeg jpe jfif png apng gif bmp dib webp tif tiff ppm pgm pbm pnm jp2 j2k avif heic heif mpo tga ico icns pcx "
     "psd dds qoi"
 )
-IMAGE_EXTENSIONS = frozenset(_EXTENSIONS.split())
+# Of pictures, and of files that hold samples and no picture.
+PICTURE_EXTENSIONS = frozenset(_EXTENSIONS.split())
+SAMPLE_EXTENSIONS = frozenset({"npy", "fits", "fit", "fts"})
+IMAGE_EXTENSIONS = PICTURE_EXTENSIONS | SAMPLE_EXTENSIONS
 # A fixed list, not str.isprintable(), which changes with Python's Unicode tables: control characters, line and
 # paragraph separators, marks that reorder what a terminal shows, lone surrogates (bytes that are no UTF-8), backslash.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\\\\]")
@@ -36,6 +39,11 @@ def has_image_name(name: str) -> bool:
     """Whether a file of this name counts as an image: by its extension, and not hidden."""
     stem, _, extension = name.rpartition(".")
     return bool(stem) and not stem.startswith(".") and extension.lower() in IMAGE_EXTENSIONS
+
+
+def holds_samples(key: str) -> bool:
+    """Whether the file of a key holds samples and no picture, by its extension."""
+    return key.rpartition(".")[2].lower() in SAMPLE_EXTENSIONS
 
 
 def show_path(path: str | os.PathLike[str]) -> str:

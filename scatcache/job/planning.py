@@ -20,6 +20,8 @@ CHUNK_OVERHEAD_BYTES = 16 + 4 + 16
 # A chunk's bytes and crc32c in a receipt (base64) and in the split's index; its label, source index, view, file's
 # bytes, status and key.
 ROW_OVERHEAD_BYTES = 120
+# Of one number of its target.
+TARGET_BYTES = 4
 # A receipt's sums and squares, as base64 of float64, and the rest of it.
 CHANNEL_OVERHEAD_BYTES = 24
 SHARD_OVERHEAD_BYTES = 8192
@@ -78,11 +80,18 @@ def choose_folds(
     )
 
 
-def order_rows(rows: ListedRows, *, seed: int, limit: int | None = None, n_views: int = 1) -> RowTable:
+def order_rows(
+    rows: ListedRows,
+    *,
+    seed: int,
+    limit: int | None = None,
+    n_views: int = 1,
+    targets: np.ndarray | None = None,
+) -> RowTable:
     """The rows of a split in storage order: its first limit images by blake2b(seed, key), the views of each together.
 
     rows come sorted by key, each key once. The order of two keys never depends on the others, so that --limit keeps a
-    fair sample and the same rows lead at any limit.
+    fair sample and the same rows lead at any limit. targets: float32 (n, k) of the rows, None where there are none.
     """
     keys = rows.keys
     chosen = np.array(choose_rows(keys, seed=seed, limit=limit), np.int64)
@@ -97,6 +106,7 @@ def order_rows(rows: ListedRows, *, seed: int, limit: int | None = None, n_views
         source_index=np.repeat(place * n_views, n_views) + view,
         view=view.astype(np.uint16),
         file_bytes=np.repeat(rows.sizes[chosen], n_views),
+        target=None if targets is None else np.repeat(targets[chosen], n_views, axis=0),
     )
 
 
@@ -116,12 +126,13 @@ def lay_out(
     shard_images: int | None,
     folds: tuple[tuple[int, ...], ...] | None = None,
     n_views: int = 1,
+    n_targets: int = 0,
 ) -> SplitLayout:
     """The layout of one split that is extracted at once."""
     n_rows = n_views * (n_listed if limit is None else min(limit, n_listed))
     bytes_each = row_bytes(spec, image_shape, encoding)
     sizes = choose_sizes(n_rows, bytes_each, encoding=encoding, shard_images=shard_images)
-    return SplitLayout(image_shape, *sizes, (Generation(n_rows, n_listed, listing),), folds)
+    return SplitLayout(image_shape, *sizes, (Generation(n_rows, n_listed, listing),), folds, n_targets)
 
 
 def bound_bytes(manifest: Manifest, layouts: Iterable[SplitLayout]) -> int:
@@ -130,6 +141,7 @@ def bound_bytes(manifest: Manifest, layouts: Iterable[SplitLayout]) -> int:
     total = 2 * len(to_json(manifest.to_dict(), indent=2))
     for layout in layouts:
         each = row_bytes(manifest.spec, layout.image_shape, encoding) + CHUNK_OVERHEAD_BYTES + ROW_OVERHEAD_BYTES
+        each += TARGET_BYTES * layout.n_targets
         # Twice a document, in the split's and in the root's.
         total += 4 * len(to_json(layout.to_dict(), indent=2))
         shard = CHANNEL_OVERHEAD_BYTES * manifest.spec.n_channels + SHARD_OVERHEAD_BYTES

@@ -55,12 +55,13 @@ def open_stored_source(
     *,
     root: Path | None,
     fetch: bool = False,
+    splits: tuple[str, ...] | None = None,
     on_archive: OnArchive = tell_nobody,
 ) -> ImageSource:
     """The source a store was made from, found under root, or where the last run found it.
 
-    folder: None where the store is not on this machine. Raises SourceError where neither is known, or it was a dataset
-    object.
+    folder: None where the store is not on this machine; splits: see open_source. Raises SourceError where neither is
+    known, or it was a dataset object.
     """
     memory = {} if folder is None else recall(folder)
     known = memory.get("root")
@@ -73,6 +74,7 @@ def open_stored_source(
             root=root,
             work_dir=None if folder is None else folder.job,
             fetch=fetch,
+            splits=splits,
             on_archive=on_archive,
         )
     if manifest.source not in {kind.name for kind in KINDS}:

@@ -8,15 +8,14 @@ from PIL import Image
 from scatcache.errors import SourceError
 from scatcache.images import catalogue
 from scatcache.images.catalogue import (
-    DATASETS,
     Kind,
-    NamedDataset,
     is_known_source,
     open_object,
     open_source,
     source_exists,
 )
 from scatcache.images.kinds.folder import open_folder
+from scatcache.images.named_datasets import DATASETS, NamedDataset
 from scatcache.inspect.named_sources import sources
 
 
@@ -91,10 +90,10 @@ def test_a_named_dataset_is_a_row_and_nothing_else(monkeypatch, tmp_path):
 
 def test_a_kind_of_path_is_a_row_and_nothing_else(monkeypatch, tmp_path):
     opened = []
-    kind = Kind("text", "a text", lambda path: path.suffix == ".txt", lambda path: opened.append(path) or "it")
+    kind = Kind("text", "a text", lambda at: at.endswith(".txt"), lambda at, *_: opened.append(at) or "it")
     monkeypatch.setattr(catalogue, "KINDS", (kind, *catalogue.KINDS))
     (tmp_path / "a.txt").touch()
-    assert open_source(tmp_path / "a.txt") == "it" and opened == [tmp_path / "a.txt"]
+    assert open_source(tmp_path / "a.txt") == "it" and opened == [str(tmp_path / "a.txt")]
     with pytest.raises(SourceError, match="or a text or a folder"):
         open_source("gone")
 

@@ -16,7 +16,8 @@ from PIL import Image, ImageFile, ImageOps
 from scatcache.errors import UnreadableImage
 from scatcache.images import decode as decode_module
 from scatcache.images.datasets.photos import open_photos
-from scatcache.images.decode import decode, read_shape
+from scatcache.images.decode import decode, read_form
+from scatcache.images.forms import Decoding
 from tests.images.files import write_tiff
 from tests.images.parts import read_key
 
@@ -144,7 +145,7 @@ def test_grey_of_16_bits_is_turned_upright():
     exif[ORIENTATION] = 6
     data = encode(Image.fromarray(GREY16), exif=exif)
     np.testing.assert_array_equal(decode(data, size=None), np.rot90(HIGH_BYTE, -1))
-    assert read_shape(data) == (40, 30)
+    assert read_form(data, Decoding()).shape == (40, 30)
 
 
 # EXIF
@@ -169,7 +170,7 @@ def test_images_are_turned_upright_and_so_is_their_shape(kind, orientation):
     data = encode(Image.fromarray(NOISE), kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
     expected = UPRIGHT.get(orientation, UPRIGHT[1])(NOISE)
     np.testing.assert_array_equal(decode(data, size=None), expected)
-    assert read_shape(data) == expected.shape[:2]
+    assert read_form(data, Decoding()).shape == expected.shape[:2]
 
 
 def test_exif_behind_the_pixels_of_a_png_counts(tmp_path):
@@ -180,15 +181,15 @@ def test_exif_behind_the_pixels_of_a_png_counts(tmp_path):
     end = start + 12 + int.from_bytes(data[start : start + 4], "big")
     late = data[:start] + data[end:-12] + data[start:end] + data[-12:]
     np.testing.assert_array_equal(decode(late, size=None), UPRIGHT[6](NOISE))
-    assert read_shape(late) == (40, 30)
+    assert read_form(late, Decoding()).shape == (40, 30)
     (tmp_path / "late.png").write_bytes(late)
     with open(tmp_path / "late.png", "rb") as file:
-        assert read_shape(file) == (40, 30)
+        assert read_form(file, Decoding()).shape == (40, 30)
 
 
 def test_the_shape_of_a_png_is_read_without_its_pixels():
     data = encode(Image.fromarray(NOISE))
-    assert read_shape(data[: data.index(b"IDAT") + 4]) == (30, 40)
+    assert read_form(data[: data.index(b"IDAT") + 4], Decoding()).shape == (30, 40)
 
 
 # Resizing
@@ -236,10 +237,17 @@ def test_an_array_without_size_is_as_it_is_and_contiguous():
     assert_within_one_level(decode(NOISE[:, ::-1], size=9), resize_whole(Image.fromarray(NOISE[:, ::-1].copy()), 9))
 
 
-@pytest.mark.parametrize("pixels", [NOISE[..., 0], NOISE / 255, NOISE[..., :2], NOISE[:0], NOISE.astype(np.int64)])
-def test_other_arrays_are_refused(pixels):
-    with pytest.raises(UnreadableImage, match=r"expected uint8 \(height, width, 3\)"):
-        decode(pixels, size=None)
+@pytest.mark.parametrize("kind", ["rgb", "grey"])
+@pytest.mark.parametrize("pixels", [NOISE / 255, NOISE[..., :2], NOISE[:0], NOISE.astype(np.int64), NOISE[0, 0]])
+def test_other_arrays_are_refused(kind, pixels):
+    with pytest.raises(UnreadableImage, match=r"or \(height, width, 3\); for others give --pixels native$"):
+        decode(pixels, kind=kind)
+
+
+@pytest.mark.parametrize("grey", [NOISE[..., 0], NOISE[..., :1]])
+def test_an_array_of_one_band_is_grey_and_as_rgb_three_alike(grey):
+    np.testing.assert_array_equal(decode(grey), np.repeat(NOISE[..., :1], 3, axis=2))
+    np.testing.assert_array_equal(decode(grey, kind="grey"), NOISE[..., :1])
 
 
 # What does not decode
@@ -303,9 +311,9 @@ def test_damaged_files_decode_or_are_unreadable_and_nothing_else(data):
     for _ in range(data.draw(st.integers(0, 4))):
         content[data.draw(st.integers(0, min(len(content), 600) - 1))] = data.draw(st.integers(0, 255))
     content = bytes(content[: data.draw(st.integers(0, len(content)))])
-    for read in (lambda: decode(content, size=8).shape, lambda: read_shape(content)):
+    for read in (lambda: decode(content, size=8).shape, lambda: read_form(content, Decoding())):
         try:
-            assert len(read()) in (2, 3)
+            assert len(read()) in (3, 4)
         except UnreadableImage as error:
             assert "0x7" not in str(error)
 
@@ -325,11 +333,12 @@ BOMB_SCRIPT = """
 import resource, sys
 from PIL import Image
 from scatcache.errors import UnreadableImage
-from scatcache.images.decode import decode, read_shape
+from scatcache.images.decode import decode, read_form
+from scatcache.images.forms import Decoding
 Image.MAX_IMAGE_PIXELS = eval(sys.argv[1])
 data = bytes.fromhex(sys.argv[2])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-for read in (lambda: decode(data, size=None), lambda: decode(data, size=8), lambda: read_shape(data)):
+for read in (lambda: decode(data, size=None), lambda: decode(data, size=8), lambda: read_form(data, Decoding())):
     try:
         read()
     except UnreadableImage as error:
@@ -363,7 +372,7 @@ def test_every_format_refuses_bombs(kind):
 def test_images_below_the_limit_decode_whatever_the_users_limit(monkeypatch, limit):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     np.testing.assert_array_equal(decode(encode(Image.fromarray(NOISE)), size=None), NOISE)
-    assert read_shape(fix_png(BOMBS["png"](178_956_970, 1))) == (1, 178_956_970)
+    assert read_form(fix_png(BOMBS["png"](178_956_970, 1)), Decoding()).shape == (1, 178_956_970)
 
 
 def test_warnings_neither_leak_nor_decide_in_any_thread():
@@ -375,7 +384,7 @@ def test_warnings_neither_leak_nor_decide_in_any_thread():
             ImageOps.exif_transpose(Image.open(io.BytesIO(warns)))
         with ThreadPoolExecutor(8) as pool:
             found = list(pool.map(lambda _: decode(warns, size=None), range(64)))
-        assert read_shape(warns) == (30, 40)
+        assert read_form(warns, Decoding()).shape == (30, 40)
     for pixels in found:
         np.testing.assert_array_equal(pixels, decode(encode(Image.fromarray(NOISE), "JPEG"), size=None))
 
@@ -436,7 +445,7 @@ def test_each_nasty_file_decodes_as_the_formula_or_is_unreadable(robustness):
             except UnreadableImage as error:
                 assert " at 0x" not in str(error)
                 continue
-            assert read_shape(data) == pixels.shape[:2], path
+            assert read_form(data, Decoding()).shape == pixels.shape[:2], path
         n_decoded += 1
         if path.name in REFUSED_BY_PILLOW:
             continue

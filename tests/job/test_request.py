@@ -70,7 +70,7 @@ class Objects:
         ("photos", {"version": "2"}, "go with dataset objects"),
         ("photos", {"download": True}, "photos cannot be downloaded by --download, only"),
         ("cifar10", {"split": ["train", "val"]}, "cifar10 has no split 'val': expected one of train, test"),
-        (".", {"root": "data"}, "is a folder, and its own root: leave --root out"),
+        (".", {"root": "data"}, "is a path, and its own root: leave --root out"),
         (Objects(), {}, "a Objects needs a name"),
         (Objects(), {"name": "mine", "root": "data"}, "leave root out"),
         (Objects(), {"name": "mine", "download": True}, "leave download out"),

@@ -12,13 +12,13 @@ from scatcache.images.archives.stamps import check_stamp, stamp_file
 from scatcache.images.contents import Contents
 from scatcache.images.image_source import ImageSource
 from scatcache.images.keys import escape_name, show_path
+from scatcache.images.kinds.arrays.array_numbers import name_classes
 from scatcache.images.kinds.items import merge_class_names, warn_of_labels
 from scatcache.images.kinds.parquet_part import ParquetPart, TableFile, open_table, refuse_damaged
 from scatcache.images.kinds.split_files import is_folder_of, list_files_of, sort_into_splits
 from scatcache.images.kinds.table_columns import (
     TableColumns,
     choose_columns,
-    number_classes,
     read_label_column,
     read_target_column,
 )
@@ -61,7 +61,7 @@ def open_parquet(place: Path, contents: Contents) -> ImageSource:
     where = show_path(root)
     labels = {split: part.labels for split, part in parts.items() if part.labels is not None}
     names = merge_class_names({split: found.names for split, found in columns.items()}, where)
-    classes = _check_names(labels, names, where) if names else number_classes([*labels.values()], where)
+    classes = _check_names(labels, names, where) if names else name_classes(labels, where)
     warnings = warn_of_labels(labels, classes, where) if labels else ()
     return ImageSource(PARQUET_NAME, classes, parts, root=root, options=columns[first].options, warnings=warnings)
 

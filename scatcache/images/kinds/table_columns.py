@@ -1,7 +1,7 @@
 """Which columns of a table hold the images, their labels and targets; what they hold as arrays."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -166,17 +166,3 @@ def read_target_column(column: "pyarrow.ChunkedArray", name: str, where: str) ->
         raise SourceError(f"{where}: column {shown} lacks {column.null_count} targets: expected a number in every row")
     (k,) = lengths or {1}
     return column.to_numpy().astype(np.float32).reshape(-1, k or 1)
-
-
-def number_classes(labels: Sequence[np.ndarray], where: str) -> tuple[str, ...]:
-    """ "0", "1", ... for labels without names. Raises SourceError where they leave numbers out."""
-    found = np.unique(np.concatenate([np.unique(part) for part in labels]))
-    found = found[found >= 0]
-    n_classes = int(found[-1]) + 1 if len(found) else 0
-    if n_classes > len(found):
-        first = int(np.argmax(found != np.arange(len(found))))
-        raise SourceError(
-            f"{where}: the labels are {len(found)} numbers up to {n_classes - 1}, but none is {first}: number the "
-            f"classes 0 to {len(found) - 1}: labels = numpy.unique(labels, return_inverse=True)[1]"
-        )
-    return tuple(map(str, range(n_classes)))

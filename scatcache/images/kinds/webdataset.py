@@ -26,7 +26,6 @@ from scatcache.images.kinds.image_tar import sort_image_tar
 from scatcache.images.kinds.items import warn_of_labels
 from scatcache.images.kinds.samples import ADVICE, SampleParts, list_samples, look_at_samples
 from scatcache.images.kinds.split_files import is_folder_of, list_files_of, sort_into_splits
-from scatcache.images.kinds.table_columns import number_classes
 from scatcache.images.source import Listing, Location
 
 WEBDATASET_NAME, SUFFIX = "webdataset", ".tar"
@@ -35,6 +34,8 @@ _COMPRESSED = (".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".tar.zst")
 N_THREADS = 16
 # Names that one pattern may stand for.
 _MAX_NAMES = 100_000
+# Of ImageNet-21k there are 21,841.
+_MAX_CLASSES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,27 @@ def open_webdataset(
         if len({index.table.targets.shape[1] for index in part.indices}) > 1:
             raise SourceError(f"{where}: the tars of split {split} have different numbers of targets a sample")
     labels = {split: part.listing.rows.labels for split, part in samples.items()}
-    classes = number_classes([*labels.values()], where)
-    warnings = warn_of_labels(labels, classes, where)
+    classes, warnings = _number_classes([*labels.values()], where)
+    warnings += warn_of_labels(labels, classes, where)
     return ImageSource(WEBDATASET_NAME, classes, samples, root=root, options=parts.options, warnings=warnings)
+
+
+def _number_classes(labels: Sequence[np.ndarray], where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """ "0", "1", ... up to the largest label, and a warning where numbers are left out: some tars of many may be given.
+
+    Raises SourceError for a label that is no class's number."""
+    found = np.unique(np.concatenate([np.unique(part) for part in labels]))
+    found = found[found >= 0]
+    n_classes = int(found[-1]) + 1 if len(found) else 0
+    if n_classes > _MAX_CLASSES:
+        raise SourceError(f"{where}: a sample has the label {found[-1]}: expected the numbers of classes, 0 and up")
+    warnings: tuple[str, ...] = ()
+    if n_classes > len(found):
+        absent = int(np.argmax(found != np.arange(len(found))))
+        warnings = (
+            f"{where}: of the labels 0 to {n_classes - 1}, {n_classes - len(found)} have no image (first {absent})",
+        )
+    return tuple(map(str, range(n_classes))), warnings
 
 
 def _index_all(

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from scatcache.errors import UnreadableImage
-from scatcache.images.decode import decode, decode_noted, read_shape
+from scatcache.images.decode import decode, decode_noted, read_form
 from scatcache.images.decoding.image_metadata import MOST_BYTES, separate
 from scatcache.images.decoding.notes import FIRST
+from scatcache.images.forms import Decoding
 from tests.images.files import add_to_jpeg, add_to_png, add_to_webp, png_chunk, write_exif, write_tiff
 
 NOISE = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
@@ -51,7 +52,7 @@ def assert_same(data, plain, *, turned):
     expected = decode(plain)
     expected = np.rot90(expected, -1) if turned else expected
     np.testing.assert_array_equal(decode(data), expected)
-    assert read_shape(data) == read_shape(io.BytesIO(data)) == expected.shape[:2]
+    assert read_form(data, Decoding()).shape == read_form(io.BytesIO(data), Decoding()).shape == expected.shape[:2]
 
 
 ODD_TAGS = {
@@ -255,25 +256,25 @@ def save_frames(kind, n_frames=3, **options):
 
 @pytest.mark.parametrize("kind", ["TIFF", "MPO", "GIF", "PNG", "WEBP", "AVIF"])
 def test_more_pages_or_frames_are_noted(kind):
-    assert decode_noted(save_frames(kind)).notes == (FIRST,)
-    assert decode_noted(save_frames(kind, n_frames=1)).notes == ()
+    assert decode_noted(save_frames(kind), Decoding()).notes == (FIRST,)
+    assert decode_noted(save_frames(kind, n_frames=1), Decoding()).notes == ()
 
 
 def test_a_smaller_copy_in_a_tiff_is_no_page():
     file = io.BytesIO()
     Image.fromarray(NOISE).save(file, "TIFF", save_all=True, append_images=[Image.fromarray(NOISE[::2, ::2])])
     data = bytearray(file.getvalue())
-    assert decode_noted(bytes(data)).notes == (FIRST,)
+    assert decode_noted(bytes(data), Decoding()).notes == (FIRST,)
     single = io.BytesIO()
     Image.fromarray(NOISE).save(single, "TIFF", save_all=True, append_images=[Image.fromarray(NOISE[::2, ::2])],
                                 tiffinfo={254: 1})  # fmt: skip
-    assert decode_noted(single.getvalue()).notes == ()
+    assert decode_noted(single.getvalue(), Decoding()).notes == ()
 
 
 def test_an_imagej_stack_with_one_directory_is_several_pages():
     for n_images, notes in ((1, ()), (12, (FIRST,))):
         text = b"ImageJ=1.53k\nimages=%d\nslices=%d\n\0" % (n_images, n_images)
-        assert decode_noted(write_tiff(NOISE, tag_270=(2, text))).notes == notes
+        assert decode_noted(write_tiff(NOISE, tag_270=(2, text)), Decoding()).notes == notes
 
 
 def test_a_file_without_metadata_is_read_where_it_lies():

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from scatcache.errors import UnreadableImage
-from scatcache.images.decode import decode, read_shape
+from scatcache.images.decode import decode, read_form
 from scatcache.images.decoding.own_pillow import NAME
+from scatcache.images.forms import Decoding
 from tests.images.files import add_to_png, png_chunk, write_tiff
 
 NOISE = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
@@ -69,7 +70,7 @@ def describe(samples):
     for name, data in samples.items():
         try:
             pixels = decode(data)
-            found[name] = [*pixels.shape, zlib.crc32(pixels), *read_shape(data)]
+            found[name] = [*pixels.shape, zlib.crc32(pixels), *read_form(data, Decoding())]
         except UnreadableImage as error:
             found[name] = str(error)
     return found

@@ -77,12 +77,15 @@ def test_kernels_compute_what_the_reference_computes(
     assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
 
 
-def test_float32_images_and_float16_coefficients(folder: Path) -> None:
+def test_samples_of_every_type_and_float16_coefficients(folder: Path) -> None:
     images = draw_images(TINY_SHAPE, n_images=2)
     plan = plan_whole(TINY, TINY_SHAPE)
     whole = simulate(plan, TINY, images, folder)
     floats = (images / np.float32(255)).astype(np.float32)
     assert np.array_equal(simulate(plan, TINY, floats, folder), whole)
+    assert np.array_equal(simulate(plan, TINY, images.astype(np.float32), folder, scale=255), whole)
+    assert np.array_equal(simulate(plan, TINY, images.astype(np.uint16), folder, scale=255), whole)
+    assert np.array_equal(simulate(plan, TINY, images.astype(np.uint16) * 257, folder), whole)
     half = simulate(plan, TINY, images, folder, dtype=np.float16)
     assert half.dtype == np.float16 and np.array_equal(half, whole.astype(np.float16))
 
