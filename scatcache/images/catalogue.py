@@ -15,7 +15,9 @@ from scatcache.images.keys import show_path
 from scatcache.images.kinds.arrays.array_files import ARRAY_NAME, is_array_place, open_array_place
 from scatcache.images.kinds.arrays.python_arrays import is_array, open_python_arrays
 from scatcache.images.kinds.folder import FOLDER_NAME, open_folder
+from scatcache.images.kinds.parquet import PARQUET_NAME, is_parquet, open_parquet
 from scatcache.images.kinds.python_object import open_dataset
+from scatcache.images.kinds.webdataset import WEBDATASET_NAME, is_webdataset, open_webdataset
 from scatcache.images.named_datasets import DATASETS, Whereabouts, find_archives, open_named, open_official
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -41,6 +43,20 @@ KINDS = (
         is_array_place,
         lambda at, contents, where: open_array_place(at, contents, where.work_dir),
         takes=("array", "axes", "labels", "targets"),
+    ),
+    Kind(
+        PARQUET_NAME,
+        "a .parquet file or a folder of them",
+        is_parquet,
+        lambda at, contents, _: open_parquet(Path(at), contents),
+        takes=("array", "labels", "targets"),
+    ),
+    Kind(
+        WEBDATASET_NAME,
+        "a .tar or several",
+        is_webdataset,
+        lambda at, contents, w: open_webdataset(at, contents, w.work_dir, on_archive=w.on_archive),
+        takes=("array", "labels", "targets"),
     ),
     Kind(
         FOLDER_NAME,

@@ -3,12 +3,14 @@
 import operator
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from scatcache.errors import SourceError, UnreadableImage
+from scatcache.images.class_names import check_splits, find_alike
 from scatcache.images.image_source import NO_LABEL
 from scatcache.images.keys import escape_name
 
@@ -85,9 +87,14 @@ def find_class_names(datasets: Mapping[str, Any], name: str, max_label: int) -> 
 
     Raises SourceError where two of them give a label different names.
     """
-    known: list[str] = []
-    for split, dataset in datasets.items():
-        names = _find_names(dataset)
+    known = merge_class_names({split: _find_names(dataset) for split, dataset in datasets.items()}, name)
+    return (*known, *(str(label) for label in range(len(known), max_label + 1)))
+
+
+def merge_class_names(by_split: Mapping[str, Sequence[str]], name: str) -> tuple[str, ...]:
+    """The longest of the splits' lists of class names. Raises SourceError where two give a label different names."""
+    known: Sequence[str] = ()
+    for split, names in by_split.items():
         for label, (one, other) in enumerate(zip(known, names, strict=False)):
             if one != other:
                 raise SourceError(
@@ -95,7 +102,25 @@ def find_class_names(datasets: Mapping[str, Any], name: str, max_label: int) -> 
                     f"splits the same list of classes"
                 )
         known = max(known, names, key=len)
-    return tuple(known + [str(label) for label in range(len(known), max_label + 1)])
+    return tuple(known)
+
+
+def warn_of_labels(
+    labels: Mapping[str, Sequence[int] | np.ndarray], classes: tuple[str, ...], name: str
+) -> tuple[str, ...]:
+    """What to warn of: labels that train lacks, and classes of one name to the eye, as letters in both cases may be.
+
+    labels: of each split, below len(classes). Raises SourceError as check_splits does.
+    """
+    by_split = {
+        split: {classes[label] for label in np.unique(values).tolist() if label >= 0}
+        for split, values in labels.items()
+    }
+    labelled = {split: names for split, names in by_split.items() if names}
+    warnings = check_splits({split: f"{name}: split {split}" for split in labelled}, labelled)
+    if alike := find_alike(classes):
+        warnings += (f"{name}: the classes {' and '.join(map(ascii, alike))} are one name to the eye and two labels",)
+    return warnings
 
 
 def _find_names(dataset: Any) -> list[str]:

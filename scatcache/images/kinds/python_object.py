@@ -9,9 +9,16 @@ import numpy as np
 from PIL import Image
 
 from scatcache.errors import SourceError, UnreadableImage
-from scatcache.images.class_names import check_splits, find_alike, tell_unknown_labels
+from scatcache.images.class_names import tell_unknown_labels
 from scatcache.images.image_source import WHOLE, ImageSource, check_split_names, settle
-from scatcache.images.kinds.items import describe_item, find_class_names, get_item, read_labels, split_item
+from scatcache.images.kinds.items import (
+    describe_item,
+    find_class_names,
+    get_item,
+    read_labels,
+    split_item,
+    warn_of_labels,
+)
 from scatcache.images.source import ListedRows, Listing
 from scatcache.spec import Pixels
 
@@ -72,21 +79,11 @@ def open_dataset(dataset: Any, *, name: str, version: str | None = None) -> Imag
     read = {split: read_labels(entry, name) for split, entry in datasets.items()}
     labels = {split: found for split, (found, _) in read.items()}
     classes = find_class_names(datasets, name, max(map(max, labels.values())))
-    warnings = _check_labels(labels, classes, name)
+    warnings = warn_of_labels(labels, classes, name)
     for split, (found, undecoded) in read.items():
         warnings += tell_unknown_labels(f"{name}: split {split}", found, undecoded)
     parts = {split: ItemsPart(entry, labels[split]) for split, entry in datasets.items()}
     return settle(Items(name, classes, parts, {"version": version}, warnings))
-
-
-def _check_labels(labels: Mapping[str, Sequence[int]], classes: tuple[str, ...], name: str) -> tuple[str, ...]:
-    """What to warn of: labels that train lacks, and classes of one name to the eye, as letters in both cases may be."""
-    by_split = {split: {classes[label] for label in set(values) if label >= 0} for split, values in labels.items()}
-    labelled = {split: names for split, names in by_split.items() if names}
-    warnings = check_splits({split: f"{name}: split {split}" for split in labelled}, labelled)
-    if alike := find_alike(classes):
-        warnings += (f"{name}: the classes {' and '.join(map(ascii, alike))} are one name to the eye and two labels",)
-    return warnings
 
 
 def _check_dataset(dataset: Any, name: str) -> None:
