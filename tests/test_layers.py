@@ -73,7 +73,7 @@ ORDER = {
         "reader",
     ],
     "job": [
-        "pixels planning reading shard_sink sharing store_folder watching",
+        "pixels planning reading shard_sink sharing store_folder watching worker_processes",
         "comparison executors layouts shard_job stored stored_source takeover",
         "shard_images tasks",
         "shard_task",
