@@ -124,6 +124,14 @@ def test_a_killed_run_goes_on_to_the_same_bytes(measured, store):
     assert read_files(store) == read_files(measured)
 
 
+def test_a_split_with_targets_is_known_for_ours_by_its_own_metadata_and_by_the_root_s(store):
+    records = StoreFolder(store).records
+    StoreFolder(store).writer.place.delete("train/coefficients")
+    assert records.list_splits().keys() == {"train", "test"} == {*records.own_splits()}
+    (store / "train/zarr.json").unlink()
+    assert records.lost_splits() == ["train"]
+
+
 def test_other_targets_are_another_listing(store):
     with pytest.raises(SettingsDiffer) as raised:
         extract(store, shift=1e-3)
