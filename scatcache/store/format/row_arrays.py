@@ -118,11 +118,17 @@ def row_chunk_name(name: str, chunk: int) -> str:
     return f"c.{chunk}.0" if name == TARGET else f"c.{chunk}"
 
 
-def row_chunks(layout: SplitLayout, name: str) -> list[range]:
-    """The positions that each chunk of one of a split's row arrays holds."""
+def count_row_chunks(layout: SplitLayout, name: str) -> int:
+    """Chunks of one of a split's row arrays, at least 1."""
+    n, *row_shape = array_shape(layout, name)
+    return max(1, -(-n // find_chunk_rows(*row_shape)))
+
+
+def positions_in(layout: SplitLayout, name: str, chunk: int) -> range:
+    """The positions that a chunk of one of a split's row arrays holds."""
     n, *row_shape = array_shape(layout, name)
     step = find_chunk_rows(*row_shape)
-    return [range(start, min(start + step, n)) for start in range(0, max(1, n), step)]
+    return range(chunk * step, min((chunk + 1) * step, n))
 
 
 def encode_rows(name: str, values: np.ndarray) -> dict[str, bytes]:
