@@ -162,7 +162,7 @@ def open_object(
     """An object in Python as a source: an implementation of Source, a dataset object, or a mapping of those by split.
 
     name: of the source, by default that of an implementation of Source; version: of a dataset object; see open_dataset;
-    contents: of an array.
+    contents: of an array, a table or a dataset object.
 
     Raises SourceError for a name that another source bears, or that is unfit for a file, and where the object is none.
     """
@@ -173,7 +173,7 @@ def open_object(
     if is_array(found):
         return open_python_arrays(found, name=name, version=version, contents=contents or Contents())
     if not is_source(found):
-        return open_dataset(found, name=name, version=version)
+        return open_dataset(found, name=name, version=version, contents=contents)
     if version is not None:
         raise UsageError(f"version goes with dataset objects, {name} says it in its options: leave version out")
     return replace(settle(found), name=name)

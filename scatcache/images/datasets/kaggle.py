@@ -71,7 +71,7 @@ def _read_solution(path: Path) -> dict[str, str]:
     with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
         try:
             for number, line in enumerate(csv.reader(file), 1):
-                if number == 1 and line[:1] == ["ImageId"] or not line:
+                if (number == 1 and line[:1] == ["ImageId"]) or not line:
                     continue
                 # Boxes of one image, all of one class: five words each.
                 wnids = {*line[1].split()[::5]} if len(line) == 2 else set()
