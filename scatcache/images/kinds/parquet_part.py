@@ -142,7 +142,7 @@ def open_table(path: Path) -> Any:
     """A pyarrow.parquet.ParquetFile, to be used as a context; see refuse_damaged."""
     from pyarrow.parquet import ParquetFile
 
-    return ParquetFile(path, buffer_size=BUFFER_BYTES)
+    return ParquetFile(path, buffer_size=BUFFER_BYTES, page_checksum_verification=True)
 
 
 @contextlib.contextmanager
