@@ -1,22 +1,52 @@
 """A tar of image files as a folder of them would be: class folders or flat files, with or without split folders."""
 
+import contextlib
+import os
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from scatcache.errors import SourceError
-from scatcache.images.archives.tar_index import TarIndex
+from scatcache.images.archives.tar_index import TarIndex, index_tar
+from scatcache.images.archives.tar_members import TarMember, list_members
+from scatcache.images.archives.unpack import OnArchive, tell_nobody
 from scatcache.images.class_names import check_splits, refuse_alike
-from scatcache.images.image_source import UNLABELED, WHOLE
+from scatcache.images.image_source import UNLABELED, WHOLE, ImageSource
 from scatcache.images.keys import show_path
 from scatcache.images.kinds.split_names import SPLIT_NAMES
 from scatcache.images.kinds.tar import TarPart, is_image_path
+from scatcache.images.kinds.webdataset_samples import ADVICE, look_into_tar
+
+TAR_NAME, SUFFIX = "tar", ".tar"
 
 
-def sort_image_tar(index: TarIndex) -> tuple[tuple[str, ...], dict[str, TarPart], tuple[str, ...]]:
-    """(classes, part by split, warnings) of a tar of class folders, or of images alone.
+def is_image_tar(place: str) -> bool:
+    """Whether a tar lies there, by its name, that starts with anything but webdataset's samples."""
+    if not place.lower().endswith(SUFFIX) or not os.path.isfile(place):
+        return False
+    with contextlib.suppress(SourceError, OSError):
+        return not look_into_tar(Path(place)).are_samples
+    return False
 
-    A folder that all lies in is looked through. Raises SourceError where there is no image, or images lie beside class
-    folders, or a split shares no class with train.
+
+def open_image_tar(tar: Path, work_dir: Path | None, *, on_archive: OnArchive = tell_nobody) -> ImageSource:
+    """Indexes a tar of class folders, or of images alone; a folder that all lies in is looked through.
+
+    work_dir: where the index is kept. Raises SourceError where the tar is cut or holds no image, images lie beside
+    class folders, or a split shares no class with train; OSError as the disk does.
     """
+    root = tar.absolute()
+    classes, parts, warnings = _sort_images(index_tar(root, work_dir, partial(_list_files, root), on_archive))
+    return ImageSource(TAR_NAME, classes, parts, root=root, warnings=warnings)
+
+
+def _list_files(tar: Path, descriptor: int) -> Iterator[TarMember]:
+    n_bytes = os.fstat(descriptor).st_size
+    yield from list_members(descriptor, 0, n_bytes, name=show_path(tar), advice=ADVICE)
+
+
+def _sort_images(index: TarIndex) -> tuple[tuple[str, ...], dict[str, TarPart], tuple[str, ...]]:
+    """(classes, part by split, warnings)."""
     where = show_path(index.tar)
     keys = [key for key in (encoded.decode() for encoded in index.table.keys.tolist()) if is_image_path(key)]
     if not keys:

@@ -49,7 +49,7 @@ def read_labels(dataset: Any, name: str) -> tuple[list[int], list[int]]:
     labels = next((getattr(dataset, entry) for entry in LABEL_ATTRIBUTES if hasattr(dataset, entry)), None)
     if getattr(dataset, "target_transform", None) is not None or not hasattr(labels, "__len__"):
         labels = None
-    if labels is None and (column := _find_label_column(dataset)) is not None:
+    if labels is None and (column := find_label_column(dataset)) is not None:
         labels = dataset[column]
     undecoded: list[int] = []
     if labels is None or len(labels) != len(dataset):
@@ -63,7 +63,8 @@ def read_labels(dataset: Any, name: str) -> tuple[list[int], list[int]]:
     return [_check_label(label, index, name) for index, label in enumerate(labels)], undecoded
 
 
-def _find_label_column(dataset: Any) -> str | None:
+def find_label_column(dataset: Any) -> str | None:
+    """The column of labels of a dataset that has columns."""
     columns = getattr(dataset, "column_names", None)
     return next((column for column in LABEL_COLUMNS if column in columns), None) if isinstance(columns, list) else None
 
@@ -80,15 +81,6 @@ def _check_label(label: Any, index: int, name: str) -> int:
     if value < NO_LABEL:
         raise SourceError(f"{name}: the label of item {index} is {value}: expected 0 or more, or -1 for none")
     return value
-
-
-def find_class_names(datasets: Mapping[str, Any], name: str, max_label: int) -> tuple[str, ...]:
-    """The class names that the datasets give, "0", "1", ... for labels beyond them.
-
-    Raises SourceError where two of them give a label different names.
-    """
-    known = merge_class_names({split: _find_names(dataset) for split, dataset in datasets.items()}, name)
-    return (*known, *(str(label) for label in range(len(known), max_label + 1)))
 
 
 def merge_class_names(by_split: Mapping[str, Sequence[str]], name: str) -> tuple[str, ...]:
@@ -123,14 +115,14 @@ def warn_of_labels(
     return warnings
 
 
-def _find_names(dataset: Any) -> list[str]:
-    """The class names that a dataset gives, escaped, in the order of their labels."""
+def read_class_names(dataset: Any, column: str | None = None) -> tuple[str, ...]:
+    """The class names that a dataset gives, escaped, in the order of their labels. column: of the labels."""
     features = getattr(dataset, "features", None)
-    column = _find_label_column(dataset)
     names = getattr(dataset, "classes", None)
+    column = column or find_label_column(dataset)
     if column is not None and isinstance(features, Mapping):
         names = getattr(features.get(column), "names", names)
-    return [escape_name(str(name)) for name in names] if isinstance(names, list | tuple) else []
+    return tuple(escape_name(str(name)) for name in names) if isinstance(names, list | tuple) else ()
 
 
 def describe_item(value: Any) -> str:

@@ -100,7 +100,7 @@ class ParquetPart:
         for batch in read_batches(*self._groups[group], self.path):
             while wanted and wanted[0] < start + len(batch):
                 row = wanted.pop(0)
-                found[row] = take_image(batch, row - start)
+                found[row] = take_bytes(batch[row - start])
             start += len(batch)
             if not wanted:
                 break
@@ -128,21 +128,21 @@ def read_batches(file: TableFile, group: int, path: str) -> "Iterator[pyarrow.Ar
             yield column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
 
 
-def take_image(column: "pyarrow.Array", row: int) -> bytes | UnreadableImage:
-    """The bytes of an image."""
-    cell = column[row].as_buffer() if column[row].is_valid else None
-    if not cell:
+def take_bytes(cell: "pyarrow.Scalar") -> bytes | UnreadableImage:
+    """The bytes of an image, from what one row holds."""
+    data = cell.as_buffer() if cell.is_valid else None
+    if not data:
         return UnreadableImage("the row holds no image")
-    if cell.size > MAX_IMAGE_BYTES:
-        return UnreadableImage(f"an image of {cell.size} bytes, more than the {MAX_IMAGE_BYTES} allowed")
-    return cell.to_pybytes()
+    if data.size > MAX_IMAGE_BYTES:
+        return UnreadableImage(f"an image of {data.size} bytes, more than the {MAX_IMAGE_BYTES} allowed")
+    return data.to_pybytes()
 
 
 def open_table(path: Path) -> Any:
     """A pyarrow.parquet.ParquetFile, to be used as a context; see refuse_damaged."""
     from pyarrow.parquet import ParquetFile
 
-    return ParquetFile(path, buffer_size=BUFFER_BYTES)
+    return ParquetFile(path, buffer_size=BUFFER_BYTES, page_checksum_verification=True)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from scatcache.errors import SourceError, UsageError
 from scatcache.images.contents import Contents
 from scatcache.images.image_source import NO_LABEL
 from scatcache.images.keys import escape_name
+from scatcache.images.kinds.arrays.array_numbers import check_targets
 from scatcache.images.kinds.items import IMAGE_COLUMNS, LABEL_COLUMNS
 
 if TYPE_CHECKING:
@@ -146,11 +147,14 @@ def read_label_column(column: "pyarrow.ChunkedArray", name: str, where: str) -> 
 
 
 def read_target_column(column: "pyarrow.ChunkedArray", name: str, where: str) -> np.ndarray:
-    """float32 (n, k) targets of a column of numbers, or of lists of k numbers. Raises SourceError for others."""
+    """float32 (n, k) targets of a column of numbers, or of lists of k numbers, NaN for one that is missing.
+
+    Raises SourceError for others.
+    """
     import pyarrow
     from pyarrow import types
 
-    shown = escape_name(name)
+    shown, n_rows = escape_name(name), len(column)
     lengths: set[int] = {1}
     if types.is_list(column.type) or types.is_large_list(column.type) or types.is_fixed_size_list(column.type):
         lengths = set(pyarrow.compute.unique(pyarrow.compute.list_value_length(column)).to_pylist())
@@ -162,7 +166,7 @@ def read_target_column(column: "pyarrow.ChunkedArray", name: str, where: str) ->
         raise SourceError(
             f"{where}: column {shown} holds {escape_name(str(column.type)[:60])}: expected numbers as targets"
         )
-    if column.null_count:
-        raise SourceError(f"{where}: column {shown} lacks {column.null_count} targets: expected a number in every row")
+    # A number that is missing is nobody's: NaN.
+    values = column.to_numpy() if not column.null_count else column.cast(pyarrow.float64()).to_numpy()
     (k,) = lengths or {1}
-    return column.to_numpy().astype(np.float32).reshape(-1, k or 1)
+    return check_targets(f"{where}: column {shown}", values.reshape(n_rows, k or 0), n_rows)

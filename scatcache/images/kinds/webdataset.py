@@ -1,4 +1,4 @@
-"""Tars of images, read where they lie: webdataset's samples, in one tar or many, or one tar of class folders."""
+"""webdataset's samples, in one tar or many, read where they lie."""
 
 import os
 import re
@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,15 @@ import numpy as np
 
 from scatcache.errors import SourceError
 from scatcache.images.archives.tar_index import TarIndex, index_tar
-from scatcache.images.archives.tar_members import TarMember, list_members
 from scatcache.images.archives.unpack import OnArchive, tell_nobody
 from scatcache.images.contents import Contents
 from scatcache.images.decode import read_form
 from scatcache.images.forms import Decoding, ImageForm
 from scatcache.images.image_source import ImageSource
 from scatcache.images.keys import escape_name, show_path
-from scatcache.images.kinds.image_tar import sort_image_tar
 from scatcache.images.kinds.items import warn_of_labels
-from scatcache.images.kinds.samples import ADVICE, SampleParts, list_samples, look_at_samples
 from scatcache.images.kinds.split_files import is_folder_of, list_files_of, sort_into_splits
+from scatcache.images.kinds.webdataset_samples import SampleParts, choose_parts, list_samples, look_into_tar
 from scatcache.images.source import Listing, Location
 
 WEBDATASET_NAME, SUFFIX = "webdataset", ".tar"
@@ -106,11 +104,7 @@ def open_webdataset(
     root = Path(place).absolute()
     tars = _find_tars(root)
     splits = sort_into_splits(root, tars)
-    parts = look_at_samples(tars[0], contents)
-    if len(tars) == 1 and not parts.are_samples and contents.array is None:
-        index = index_tar(tars[0], work_dir, partial(_list_files, tars[0]), on_archive)
-        classes, found, warnings = sort_image_tar(index)
-        return ImageSource(WEBDATASET_NAME, classes, found, root=root, warnings=warnings)
+    parts = choose_parts(look_into_tar(tars[0]), contents, show_path(tars[0]))
     indexed = dict(zip(tars, _index_all(tars, work_dir, parts, on_archive), strict=True))
     samples = {
         split: SamplesPart(
@@ -159,11 +153,6 @@ def _index_all(
 
     with ThreadPoolExecutor(N_THREADS) as pool:
         return list(pool.map(index, tars))
-
-
-def _list_files(tar: Path, descriptor: int) -> Iterator[TarMember]:
-    n_bytes = os.fstat(descriptor).st_size
-    yield from list_members(descriptor, 0, n_bytes, name=show_path(tar), advice=ADVICE)
 
 
 def _find_tars(root: Path) -> list[Path]:

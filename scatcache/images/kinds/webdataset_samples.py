@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from scatcache.images.kinds.tar import is_in_sight
 
 # Members of which a tar's headers are read to see what its samples are made of.
 _N_LOOKED_AT = 1000
+# Of their extensions and fields, so many are shown.
+_N_SHOWN = 20
 # Files of more are no label and no JSON of one.
 _MAX_SIDE_BYTES = 2**20
 _IMAGES = IMAGE_EXTENSIONS | {"npy"}
@@ -27,15 +29,36 @@ _LABEL_FIELDS = ("label", "cls", "class")
 ADVICE = "pack plain files alone"
 
 
+class FirstLook(NamedTuple):
+    """What the first members of a tar are. extensions: in the order met; fields: of the first JSON file; is_flat:
+    whether no image lies in a folder; has_pairs: whether something else shares an image's name."""
+
+    extensions: tuple[str, ...]
+    fields: dict[str, Any]
+    is_flat: bool
+    has_pairs: bool
+
+    @property
+    def label(self) -> str | None:
+        """The extension or field that is a label without being asked for."""
+        if _CLASS in self.extensions:
+            return _CLASS
+        return next((field for field in _LABEL_FIELDS if isinstance(self.fields.get(field), int)), None)
+
+    @property
+    def are_samples(self) -> bool:
+        """Whether they are webdataset's, and not image files in class folders, with something beside them or not."""
+        return self.has_pairs and (self.is_flat or self.label is not None)
+
+
 @dataclass(frozen=True)
 class SampleParts:
     """What of a sample is read, each an extension, or a field of its JSON file. image: None for any that is an image
-    file's; labels, targets: None for none; are_samples: whether anything but images was seen, and so is beside them."""
+    file's; labels, targets: None for none."""
 
     image: str | None
     labels: str | None
     targets: str | None
-    are_samples: bool
 
     @property
     def options(self) -> dict[str, str]:
@@ -44,32 +67,36 @@ class SampleParts:
         return {name: part for name, part in found.items() if part is not None}
 
 
-def look_at_samples(tar: Path, contents: Contents) -> SampleParts:
-    """What the samples of a tar are made of, by its first members.
-
-    Raises UsageError for parts asked for that they lack, SourceError as list_members does.
-    """
-    extensions: list[str] = []
+def look_into_tar(tar: Path) -> FirstLook:
+    """Reads the headers of the first members of a tar. Raises SourceError as list_members does; OSError."""
+    extensions: dict[str, None] = {}
     fields: dict[str, Any] = {}
+    with_image: set[str] = set()
+    with_other: set[str] = set()
     descriptor = os.open(tar, os.O_RDONLY | os.O_CLOEXEC)
     try:
         for member in islice(_list_visible(descriptor, tar), _N_LOOKED_AT):
-            _, extension = _split_name(member.key)
+            key, extension = _split_name(member.key)
+            (with_image if extension in _IMAGES else with_other).add(key)
             if extension == _JSON and _JSON not in extensions:
-                fields = _read_fields(descriptor, member, tar)
-            if extension not in extensions:
-                extensions.append(extension)
+                found = _read_side(descriptor, member, tar)
+                fields = found if isinstance(found, dict) else {}
+            extensions[extension] = None
     finally:
         os.close(descriptor)
-    known = [*extensions, *fields]
-    for option in contents.given:
+    is_flat = not any("/" in key for key in with_image)
+    return FirstLook(tuple(extensions), fields, is_flat, not with_image.isdisjoint(with_other))
+
+
+def choose_parts(look: FirstLook, contents: Contents, where: str) -> SampleParts:
+    """What of the samples is read. Raises UsageError for what is asked for and not there."""
+    known = (*look.extensions, *look.fields)
+    for option in ("array", "labels", "targets"):
         name = getattr(contents, option)
-        if option != "axes" and name not in (extensions if option == "array" else known):
-            shown = ", ".join(escape_name(str(part)) for part in known[:20])
-            raise UsageError(f"--{option} is {name!a}: the samples of {show_path(tar)} have {shown}")
-    labels = contents.labels or (_CLASS if _CLASS in extensions else None)
-    labels = labels or next((field for field in _LABEL_FIELDS if isinstance(fields.get(field), int)), None)
-    return SampleParts(contents.array, labels, contents.targets, _CLASS in extensions or bool(fields) or bool(labels))
+        if name is not None and name not in (look.extensions if option == "array" else known):
+            shown = ", ".join(escape_name(str(part)) for part in known[:_N_SHOWN])
+            raise UsageError(f"--{option} is {name!a}: the samples of {where} have {shown}")
+    return SampleParts(contents.array, contents.labels or look.label, contents.targets)
 
 
 def list_samples(descriptor: int, tar: Path, parts: SampleParts) -> Iterator[TarMember]:
