@@ -1,7 +1,7 @@
 """What coded pictures say of themselves at their heads: JPEG, JPEG 2000 and AVIF, alone or in a strip of a TIFF."""
 
-# The marker of a JPEG 2000 codestream's sizes; behind it the sizes, and its components' depths.
-_SIZ, _SIZ_SIZES, _SIZ_COMPONENTS = b"\xff\x4f\xff\x51", 8, 38
+# The marker of a JPEG 2000 codestream's sizes; behind it, its number of components and their depths.
+_SIZ, _SIZ_COMPONENTS = b"\xff\x4f\xff\x51", 40
 _START, _END, _SCAN = b"\xff\xd8", b"\xff\xd9", 0xDA
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE = (0x01, *range(0xD0, 0xD9))
@@ -23,15 +23,6 @@ def find_jpeg_size(data: bytes) -> tuple[int, int] | None:
         n_bytes = 0 if is_short else int.from_bytes(data[position + 2 : position + 4], "big")
         position += 1 if marker == 0xFF else 2 + n_bytes
     return None
-
-
-def find_jpeg2000_size(data: bytes) -> tuple[int, int] | None:
-    """(height, width) of a JPEG 2000 codestream, None where there is none."""
-    start = data.find(_SIZ)
-    if start < 0 or len(data) < start + _SIZ_COMPONENTS:
-        return None
-    sizes = [int.from_bytes(data[at : at + 4], "big") for at in range(start + _SIZ_SIZES, start + _SIZ_SIZES + 16, 4)]
-    return sizes[1] - sizes[3], sizes[0] - sizes[2]
 
 
 def list_jpeg2000_depths(data: bytes) -> list[int]:

@@ -2,7 +2,6 @@
 
 import importlib
 import logging
-import pkgutil
 import re
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from scatcache.images.decoding.strict_pillow import quieten
 
 Result = TypeVar("Result")
 _NO_MEMORY = re.compile("MEM_?ERROR|memory|allocat", re.IGNORECASE)
+_OF_ASTROPY = ("CfitsioException", "VerifyError")
 _quiet: dict[str, ModuleType] = {}
 
 
@@ -29,16 +29,17 @@ def import_extra(name: str, what: str, extra: str) -> Any:
     except ModuleNotFoundError as error:
         package = name.partition(".")[0]
         raise SourceError(f"reading {what} needs {package}: pip install 'scatcache[{extra}]'") from error
-    folders = getattr(module, "__path__", [])
-    for found in (name, *(entry.name for entry in pkgutil.walk_packages(folders, f"{name}.", onerror=lambda _: None))):
-        quieten(sys.modules.get(found))
+    # A copy, made at once: other threads may import meanwhile.
+    for found, part in sys.modules.copy().items():
+        if found == name or found.startswith(f"{name}."):
+            quieten(part)
     quieten(logging.getLogger(name))
     _quiet[name] = module
     return module
 
 
-def call_codec(call: Callable[[], Result]) -> Result:
-    """What call() returns, what imagecodecs raises on damaged bytes turned into ValueError."""
+def call_library(call: Callable[[], Result]) -> Result:
+    """What call() returns, what imagecodecs and astropy raise on damaged bytes turned into ValueError."""
     try:
         return call()
     except RuntimeError as error:
@@ -47,6 +48,8 @@ def call_codec(call: Callable[[], Result]) -> Result:
         if _NO_MEMORY.search(str(error)):
             raise MemoryError(str(error)) from error
         raise ValueError(str(error)) from error
-    except ImportError as error:
-        # Builds of imagecodecs lack some codecs.
-        raise ValueError(f"{error}: it is not read here") from error
+    except BaseException as error:
+        # Classes that are nothing but an Exception, and of which astropy keeps one to itself.
+        if type(error).__name__ in _OF_ASTROPY:
+            raise ValueError(str(error)) from error
+        raise

@@ -62,7 +62,7 @@ def _find_dtype(unit: FitsUnit, header: Any) -> np.dtype:
     return np.dtype("f8" if bits > 16 else "f4")
 
 
-def _find_scaling(header: Any) -> tuple[float, float]:
+def _find_scaling(header: Any) -> tuple[Any, Any]:
     zero, scale = header.get("BZERO", 0), header.get("BSCALE", 1)
     for name, value in (("BZERO", zero), ("BSCALE", scale)):
         if isinstance(value, bool) or not isinstance(value, int | float):

@@ -95,7 +95,7 @@ def _place(unit: FitsUnit, n_bytes: int) -> FitsUnit:
     sizes = unit.sizes("NAXIS")
     n_values = unit.number("GCOUNT", 1) * (unit.number("PCOUNT") + prod(sizes)) if sizes else 0
     data_bytes = abs(unit.number("BITPIX", 8)) // 8 * n_values
-    if data_bytes < 0 or min(*sizes, *unit.sizes("ZNAXIS"), 0) < 0:
+    if data_bytes < 0 or min((*sizes, *unit.sizes("ZNAXIS"), 0)) < 0:
         raise UnreadableImage("sizes below 0 in a FITS header")
     if unit.data + data_bytes > n_bytes:
         raise UnreadableImage(f"FITS data up to byte {unit.data + data_bytes} of a file of {n_bytes}")

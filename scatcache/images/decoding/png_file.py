@@ -5,7 +5,7 @@ from typing import BinaryIO
 import numpy as np
 
 from scatcache.errors import UnreadableImage
-from scatcache.images.decoding.extra_libraries import call_codec, import_extra
+from scatcache.images.decoding.extra_libraries import import_extra
 from scatcache.images.decoding.image_metadata import PNG_SIGNATURE, separate
 from scatcache.images.decoding.pillow_files import is_animated, open_picture
 from scatcache.images.decoding.pillow_samples import open_by_pillow
@@ -40,7 +40,7 @@ def open_png(file: BinaryIO, axes: str | None) -> SampleFile:
     def load() -> np.ndarray:
         parts.file.seek(0)
         data = parts.file.read()
-        found = call_codec(lambda: imagecodecs.png_decode(data))
+        found = imagecodecs.png_decode(data)
         if found.dtype != np.uint16 or found.size != height * width * shape[2]:
             raise ValueError(f"{found.dtype} {found.shape} decoded, where the header says uint16 {shape}")
         return found.reshape(shape)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import BinaryIO
 
+from scatcache.images.decoding.extra_libraries import call_library
 from scatcache.images.decoding.fits_file import open_fits
 from scatcache.images.decoding.image_metadata import PNG_SIGNATURE
 from scatcache.images.decoding.numpy_file import NPY_SIGNATURE, open_numpy
@@ -34,7 +35,8 @@ def open_samples(file: BinaryIO, axes: str | None) -> SampleFile:
 
     Raises UnreadableImage, and what readers raise on damaged bytes; SourceError where the library it takes is missing.
     """
-    found = READERS[find_format(file)](file, axes)
+    reader = READERS[find_format(file)]
+    found = call_library(lambda: reader(file, axes))
     found.check()
     return found
 

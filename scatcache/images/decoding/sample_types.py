@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scatcache.errors import UnreadableImage
+from scatcache.images.decoding.extra_libraries import call_library
 from scatcache.images.decoding.notes import CONSTANT, ROUNDED
 from scatcache.images.decoding.own_pillow import check_size
 
@@ -39,7 +40,8 @@ class SampleFile:
 
     def read(self) -> np.ndarray:
         """The samples, as many and of the kind that the header says. Raises as load does."""
-        found = self.load()
+        with np.errstate(all="ignore"):
+            found = call_library(self.load)
         if found.dtype.newbyteorder("=") != self.dtype.newbyteorder("="):
             raise UnreadableImage(f"{found.dtype} samples, where the header says {self.dtype}")
         return found.reshape(self.shape)

@@ -6,19 +6,20 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from scatcache.errors import UnreadableImage
-from scatcache.images.decoding.codestreams import find_jpeg2000_size, find_jpeg_size
-from scatcache.images.decoding.extra_libraries import call_codec, import_extra
+from scatcache.images.decoding.codestreams import find_jpeg_size
+from scatcache.images.decoding.extra_libraries import import_extra
 from scatcache.images.decoding.image_metadata import separate
 from scatcache.images.decoding.sample_types import MAX_SAMPLES, SampleFile, check_shape_of_samples
 from scatcache.images.decoding.tiff_tags import read_directory
 
 EXTRA = "tiff"
-# Those that cannot be made to write more than they are asked for, by their number in TIFF.
-_PLAIN = {1: "none", 5: "LZW", 8: "deflate", 32946: "deflate", 32773: "PackBits", 34925: "LZMA", 50000: "Zstandard"}
-# These hold sizes of their own, which are looked at first; those of WebP are small.
-_JPEG, _WEBP = {7: "JPEG"}, {50001: "WebP"}
-_JPEG2000 = dict.fromkeys((33003, 33004, 33005, 34712), "JPEG 2000")
-_COMPRESSIONS = {**_PLAIN, **_JPEG, **_WEBP, **_JPEG2000}
+# By their number in TIFF. None of these can be made to write more than it is asked for, but JPEG, whose own sizes are
+# looked at first. Of damaged WebP and JPEG 2000, pixels would stay as they were in memory.
+_COMPRESSIONS = {
+    **{1: "none", 5: "LZW", 7: "JPEG", 8: "deflate", 32946: "deflate", 32773: "PackBits", 34925: "LZMA"},
+    50000: "Zstandard",
+}
+_JPEG = 7
 _PREDICTORS = {1: "none", 2: "horizontal", 3: "floating point"}
 _PALETTE = 3
 _WHOLE_BITS = (8, 16, 32, 64)
@@ -48,8 +49,9 @@ def open_tiff(file: BinaryIO, axes: str | None) -> SampleFile:
     _check_segments(page)
 
     def load() -> np.ndarray:
-        _check_segment_sizes(page)
-        found = call_codec(lambda: _read_page(page))
+        if page.compression == _JPEG:
+            _check_jpeg_sizes(page)
+        found = _read_page(page)
         return found[..., 0].transpose(1, 2, 0) if is_planar else found[0]
 
     return SampleFile(shape, page.dtype, load, lambda: parts.several)
@@ -113,13 +115,11 @@ def _check_segments(page: Any) -> None:
         raise UnreadableImage(f"its strips or tiles hold {sum(sizes)} bytes, too few for {page.shape} samples")
 
 
-def _check_segment_sizes(page: Any) -> None:
-    """Raises UnreadableImage where a picture in a strip or tile is cut, or is larger than that."""
-    find_size = find_jpeg_size if page.compression in _JPEG else find_jpeg2000_size
-    if page.compression not in (*_JPEG, *_JPEG2000):
-        return
-    height, width = (*page.chunks, 1)[:2] if page.axes != "SYX" else page.chunks[-2:]
+def _check_jpeg_sizes(page: Any) -> None:
+    """Raises UnreadableImage where a JPEG in a strip or tile is cut, or is larger than that."""
+    height, width = page.chunks[:2]
     for data, _ in page.parent.filehandle.read_segments(page.dataoffsets, page.databytecounts):
-        found = find_size(data)
+        found = find_jpeg_size(data)
         if found is None or found[0] > height or found[1] > width:
-            raise UnreadableImage(f"a strip or tile of {found} pixels, cut or larger than {height, width}")
+            what = "no whole JPEG" if found is None else f"a JPEG of {found[0]}x{found[1]} pixels"
+            raise UnreadableImage(f"{what} in a strip or tile of {height}x{width}")
