@@ -33,7 +33,7 @@ def save_image(path: Path):
 def test_an_unknown_name_lists_the_names_or_a_folder():
     with pytest.raises(
         SourceError,
-        match=r"unknown source 'cifar11': expected cifar10, .*, caltech101-background, photos, or a folder",
+        match=r"unknown source 'cifar11': expected cifar10, .*, caltech101-background, photos, .* or a folder",
     ):
         open_source("cifar11")
 
@@ -94,7 +94,7 @@ def test_a_kind_of_path_is_a_row_and_nothing_else(monkeypatch, tmp_path):
     monkeypatch.setattr(catalogue, "KINDS", (kind, *catalogue.KINDS))
     (tmp_path / "a.txt").touch()
     assert open_source(tmp_path / "a.txt") == "it" and opened == [str(tmp_path / "a.txt")]
-    with pytest.raises(SourceError, match="or a text or a folder"):
+    with pytest.raises(SourceError, match=r"or a text or .* or a folder"):
         open_source("gone")
 
 

@@ -64,8 +64,8 @@ class Objects:
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
-        ("cifar11", {}, "unknown source 'cifar11': expected one of cifar10, .*, or a folder; did you mean cifar10"),
-        ("no/such", {}, "unknown source 'no/such': .*, or a folder, which must exist"),
+        ("cifar11", {}, "unknown source 'cifar11': expected one of cifar10, .* or a folder; did you mean cifar10"),
+        ("no/such", {}, "unknown source 'no/such': .* or a folder, which must exist"),
         ("photos", {"name": "mine"}, "go with dataset objects"),
         ("photos", {"version": "2"}, "go with dataset objects"),
         ("photos", {"download": True}, "photos cannot be downloaded by --download, only"),

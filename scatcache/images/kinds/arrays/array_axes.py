@@ -89,5 +89,13 @@ def describe_dtype(dtype: np.dtype) -> str:
     """In words where NumPy's own may be long, or say little."""
     if dtype.names is not None:
         return f"records of {len(dtype.names)} fields"
-    kinds = {"O": "Python objects", "U": "text", "S": "text", "V": "raw bytes", "M": "dates", "m": "durations"}
+    kinds = {
+        "O": "Python objects, which are never unpickled",
+        "U": "text",
+        "S": "text",
+        "T": "text",
+        "V": "raw bytes",
+        "M": "dates",
+        "m": "durations",
+    }
     return kinds.get(dtype.kind, dtype.name)

@@ -12,14 +12,21 @@ from scatcache.images.keys import show_path
 from scatcache.images.kinds.arrays.array_axes import check_images, find_axes
 from scatcache.images.kinds.arrays.array_numbers import LABELS, TARGETS, is_numbers_file, name_classes, read_numbers
 from scatcache.images.kinds.arrays.array_part import ArrayPart, warn_of_blocks
+from scatcache.images.kinds.arrays.fits import list_fits
+from scatcache.images.kinds.arrays.hdf5 import list_hdf5
 from scatcache.images.kinds.arrays.image_array import ArrayHead
 from scatcache.images.kinds.arrays.npy import list_npy
+from scatcache.images.kinds.arrays.npz import list_npz
+from scatcache.images.kinds.arrays.zarr_arrays import is_zarr_folder, list_zarr
 from scatcache.spec import NATIVE, SCALES, Pixels
 
 ARRAY_NAME = "array"
 # How the arrays of a file are found, by its extension: of a path, the names asked for, and where to write.
 FORMATS: dict[str, Callable[[Path, tuple[str, ...], Path | None], dict[str, ArrayHead]]] = {
     ".npy": lambda path, _, __: list_npy(path),
+    ".npz": lambda path, _, work_dir: list_npz(path, work_dir),
+    **dict.fromkeys((".h5", ".hdf5"), lambda path, wanted, _: list_hdf5(path, wanted)),
+    **dict.fromkeys((".fits", ".fit", ".fts"), lambda path, _, __: list_fits(path)),
 }
 # As many axes an array of images has.
 N_AXES = (3, 4)
@@ -27,7 +34,18 @@ N_AXES = (3, 4)
 
 def is_array_place(place: str) -> bool:
     """Whether arrays lie there, by a file's extension, or by what a folder holds."""
-    return os.path.splitext(place)[1].lower() in FORMATS and os.path.isfile(place)
+    return (_has_format(place) and os.path.isfile(place)) or is_zarr_folder(place)
+
+
+def _has_format(place: str) -> bool:
+    return os.path.splitext(place)[1].lower() in FORMATS
+
+
+def list_arrays(path: Path, wanted: tuple[str, ...], work_dir: Path | None) -> dict[str, ArrayHead]:
+    """What arrays lie at a path, by name, "" for one without."""
+    if path.is_dir():
+        return list_zarr(path, wanted)
+    return FORMATS[path.suffix.lower()](path, wanted, work_dir)
 
 
 def open_array_place(place: str, contents: Contents, work_dir: Path | None = None) -> ImageSource:
@@ -38,7 +56,7 @@ def open_array_place(place: str, contents: Contents, work_dir: Path | None = Non
     """
     where, path = show_path(place), Path(place).absolute()
     wanted = tuple(str(name) for name in (contents.array, contents.labels, contents.targets) if isinstance(name, str))
-    found = FORMATS[path.suffix.lower()](path, wanted, work_dir)
+    found = list_arrays(path, wanted, work_dir)
     name = choose_array(where, found, contents.array)
     shown = f"{name} in {where}" if name else where
     part, warnings = make_part(shown, found[name], contents, found=found, where=where)
@@ -87,12 +105,15 @@ def make_part(
 ) -> tuple[ArrayPart, tuple[str, ...]]:
     """The part of an array with the labels and targets of contents, and warnings. Raises as open_array_place does."""
     axes = find_axes(shown, head.shape, contents.axes)
-    form = check_images(shown, head.shape, head.dtype, axes)
+    check_images(shown, head.shape, head.dtype, axes)
+    array = head.open()
+    # Of scaled samples the header says another dtype.
+    form = check_images(shown, array.shape, array.dtype, axes)
     numbers = {
         what: None if given is None else read_numbers(what, given, head.shape[0], found=found, where=where)
         for what, given in ((LABELS, contents.labels), (TARGETS, contents.targets))
     }
-    part = ArrayPart(head.open(), axes, form, **numbers)
+    part = ArrayPart(array, axes, form, **numbers)
     return part, warn_of_blocks(shown, part)
 
 

@@ -61,18 +61,16 @@ class ArrayHead(NamedTuple):
 
 @dataclass(frozen=True)
 class PlainArray:
-    """Samples that lie in a file one after the other, in C's order, from offset on."""
+    """Samples that lie in a file one after the other, in C's order, from offset on. n_bytes: of the file, or of that
+    which it was made of."""
 
     stamp: Stamp
     offset: int
     shape: tuple[int, ...]
     dtype: np.dtype
+    n_bytes: int
 
     rows_per_block = 1
-
-    @property
-    def n_bytes(self) -> int:
-        return self.stamp.n_bytes
 
     @cached_property
     def row_bytes(self) -> int:
@@ -97,20 +95,17 @@ class PlainArray:
 
 @dataclass(frozen=True)
 class ScatteredArray:
-    """Samples that lie in a file in Fortran's order, from offset on: the first axis runs fastest."""
+    """Samples that lie in a file in Fortran's order, from offset on: the first axis runs fastest. See PlainArray."""
 
     stamp: Stamp
     offset: int
     shape: tuple[int, ...]
     dtype: np.dtype
+    n_bytes: int
 
     @property
     def rows_per_block(self) -> int:
         return max(1, GATHERED_BYTES // (prod(self.shape[1:]) * self.dtype.itemsize))
-
-    @property
-    def n_bytes(self) -> int:
-        return self.stamp.n_bytes
 
     def read_rows(self, start: int, stop: int) -> np.ndarray:
         check_stamp(self.stamp)

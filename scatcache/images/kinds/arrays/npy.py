@@ -3,7 +3,7 @@
 import os
 import tokenize
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -28,13 +28,15 @@ def list_npy(path: Path) -> dict[str, ArrayHead]:
     """The one array of a .npy file, under no name. Raises SourceError where it is none, OSError as the disk does."""
     where, stamp = show_path(path), stamp_regular(os.fspath(path))
     with open(path, "rb") as file:
-        head, is_fortran = read_npy_header(where, file)
+        shape, dtype, is_fortran = read_npy_header(where, file)
         offset = file.tell()
-    return {"": place_plainly(where, stamp, offset, head, is_fortran=is_fortran)}
+    if not dtype.hasobject:
+        check_inside(where, stamp, offset, shape, dtype)
+    return {"": ArrayHead(shape, dtype, lambda: place_npy(where, stamp, offset, shape, dtype, is_fortran=is_fortran))}
 
 
-def read_npy_header(where: str, file: BinaryIO) -> tuple[tuple[tuple[int, ...], np.dtype], bool]:
-    """((shape, dtype), whether in Fortran's order), the file left where the samples begin. Nothing is unpickled.
+def read_npy_header(where: str, file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, bool]:
+    """(shape, dtype, whether in Fortran's order), the file left where the samples begin; nothing is unpickled.
 
     Raises SourceError where it is no header.
     """
@@ -49,22 +51,21 @@ def read_npy_header(where: str, file: BinaryIO) -> tuple[tuple[tuple[int, ...], 
         ) from error
     if not all(type(n) is int and n >= 0 for n in shape):
         raise SourceError(f"{where} claims the shape {shape}: expected numbers of 0 or more; write it again")
+    return shape, dtype, is_fortran and len(shape) > 1
+
+
+def place_npy(
+    where: str, stamp: Stamp, offset: int, shape: tuple[int, ...], dtype: np.dtype, *, is_fortran: bool
+) -> ImageArray:
+    """An array whose samples lie at offset. Raises SourceError where it would end beyond the file's end."""
+    refuse_objects(where, dtype)
+    check_inside(where, stamp, offset, shape, dtype)
+    return (ScatteredArray if is_fortran else PlainArray)(stamp, offset, shape, dtype, stamp.n_bytes)
+
+
+def refuse_objects(where: str, dtype: np.dtype) -> None:
+    """Raises SourceError for what would have to be unpickled."""
     if dtype.hasobject:
         raise SourceError(
-            f"{where} holds Python objects, which are never unpickled: save numbers, as numpy.stack(x) makes of a list "
-            f"of images"
+            f"{where} holds Python objects, which are never unpickled: save numbers, as numpy.stack(x) makes of a list"
         )
-    return (shape, dtype), is_fortran and len(shape) > 1
-
-
-def place_plainly(
-    where: str, stamp: Stamp, offset: int, head: tuple[tuple[int, ...], np.dtype], *, is_fortran: bool = False
-) -> ArrayHead:
-    """An array that lies plainly in a file. Raises SourceError where it would end beyond the file's end."""
-    shape, dtype = head
-    check_inside(where, stamp, offset, shape, dtype)
-
-    def open_it() -> ImageArray:
-        return (ScatteredArray if is_fortran else PlainArray)(stamp, offset, shape, dtype)
-
-    return ArrayHead(shape, dtype, open_it)
