@@ -165,7 +165,7 @@ def test_zarr_and_tensorstore_read_what_we_read(measured, no_warning):
     ours = open_split(measured, "train").records.rows.target
     array = zarr.open_group(measured, mode="r")["train/target"]
     assert array.dtype == np.float32 and array[:].tobytes() == ours.tobytes() and np.isnan(array.fill_value)
-    assert array.metadata.dimension_names == ("image", "target")
+    assert array.metadata.dimension_names == ("image", "k")
     spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(measured / "train/target")}}
     theirs = tensorstore.open(spec, read=True).result().read().result()
     assert np.asarray(theirs).tobytes() == ours.tobytes()
@@ -178,7 +178,7 @@ def test_xarray_opens_it_as_to_xarray_gives_it(measured, no_warning):
         theirs, ours = xarray.open_zarr(measured, group=split).compute(), cache.to_xarray(cache.dtype).compute()
         xarray.testing.assert_identical(theirs, ours)
         assert ("target" in theirs.coords) == (split == "train")
-    assert scatcache.open_cache(measured, "train").to_xarray().target.dims == ("image", "target")
+    assert scatcache.open_cache(measured, "train").to_xarray().target.dims == ("image", "k")
 
 
 def test_zarr_reads_targets_of_several_chunks(tmp_path, no_warning):
