@@ -123,7 +123,7 @@ def _log_warnings(event: Event) -> None:
         logger.warning(event.text)
 
 
-# What sources keep in STORE.job: the indices of tars, tars and arrays that were inflated, copies of parquet's row groups.
+# What sources keep in STORE.job: indices of tars, tars and arrays that were inflated, copies of parquet's row groups.
 _MADE = ("*.index.npz", "*.tar", "*.inflated.npy", "*.images")
 
 
