@@ -70,10 +70,18 @@ def list_hdf5(path: Path, wanted: tuple[str, ...]) -> dict[str, ArrayHead]:
         file.visititems(nodes.__setitem__)
         nodes |= {name: file.get(name) for name in map(_strip, wanted) if name and name not in nodes}
         return {
-            name: ArrayHead(node.shape, node.dtype, partial(_place, f"{name} in {where}", stamp, name))
+            name: ArrayHead(node.shape, _find_dtype(node), partial(_place, f"{name} in {where}", stamp, name))
             for name, node in nodes.items()
             if isinstance(node, h5py.Dataset) and node.shape is not None
         }
+
+
+def _find_dtype(dataset: Any) -> np.dtype:
+    """That of a dataset; raw bytes where NumPy has none, which is refused where it matters."""
+    try:
+        return np.dtype(dataset.dtype)
+    except TypeError:
+        return np.dtype(f"V{dataset.id.get_type().get_size()}")
 
 
 def _strip(name: str) -> str:
@@ -111,7 +119,7 @@ def _place(where: str, stamp: Stamp, name: str) -> ImageArray:
             if not h5py.h5z.filter_avail(code):
                 filter_name = called.decode(errors="replace") or code
                 raise SourceError(f"{where} needs the HDF5 filter {filter_name!a}: pip install hdf5plugin")
-        shape, dtype = dataset.shape, dataset.dtype
+        shape, dtype = dataset.shape, _find_dtype(dataset)
         # A dataset that was never written has no place, and types that NumPy lacks another size in the file.
         is_there = dataset.chunks is None and dataset.id.get_storage_size() == dataset.size * dtype.itemsize > 0
         offset = dataset.id.get_offset() if is_there else None

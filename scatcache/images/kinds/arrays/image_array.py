@@ -59,7 +59,7 @@ class ArrayHead(NamedTuple):
     open: Callable[[], ImageArray]
 
     def __str__(self) -> str:
-        return f"{self.dtype} {self.shape}"
+        return f"{self.dtype.name} {self.shape}"
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def check_inside(where: str, stamp: Stamp, offset: int, shape: tuple[int, ...], 
     expected = offset + prod(shape) * dtype.itemsize
     if expected > stamp.n_bytes:
         raise SourceError(
-            f"{where} is truncated: {dtype} {shape} needs {expected} bytes, the file has {stamp.n_bytes}: fetch or "
+            f"{where} is truncated: {dtype.name} {shape} needs {expected} bytes, the file has {stamp.n_bytes}: fetch or "
             f"write it again"
         )
 

@@ -119,10 +119,11 @@ def _list_nodes(group: Any, place: str, wanted: tuple[str, ...]) -> dict[str, An
 def refuse_own_store(path: Path) -> None:
     """Raises SourceError for a store of ours, and what is in one."""
     for folder in (path, *path.parents[:_DEPTH]):
-        with suppress(OSError, ValueError, AttributeError):
-            document = json.loads((folder / DOCUMENTS[0]).read_bytes())
-            if _OURS in document.get("attributes", {}):
-                raise _refuse_ours(show_path(path))
+        is_ours = False
+        with suppress(OSError, ValueError, AttributeError, TypeError):
+            is_ours = _OURS in json.loads((folder / DOCUMENTS[0]).read_bytes()).get("attributes", {})
+        if is_ours:
+            raise _refuse_ours(show_path(path))
 
 
 def _refuse_ours(where: str) -> SourceError:
