@@ -58,8 +58,8 @@ ORDER = {
     ],
     "remote": ["urls web", "addresses", "objects", "zarr_files"],
     "scattering": [
-        "morlet paths radices",
-        "filters fused_source",
+        "batch_transform morlet paths radices",
+        "filters fused_source magnitudes",
         "fused_plan reference torch_fft",
         "native",
         "channel_sums fused",
@@ -75,7 +75,7 @@ ORDER = {
         "reader",
     ],
     "job": [
-        "pixels planning reading shard_sink sharing store_folder watching",
+        "pixels planning reading shard_sink sharing store_folder watching worker_processes",
         "comparison executors layouts shard_job stored stored_source takeover",
         "shard_images tasks",
         "shard_task",

@@ -15,7 +15,10 @@ from scatcache.images.keys import show_path
 from scatcache.images.kinds.arrays.array_files import ARRAY_NAME, is_array_place, open_array_place
 from scatcache.images.kinds.arrays.python_arrays import is_array, open_python_arrays
 from scatcache.images.kinds.folder import FOLDER_NAME, open_folder
+from scatcache.images.kinds.image_tar import TAR_NAME, is_image_tar, open_image_tar
+from scatcache.images.kinds.parquet import PARQUET_NAME, is_parquet, open_parquet
 from scatcache.images.kinds.python_object import open_dataset
+from scatcache.images.kinds.webdataset import WEBDATASET_NAME, is_webdataset, open_webdataset
 from scatcache.images.named_datasets import DATASETS, Whereabouts, find_archives, open_named, open_official
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -41,6 +44,26 @@ KINDS = (
         is_array_place,
         lambda at, contents, where: open_array_place(at, contents, where.work_dir),
         takes=("array", "axes", "labels", "targets"),
+    ),
+    Kind(
+        PARQUET_NAME,
+        "parquet files",
+        is_parquet,
+        lambda at, contents, _: open_parquet(Path(at), contents),
+        takes=("array", "labels", "targets"),
+    ),
+    Kind(
+        TAR_NAME,
+        "a .tar of images",
+        is_image_tar,
+        lambda at, _, where: open_image_tar(Path(at), where.work_dir, on_archive=where.on_archive),
+    ),
+    Kind(
+        WEBDATASET_NAME,
+        "webdataset tars",
+        is_webdataset,
+        lambda at, contents, where: open_webdataset(at, contents, where.work_dir, on_archive=where.on_archive),
+        takes=("array", "labels", "targets"),
     ),
     Kind(
         FOLDER_NAME,
@@ -139,7 +162,7 @@ def open_object(
     """An object in Python as a source: an implementation of Source, a dataset object, or a mapping of those by split.
 
     name: of the source, by default that of an implementation of Source; version: of a dataset object; see open_dataset;
-    contents: of an array.
+    contents: of an array, a table or a dataset object.
 
     Raises SourceError for a name that another source bears, or that is unfit for a file, and where the object is none.
     """
@@ -152,7 +175,7 @@ def open_object(
     if contents is not None and contents.given:
         raise UsageError(f"{contents.given[0]} goes with arrays, {name} is a {type(found).__name__}: leave it out")
     if not is_source(found):
-        return open_dataset(found, name=name, version=version)
+        return open_dataset(found, name=name, version=version, contents=contents)
     if version is not None:
         raise UsageError(f"version goes with dataset objects, {name} says it in its options: leave version out")
     return replace(settle(found), name=name)

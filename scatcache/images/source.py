@@ -94,7 +94,9 @@ class ListedRows(Sequence[Row]):
         """
         n_digits = max(MIN_DIGITS, len(str(n_rows - 1)))
         found = cls(())
-        found._text = "".join(map(f"{{:0{n_digits}d}}".format, range(n_rows)))
+        starts = range(0, n_rows, ROWS_PER_BLOCK)
+        blocks = (range(start, min(start + ROWS_PER_BLOCK, n_rows)) for start in starts)
+        found._text = "".join("".join(map(f"{{:0{n_digits}d}}".format, block)) for block in blocks)
         found._ends = np.arange(1, n_rows + 1, dtype=np.int64) * n_digits
         found.labels = np.full(n_rows, -1, np.int64) if labels is None else labels.astype(np.int64)
         found.sizes = np.full(n_rows, size, np.int64)
@@ -104,6 +106,14 @@ class ListedRows(Sequence[Row]):
     def keys(self) -> list[str]:
         """All keys, made anew with each call."""
         return self._cut(0, len(self))
+
+    def pick(self, indices: np.ndarray) -> list[str]:
+        """The keys of some rows, in the order of indices."""
+        if 2 * len(indices) > len(self):
+            keys = self.keys
+            return [keys[i] for i in indices.tolist()]
+        starts = np.where(indices > 0, self._ends[indices - 1], 0).tolist()
+        return [self._text[start:end] for start, end in zip(starts, self._ends[indices].tolist(), strict=True)]
 
     def _cut(self, start: int, stop: int) -> list[str]:
         """The keys of some rows in a row."""

@@ -1,7 +1,7 @@
 """The plan of an extraction, computed from listings and settings alone: no clock, no disk, no chance but the seed."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -50,15 +50,23 @@ class ShardTask:
     rows_digest: str
 
 
-def choose_rows(keys: Sequence[str], *, seed: int, limit: int | None) -> list[int]:
-    """Indices of the rows of a split in storage order: by blake2b(seed, key), the first limit of them.
+def choose_rows(rows: ListedRows, *, seed: int, limit: int | None) -> np.ndarray:
+    """int64 indices of the rows of a split in storage order: by blake2b(seed, key), the first limit of them.
 
-    keys: sorted, which decides between those of one hash.
+    Takes 16 bytes a row, and as much again: a list of keys would take five times that.
     """
-    hashed = b"".join(sort_key(key, seed=seed)[0] for key in keys)
-    # Two big-endian halves sort as the bytes do; one number a key is much less than an object.
-    halves = np.frombuffer(hashed, ">u8").reshape(-1, 2).astype(np.uint64)
-    return np.lexsort((halves[:, 1], halves[:, 0]))[:limit].tolist()
+    hashed, start = np.empty((len(rows), 2), ">u8"), 0
+    for block in rows.blocks():
+        digests = b"".join(sort_key(key, seed=seed)[0] for key, *_ in block)
+        # Two big-endian halves sort as the bytes do.
+        hashed[start : start + len(block)] = np.frombuffer(digests, ">u8").reshape(-1, 2)
+        start += len(block)
+    high = hashed[:, 0].astype(np.uint64)
+    among = np.arange(len(rows))
+    if limit is not None and limit < len(rows):
+        among = np.flatnonzero(high <= np.partition(high, limit - 1)[limit - 1])
+    # Rows come sorted by key, and a stable sort leaves those of one hash so.
+    return among[np.lexsort((hashed[among, 1].astype(np.uint64), high[among]))][:limit]
 
 
 def sort_key(key: str, *, seed: int) -> tuple[bytes, str]:
@@ -72,7 +80,7 @@ def choose_folds(
     """A listing's folds as source rows of the store: all views of those of its indices that limit keeps, in order."""
     if listing.folds is None:
         return None
-    kept = sorted(choose_rows(listing.rows.keys, seed=seed, limit=limit))
+    kept = sorted(choose_rows(listing.rows, seed=seed, limit=limit).tolist())
     first_row = {index: place * n_views for place, index in enumerate(kept)}
     return tuple(
         tuple(first_row[index] + view for index in fold if index in first_row for view in range(n_views))
@@ -93,12 +101,11 @@ def order_rows(
     rows come sorted by key, each key once. The order of two keys never depends on the others, so that --limit keeps a
     fair sample and the same rows lead at any limit. targets: float32 (n, k) of the rows, None where there are none.
     """
-    keys = rows.keys
-    chosen = np.array(choose_rows(keys, seed=seed, limit=limit), np.int64)
+    chosen = choose_rows(rows, seed=seed, limit=limit)
     place = np.empty(len(chosen), np.int64)
     place[np.argsort(chosen)] = np.arange(len(chosen))
     key = np.empty(len(chosen), object)
-    key[:] = [keys[index] for index in chosen.tolist()]
+    key[:] = rows.pick(chosen)
     view = np.tile(np.arange(n_views), len(chosen))
     return RowTable(
         key=np.repeat(key, n_views),
@@ -156,7 +163,8 @@ def find_images(rows: RowTable, listing: Listing, *, n_views: int) -> np.ndarray
     if n_views * len(listing.rows) == len(rows.key):
         return places
     kept = set(rows.key.tolist())
-    return np.flatnonzero([key in kept for key in listing.rows.keys])[places]
+    found = (key in kept for block in listing.rows.blocks() for key, *_ in block)
+    return np.flatnonzero(np.fromiter(found, bool, len(listing.rows)))[places]
 
 
 def plan_task(layout: SplitLayout, place: ShardId, rows: RowTable, *, images: np.ndarray) -> ShardTask:

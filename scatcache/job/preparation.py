@@ -50,7 +50,7 @@ def prepare(
     listings = {split: with_retries(partial(getattr, source.find(split), "listing")) for split in listed}
     records = {split: folder.records.find_layouts(stored, split) for split in chosen} if stored is not None else {}
     merged = settings.merge(None if stored is None else stored.settings, size=source.default_size)
-    how = decoding_for(source, merged)
+    how = decoding_for(source, {split: listings[split] for split in chosen}, merged)
     forms = find_forms(source, listings, how, stored=stored, records=records, wanted=chosen)
     manifest = make_manifest(
         source, merged, {split: form for split, form in forms.items() if form is not None}, how, wanted=chosen

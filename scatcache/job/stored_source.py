@@ -6,7 +6,7 @@ from typing import Any
 
 from scatcache.errors import SourceError
 from scatcache.images.archives.unpack import OnArchive, tell_nobody
-from scatcache.images.catalogue import KINDS, is_known_source, open_source
+from scatcache.images.catalogue import KINDS, is_known_source, open_source, source_exists
 from scatcache.images.contents import Contents
 from scatcache.images.image_source import ImageSource
 from scatcache.images.keys import show_path
@@ -84,7 +84,7 @@ def open_stored_source(
         )
     if root is None and url is None:
         raise SourceError("the store does not remember where its images are: name their folder with --root")
-    if root is not None and not exists(root):
+    if root is not None and not exists(root) and not source_exists(root):
         raise SourceError(f"the images were in {show_path(root)}, which is gone: name their folder with --root")
     contents = Contents().or_else(memory, manifest.source_options)
     work_dir = None if folder is None else folder.job

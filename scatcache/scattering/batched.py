@@ -8,7 +8,7 @@ not, images are computed one by one.
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,48 +16,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scatcache.scattering.backends import FUSED, NATIVE, TORCH, resolve_backend, resolve_device
+from scatcache.scattering.batch_transform import BatchTransform, check_arrays
 from scatcache.scattering.fused import FusedTransform, try_fused
+from scatcache.scattering.magnitudes import ShiftedBatches, settle_scale
 from scatcache.scattering.native.transform import NativeTransform
 from scatcache.scattering.torch_fft import BUDGET_BYTES, TorchScattering
 from scatcache.spec import NATIVE as NATIVE_PIXELS
 from scatcache.spec import Pixels, ScatteringSpec
 
+__all__ = ["BatchTransform", "open_transform"]
+
 # Planes in one call, at most, and the float32 bytes of their coefficients. More would gain nothing on a CPU.
 MAX_BATCH_PLANES = {"cpu": 192, "cuda": 1536}
 MAX_BATCH_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}
-OUT_DTYPES = (np.float16, np.float32)
-
-
-class BatchTransform(Protocol):
-    """The transform of images of one shape and kind of pixels on one device; made by open_transform.
-
-    name: the backend's name; core: the native core's, empty elsewhere; device: a torch.device; versions: of packages
-    that compute beside torch; batch_images: the most images one call takes.
-    """
-
-    spec: ScatteringSpec
-    shape: tuple[int, int]
-    pixels: Pixels
-    name: str
-    core: str
-    versions: dict[str, str]
-    device: torch.device
-    output_shape: tuple[int, int, int]
-    batch_images: int
-
-    def __call__(self, images: NDArray[Any], out: NDArray[np.floating]) -> None:
-        """Write the coefficients of images (B, H, W, colours) to out, float16 or float32 (B, n_channels, h, w).
-
-        images: of pixels.dtype, uint8, uint16 or float32; their samples are divided by pixels.scale in float32.
-        B is at most batch_images. The caller sets torch.set_num_threads(1) where several threads call.
-        Raises TypeError and ValueError for arrays of other dtypes and shapes.
-        """
-
-    def start(self, images: NDArray[Any], dtype: np.dtype[Any]) -> Callable[[], NDArray[np.floating]]:
-        """Begin with the coefficients of images, as __call__; what is returned gives them, once, from any thread.
-
-        A device computes meanwhile; on a CPU they are there when this returns.
-        """
 
 
 class NativeBatches:
@@ -77,7 +48,7 @@ class NativeBatches:
         self.core = self._transform.core
 
     def __call__(self, images: NDArray[Any], out: NDArray[np.floating]) -> None:
-        _check_arrays(self, images, out)
+        check_arrays(self, images, out)
         direct = out if out.flags.carray else np.empty(out.shape, out.dtype)
         self._transform(images.transpose(0, 3, 1, 2), direct, scale=self.pixels.scale)
         if direct is not out:
@@ -109,7 +80,7 @@ class TorchBatches:
             self._pass_images = 1
 
     def __call__(self, images: NDArray[Any], out: NDArray[np.floating]) -> None:
-        _check_arrays(self, images, out)
+        check_arrays(self, images, out)
         with torch.inference_mode():
             for start in range(0, len(images), self._pass_images):
                 part = images[start : start + self._pass_images]
@@ -160,7 +131,7 @@ class FusedBatches:
         self.batch_images = max(1, min(_most_images("cuda", self.spec, self.output_shape), fitting))
 
     def __call__(self, images: NDArray[Any], out: NDArray[np.floating]) -> None:
-        _check_arrays(self, images, out)
+        check_arrays(self, images, out)
         out[...] = self.start(images, out.dtype)()
 
     def start(self, images: NDArray[Any], dtype: np.dtype[Any]) -> Callable[[], NDArray[np.floating]]:
@@ -218,12 +189,19 @@ def open_transform(
     pixels = pixels or Pixels(NATIVE_PIXELS, spec.colours)
     if pixels.colours != spec.colours:
         raise ValueError(f"pixels are of {pixels.colours} colours, the spec of {spec.colours}: expected as many")
-    resolved = resolve_device(device)
-    name = resolve_backend(backend, resolved)
+    settled, shift = settle_scale(pixels)
+    transform = _open(spec, shape, settled, device=resolve_device(device), backend=backend)
+    return ShiftedBatches(transform, pixels, shift) if shift or pixels.dtype == "float32" else transform
+
+
+def _open(
+    spec: ScatteringSpec, shape: tuple[int, int], pixels: Pixels, *, device: torch.device, backend: str
+) -> BatchTransform:
+    name = resolve_backend(backend, device)
     if name == FUSED:
-        fused = try_fused(spec, shape, resolved, alone=backend == FUSED)
-        return TorchBatches(spec, shape, pixels, device=resolved) if fused is None else FusedBatches(fused, pixels)
-    return _TRANSFORMS[name](spec, shape, pixels, device=resolved)
+        fused = try_fused(spec, shape, device, alone=backend == FUSED)
+        return TorchBatches(spec, shape, pixels, device=device) if fused is None else FusedBatches(fused, pixels)
+    return _TRANSFORMS[name](spec, shape, pixels, device=device)
 
 
 def _compute_now(
@@ -238,18 +216,3 @@ def _most_images(kind: str, spec: ScatteringSpec, output_shape: tuple[int, int, 
     """Images of one call, at least one."""
     most_bytes = MAX_BATCH_BYTES[kind] // (4 * math.prod(output_shape))
     return max(1, min(MAX_BATCH_PLANES[kind] // spec.colours, most_bytes))
-
-
-def _check_arrays(transform: BatchTransform, images: NDArray[Any], out: NDArray[np.floating]) -> None:
-    if images.dtype != transform.pixels.dtype or out.dtype not in OUT_DTYPES:
-        raise TypeError(
-            f"images are {images.dtype}, out {out.dtype}: expected {transform.pixels.dtype}, and float16 or float32"
-        )
-    colours = transform.spec.colours
-    if images.shape[1:] != (*transform.shape, colours) or len(images) > transform.batch_images:
-        raise ValueError(
-            f"images have shape {images.shape}: expected (B, {transform.shape[0]}, {transform.shape[1]}, {colours}), "
-            f"B at most {transform.batch_images}"
-        )
-    if out.shape != (len(images), *transform.output_shape):
-        raise ValueError(f"out has shape {out.shape}: expected {(len(images), *transform.output_shape)}")

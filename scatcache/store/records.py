@@ -17,10 +17,11 @@ from scatcache.store.format.receipts import Receipt, hash_bytes, parse_receipt
 from scatcache.store.format.row_arrays import (
     RowTable,
     array_shape,
+    count_row_chunks,
     decode_rows,
     list_arrays,
+    positions_in,
     row_chunk_name,
-    row_chunks,
 )
 from scatcache.store.format.summaries import Summary, parse_summary
 from scatcache.store.places.opening import open_place
@@ -160,14 +161,14 @@ class StoreRecords:
 
     def read_row_array(self, layout: SplitLayout, split: str, name: str) -> np.ndarray:
         """(n_positions, ...) values of one of list_arrays. Raises StoreDamaged where it is missing or damaged."""
-        parts = [self.read_row_chunk(layout, split, name, chunk) for chunk in range(len(row_chunks(layout, name)))]
+        parts = [self.read_row_chunk(layout, split, name, chunk) for chunk in range(count_row_chunks(layout, name))]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def read_row_chunk(self, layout: SplitLayout, split: str, name: str, chunk: int) -> np.ndarray:
         """The values in one chunk of a row array. Raises StoreDamaged where it is missing or damaged."""
         try:
             data = self.place.read(row_path(split, name, chunk))
-            n_rows, row_shape = len(row_chunks(layout, name)[chunk]), array_shape(layout, name)[1:]
+            n_rows, row_shape = len(positions_in(layout, name, chunk)), array_shape(layout, name)[1:]
             return decode_rows(name, data, n_rows=n_rows, row_shape=row_shape)
         except (FileNotFoundError, StoreDamaged) as error:
             reason = "it is missing" if isinstance(error, FileNotFoundError) else error

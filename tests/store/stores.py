@@ -104,10 +104,10 @@ class Noise:
 
 
 @functools.cache
-def made_measured(base: Path, views: int = 1) -> Path:
+def made_measured(base: Path) -> Path:
     """The finished store of Measured. Read it, never write there."""
-    out = base / "stores" / f"measured-{views}.zarr"
-    scatcache.extract(Measured(), out=out, workers=1, **{**SETTINGS, "shard_images": 4}, views=views)
+    out = base / "stores" / "measured.zarr"
+    scatcache.extract(Measured(), out=out, workers=1, **{**SETTINGS, "shard_images": 4})
     return out
 
 

@@ -74,8 +74,10 @@ class RecordsPart:
     def map_records(self) -> np.ndarray:
         """uint8 (n, *shape), mapped. Raises SourceError where they are not as many as the labels."""
         if not self._mapped:
-            path, layout = self.unpack(), self.layout
-            n_bytes, n_records = path.stat().st_size - layout.offset, len(self.listing.rows)
+            # The labels first: they cost little, and unpacking for nothing much.
+            n_records, layout = len(self.listing.rows), self.layout
+            path = self.unpack()
+            n_bytes = path.stat().st_size - layout.offset
             if n_bytes != n_records * layout.record_bytes:
                 raise SourceError(
                     f"{show_path(self.stamp.path)} holds {n_bytes / layout.record_bytes:.2f} images of "

@@ -1,6 +1,6 @@
 """SVHN, house numbers cropped to digits, from its .mat files."""
 
-import zlib
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import numpy as np
 from scatcache.durable import NewFile
 from scatcache.errors import SourceError
 from scatcache.images.archives.checksums import find_unofficial
+from scatcache.images.archives.mat_file import MALFORMED_MAT, read_variables
 from scatcache.images.archives.staging import stage
 from scatcache.images.archives.stamps import stamp_file
 from scatcache.images.archives.unpack import unpack_once
@@ -78,15 +79,15 @@ def _check_official(root: Path, split: str) -> tuple[str, ...]:
 
 def _unpack_planes(mat: Path, path: Path) -> None:
     """Writes all images of a file to path, as they lie in it, whole or not at all."""
-    planes = np.ascontiguousarray(_load(mat, "X").T)
     with stage(path.parent, path.name) as folder, NewFile(path, temporary=folder / path.name) as new:
-        new.file.write(planes.data)
+        for block in _read_blocks(mat, "X"):
+            new.write(block)
         new.commit()
 
 
 def _read_digits(mat: Path) -> np.ndarray:
     """The digit of each image, int64 (n,): the file has 10 for 0."""
-    labels = _load(mat, "y")[:, 0].astype(np.int64)
+    labels = np.frombuffer(b"".join(_read_blocks(mat, "y")), np.uint8).astype(np.int64)
     wrong = labels[(labels < 1) | (labels > len(CLASSES))]
     if len(wrong):
         raise SourceError(
@@ -95,32 +96,28 @@ def _read_digits(mat: Path) -> np.ndarray:
     return labels % len(CLASSES)
 
 
-def _load(mat: Path, variable: str) -> np.ndarray:
+def _read_blocks(mat: Path, wanted: str) -> Iterator[bytes]:
     """X, uint8 (32, 32, 3, n), or y, uint8 (n, 1). Raises SourceError where the file holds anything else."""
-    from scipy.io import loadmat, whosmat
-    from scipy.io.matlab import MatReadError
+    with open(mat, "rb") as file:
+        try:
+            _check_variables(mat, {entry.name: (entry.kind, entry.shape) for entry in read_variables(file)})
+            for entry in read_variables(file):
+                if entry.name == wanted:
+                    yield from entry.read_blocks()
+                    return
+        except MALFORMED_MAT as error:
+            raise SourceError(f"{show_path(mat)} is truncated or no MATLAB 5 file ({error}): fetch it again") from error
 
-    # Headers alone: nothing is allocated that the file cannot hold, no object or struct read.
-    malformed = (MatReadError, NotImplementedError, ValueError, TypeError, LookupError, EOFError, zlib.error)
-    try:
-        found = {name: (shape, dtype) for name, shape, dtype in whosmat(mat)}
-        shape, dtype = found.get("X", ((), "nothing"))
-        n_images = shape[-1] if shape else 0
-        n_most = min(MAX_RECORDS, mat.stat().st_size * _MAX_DEFLATION // LAYOUT.record_bytes)
-        if (shape, dtype) != ((32, 32, 3, n_images), "uint8") or not 1 <= n_images <= n_most:
-            raise SourceError(
-                f"{show_path(mat)} holds X of {dtype} {shape}: expected uint8 (32, 32, 3, n), n of 1 to {n_most}"
-            )
-        if found.get("y") != ((n_images, 1), "uint8"):
-            labels, of = found.get("y", ((), "nothing"))
-            raise SourceError(
-                f"{show_path(mat)} holds y of {of} {labels}: expected uint8 ({n_images}, 1), a label each"
-            )
-        return np.asarray(loadmat(mat, variable_names=[variable])[variable])
-    except malformed as error:
-        reason = str(error)
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        reason = str(error)
-    raise SourceError(f"{show_path(mat)} is truncated or no MATLAB 5 file ({reason}): fetch it again")
+
+def _check_variables(mat: Path, found: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
+    """Raises SourceError for variables of other kinds and shapes, and for more than the file can hold."""
+    kind, shape = found.get("X", ("nothing", ()))
+    n_images = shape[-1] if shape else 0
+    n_most = min(MAX_RECORDS, mat.stat().st_size * _MAX_DEFLATION // LAYOUT.record_bytes)
+    if (kind, shape) != ("uint8", (32, 32, 3, n_images)) or not 1 <= n_images <= n_most:
+        raise SourceError(
+            f"{show_path(mat)} holds X of {kind} {shape}: expected uint8 (32, 32, 3, n), n of 1 to {n_most}"
+        )
+    kind, shape = found.get("y", ("nothing", ()))
+    if (kind, shape) != ("uint8", (n_images, 1)):
+        raise SourceError(f"{show_path(mat)} holds y of {kind} {shape}: expected uint8 ({n_images}, 1), a label each")

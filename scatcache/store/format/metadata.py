@@ -21,6 +21,8 @@ from scatcache.store.format.row_arrays import (
 
 COORDINATES = "order j1 theta1 j2 theta2 colour label key source_index view file_bytes status"
 # Of splits with targets.
+# An array may not bear the name of one of its own dimensions in every reader.
+TARGET_DIMENSIONS = ("image", "k")
 TARGET_COORDINATES = f"{COORDINATES} {TARGET}"
 # What shows that a group is a split of ours.
 OWN_COORDINATES = (COORDINATES, TARGET_COORDINATES)
@@ -90,7 +92,7 @@ def describe_split(
             data_type=ALL_ROW_ARRAYS[name][1],
             fill_value="NaN" if fill != fill else fill,
             codecs=row_codecs(name),
-            dimensions=("image", TARGET)[: len(shape)],
+            dimensions=TARGET_DIMENSIONS[: len(shape)],
         )
     for name, values in channels.items():
         documents[name] = describe_array(

@@ -118,11 +118,17 @@ def row_chunk_name(name: str, chunk: int) -> str:
     return f"c.{chunk}.0" if name == TARGET else f"c.{chunk}"
 
 
-def row_chunks(layout: SplitLayout, name: str) -> list[range]:
-    """The positions that each chunk of one of a split's row arrays holds."""
+def count_row_chunks(layout: SplitLayout, name: str) -> int:
+    """Chunks of one of a split's row arrays, at least 1."""
+    n, *row_shape = array_shape(layout, name)
+    return max(1, -(-n // find_chunk_rows(*row_shape)))
+
+
+def positions_in(layout: SplitLayout, name: str, chunk: int) -> range:
+    """The positions that a chunk of one of a split's row arrays holds."""
     n, *row_shape = array_shape(layout, name)
     step = find_chunk_rows(*row_shape)
-    return [range(start, min(start + step, n)) for start in range(0, max(1, n), step)]
+    return range(chunk * step, min((chunk + 1) * step, n))
 
 
 def encode_rows(name: str, values: np.ndarray) -> dict[str, bytes]:
@@ -153,6 +159,13 @@ def hash_rows(name: str, values: np.ndarray) -> str:
     """sha256 of a row array's values, gaps included: little-endian; of keys, the length of each (uint32) and UTF-8."""
     raw = _to_bytes(name, values)
     return "sha256:" + hashlib.sha256(raw[_LENGTH_BYTES:] if name == "key" else raw).hexdigest()
+
+
+def hold_same(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two arrays hold the same values; floats bit for bit, so that NaN is NaN and -0 is not 0."""
+    if one.dtype == other.dtype == np.float32:
+        one, other = (np.ascontiguousarray(values).view(np.uint32) for values in (one, other))
+    return np.array_equal(one, other)
 
 
 def decode_rows(name: str, data: bytes, *, n_rows: int, row_shape: tuple[int, ...] = ()) -> np.ndarray:

@@ -81,10 +81,8 @@ def open_python_arrays(found: Any, *, name: str, version: str | None, contents: 
     for split, values in arrays.items():
         where = f"{name}: split {split}" if isinstance(found, Mapping) else name
         head = _look_at(where, values)
-        own = replace(
-            contents, **{what: _pick(getattr(contents, what), split, arrays, what) for what in (LABELS, TARGETS)}
-        )
-        parts[split], told = make_part(where, head, own, found={}, where=where)
+        own = {what: pick_of_split(getattr(contents, what), split, arrays, what) for what in (LABELS, TARGETS)}
+        parts[split], told = make_part(where, head, replace(contents, **own), found={}, where=where)
         warnings += told
     first, *others = parts
     for split in others:
@@ -105,7 +103,7 @@ def open_python_arrays(found: Any, *, name: str, version: str | None, contents: 
     )
 
 
-def _pick(given: Any, split: str, arrays: Mapping[str, Any], what: str) -> Any:
+def pick_of_split(given: Any, split: str, arrays: Mapping[str, Any], what: str) -> Any:
     """What of labels or targets is of one split. Raises SourceError where they are of other splits than the images."""
     if isinstance(given, Mapping):
         if unknown := [key for key in given if key not in arrays]:
