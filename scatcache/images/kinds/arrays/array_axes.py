@@ -60,8 +60,8 @@ def check_images(where: str, shape: tuple[int, ...], dtype: np.dtype, axes: str)
     image_bytes = prod(form[:3]) * dtype.itemsize
     if not 0 < image_bytes <= MAX_IMAGE_BYTES:
         raise SourceError(
-            f"{where} is {dtype.name} {shape}: an image of {image_bytes} bytes, expected 1 to {MAX_IMAGE_BYTES}; is --axes "
-            f"{axes} right?"
+            f"{where} is {dtype.name} {shape}: an image of {image_bytes} bytes, expected 1 to {MAX_IMAGE_BYTES}; is "
+            f"--axes {axes} right?"
         )
     if form.bands > MAX_COLOURS:
         raise SourceError(f"{where} has {form.bands} bands: expected at most {MAX_COLOURS}; is --axes {axes} right?")

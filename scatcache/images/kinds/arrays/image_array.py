@@ -143,8 +143,8 @@ def check_inside(where: str, stamp: Stamp, offset: int, shape: tuple[int, ...], 
     expected = offset + prod(shape) * dtype.itemsize
     if expected > stamp.n_bytes:
         raise SourceError(
-            f"{where} is truncated: {dtype.name} {shape} needs {expected} bytes, the file has {stamp.n_bytes}: fetch or "
-            f"write it again"
+            f"{where} is truncated: {dtype.name} {shape} needs {expected} bytes, the file has {stamp.n_bytes}: fetch "
+            f"or write it again"
         )
 
 

@@ -34,7 +34,7 @@ def test_hdus_of_one_name_are_told_apart_and_tables_left_out(tmp_path):
     one, two = (fits.ImageHDU(make_images("NHW", "int16", seed=seed), name="SCI", ver=seed) for seed in (1, 2))
     table = fits.BinTableHDU.from_columns([fits.Column("a", "J", array=[1, 2])], name="T")
     fits.HDUList([fits.PrimaryHDU(), one, two, table]).writeto(tmp_path / "x.fts")
-    with pytest.raises(SourceError, match=r"several arrays, SCI,1 \(int16 \(12, 16, 20\)\), SCI,2 \(int16 .*--array NAME"):
+    with pytest.raises(SourceError, match=r"several arrays, SCI,1 \(int16 .*\), SCI,2 \(int16 .*--array NAME"):
         open_source(tmp_path / "x.fts")
     part = open_source(tmp_path / "x.fts", contents=Contents(array="SCI,2")).splits["all"]
     np.testing.assert_array_equal(part.read(4)[..., 0], two.data[4])
