@@ -31,9 +31,10 @@ def find_axes(where: str, shape: tuple[int, ...], axes: str | None) -> str:
     if len(shape) != 4:
         raise SourceError(f"{where} is of shape {shape}: expected (images, height, width), or 4 axes with bands")
     _, second, third, last = shape
-    if second < last and second <= third:
+    # A band axis as long as an axis of the images could as well be one of these.
+    if second < min(third, last):
         return "NCHW"
-    if last < second and last <= third:
+    if last < min(second, third):
         return "NHWC"
     raise SourceError(
         f"{where} is of shape {shape}, which does not say where the bands are: give --axes NHWC (bands last) or "
@@ -59,8 +60,8 @@ def check_images(where: str, shape: tuple[int, ...], dtype: np.dtype, axes: str)
     image_bytes = prod(form[:3]) * dtype.itemsize
     if not 0 < image_bytes <= MAX_IMAGE_BYTES:
         raise SourceError(
-            f"{where} is {dtype} {shape}: an image of {image_bytes} bytes, expected 1 to {MAX_IMAGE_BYTES}; is --axes "
-            f"{axes} right?"
+            f"{where} is {dtype.name} {shape}: an image of {image_bytes} bytes, expected 1 to {MAX_IMAGE_BYTES}; is "
+            f"--axes {axes} right?"
         )
     if form.bands > MAX_COLOURS:
         raise SourceError(f"{where} has {form.bands} bands: expected at most {MAX_COLOURS}; is --axes {axes} right?")

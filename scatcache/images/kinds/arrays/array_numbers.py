@@ -3,6 +3,7 @@
 import csv
 import operator
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,9 @@ def _read_csv(path: Path, what: str) -> np.ndarray:
     """(rows, columns) of a .csv file with or without a line of names above. Raises SourceError where it is none."""
     labels = what == LABELS
     parse: Callable[[str], Any] = int if labels else float
-    with open(path, encoding="utf-8-sig", newline="") as file:
+    with open(path, encoding="utf-8-sig", newline="") as file, warnings.catch_warnings():
+        # An empty file is told of by its length.
+        warnings.simplefilter("ignore")
         try:
             first = next(csv.reader(file), [])
             file.seek(0)

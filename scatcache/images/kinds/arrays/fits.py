@@ -1,13 +1,14 @@
 """Arrays of FITS files: cubes that lie plainly are read as files are, scaled and compressed ones through astropy."""
 
+import errno
 import os
 import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,14 @@ import numpy as np
 from scatcache.errors import SourceError, UnreadableImage
 from scatcache.images.archives.stamps import Stamp, check_stamp
 from scatcache.images.keys import show_path
-from scatcache.images.kinds.arrays.image_array import ArrayHead, ImageArray, PlainArray, check_inside, stamp_regular
+from scatcache.images.kinds.arrays.image_array import (
+    ArrayHead,
+    ImageArray,
+    OpenedHere,
+    PlainArray,
+    check_inside,
+    stamp_regular,
+)
 
 # What astropy is known to raise on a damaged file, besides an OSError without an errno, and its VerifyError.
 _MALFORMED = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)
@@ -32,6 +40,7 @@ class FitsArray:
     index: int
     shape: tuple[int, ...]
     dtype: np.dtype
+    opened: OpenedHere["tuple[Any, threading.Lock]"] = field(repr=False, compare=False)
 
     rows_per_block = 1
 
@@ -43,17 +52,25 @@ class FitsArray:
         check_stamp(self.stamp)
         where = show_path(self.stamp.path)
         with _explain(where):
-            hdus, lock = _open_hdus(os.getpid(), self.stamp)
+            hdus, lock = self.opened.get()
         try:
             with lock:
                 return np.asarray(hdus[self.index].section[start:stop])
-        except (OSError, *_MALFORMED) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            raise UnreadableImage(f"its samples do not decode ({type(error).__name__})") from error
+        except BaseException as error:
+            if _is_damage(error):
+                raise UnreadableImage(f"its samples do not decode ({type(error).__name__})") from error
+            raise
 
     def locate_row(self, row: int) -> None:
         """Sections are read, and not bytes."""
+
+
+def _is_damage(error: BaseException) -> bool:
+    """Whether astropy raised it on damaged samples. An offset before the file's start is EINVAL to the system."""
+    if isinstance(error, OSError):
+        return error.errno in (None, errno.EINVAL)
+    # A class of astropy's own, private and moved from version to version.
+    return isinstance(error, _MALFORMED) or type(error).__name__ == "CfitsioException"
 
 
 def list_fits(path: Path) -> dict[str, ArrayHead]:
@@ -63,40 +80,36 @@ def list_fits(path: Path) -> dict[str, ArrayHead]:
     """
     where, stamp = show_path(path), stamp_regular(os.fspath(path))
     _import_fits(where)
-    with _explain(where):
-        hdus, lock = _open_hdus(os.getpid(), stamp)
-        with lock:
-            images = [(index, hdu) for index, hdu in enumerate(hdus) if hdu.is_image and hdu.shape]
-            n_named = Counter(hdu.name for _, hdu in images)
-            found: dict[str, ArrayHead] = {}
-            for index, hdu in images:
-                name = hdu.name if n_named[hdu.name] == 1 else f"{hdu.name},{hdu.ver}"
-                if min(hdu.shape) < 0:
-                    raise SourceError(f"{where} claims the shape {hdu.shape}: expected numbers of 0 or more")
-                dtype = np.dtype(_DTYPES[hdu.header["BITPIX"]])
-                found[name] = ArrayHead(hdu.shape, dtype, partial(_place, f"{name} in {where}", stamp, index))
-            return found
+    with _explain(where), _open_hdus(stamp)[0] as hdus:
+        images = [(index, hdu) for index, hdu in enumerate(hdus) if hdu.is_image and hdu.shape]
+        n_named = Counter(hdu.name for _, hdu in images)
+        found: dict[str, ArrayHead] = {}
+        for index, hdu in images:
+            name = hdu.name if n_named[hdu.name] == 1 else f"{hdu.name},{hdu.ver}"
+            if min(hdu.shape) < 0:
+                raise SourceError(f"{where} claims the shape {hdu.shape}: expected numbers of 0 or more")
+            dtype = np.dtype(_DTYPES[hdu.header["BITPIX"]])
+            found[name] = ArrayHead(hdu.shape, dtype, partial(_place, f"{name} in {where}", stamp, index))
+        return found
 
 
 def _place(where: str, stamp: Stamp, index: int) -> ImageArray:
     """A cube as it is best read. Raises SourceError where the file ends before it."""
     fits = _import_fits(where)
-    with _explain(where):
-        hdus, lock = _open_hdus(os.getpid(), stamp)
-        with lock:
-            hdu = hdus[index]
-            place, header, shape = hdu.fileinfo(), hdu.header, tuple(hdu.shape)
-            stored = np.dtype(_DTYPES[header["BITPIX"]])
-            is_plain = not isinstance(hdu, fits.CompImageHDU)
-            if is_plain:
-                check_inside(where, stamp, place["datLoc"], shape, stored)
-            elif place["datLoc"] + place["datSpan"] > stamp.n_bytes:
-                raise SourceError(f"{where} is truncated: its packed samples end behind the file: fetch it again")
-            scaled = ("BZERO", 0), ("BSCALE", 1), ("BLANK", None)
-            if is_plain and all(header.get(key, default) == default for key, default in scaled):
-                return PlainArray(stamp, place["datLoc"], shape, stored, stamp.n_bytes)
-            dtype = hdu.section[0:1].dtype
-    return FitsArray(stamp, index, shape, dtype)
+    with _explain(where), _open_hdus(stamp)[0] as hdus:
+        hdu = hdus[index]
+        place, header, shape = hdu.fileinfo(), hdu.header, tuple(hdu.shape)
+        stored = np.dtype(_DTYPES[header["BITPIX"]])
+        is_plain = not isinstance(hdu, fits.CompImageHDU)
+        if is_plain:
+            check_inside(where, stamp, place["datLoc"], shape, stored)
+        elif place["datLoc"] + place["datSpan"] > stamp.n_bytes:
+            raise SourceError(f"{where} is truncated: its packed samples end behind the file: fetch it again")
+        scaled = ("BZERO", 0), ("BSCALE", 1), ("BLANK", None)
+        if is_plain and all(header.get(key, default) == default for key, default in scaled):
+            return PlainArray(stamp, place["datLoc"], shape, stored, stamp.n_bytes)
+        dtype = hdu.section[0:1].dtype
+    return FitsArray(stamp, index, shape, dtype, OpenedHere(partial(_open_hdus, stamp)))
 
 
 def _import_fits(where: str) -> Any:
@@ -107,9 +120,8 @@ def _import_fits(where: str) -> Any:
     return fits
 
 
-@lru_cache(maxsize=8)
-def _open_hdus(process: int, stamp: Stamp) -> tuple[Any, threading.Lock]:
-    """The HDUs of an open file of this process, after a fork others, and what to hold while reading."""
+def _open_hdus(stamp: Stamp) -> tuple[Any, threading.Lock]:
+    """The HDUs of an open file, with which it is closed, and what to hold while reading."""
     check_stamp(stamp)
     hdus = _import_fits(show_path(stamp.path)).open(stamp.path, memmap=False, lazy_load_hdus=False)
     return hdus, threading.Lock()
@@ -125,10 +137,10 @@ def _explain(where: str) -> Iterator[None]:
             yield
     except SourceError:
         raise
-    except (OSError, fits.VerifyError, *_MALFORMED) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        reason = " ".join(str(error).split())
-        raise SourceError(
-            f"{where} is truncated, damaged or no FITS file ({reason}): fetch or write it again"
-        ) from error
+    except BaseException as error:
+        if isinstance(error, fits.VerifyError) or _is_damage(error):
+            reason = " ".join(str(error).split())
+            raise SourceError(
+                f"{where} is truncated, damaged or no FITS file ({reason}): fetch or write it again"
+            ) from error
+        raise

@@ -3,8 +3,8 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,14 @@ import numpy as np
 from scatcache.errors import SourceError, UnreadableImage
 from scatcache.images.archives.stamps import Stamp, check_stamp
 from scatcache.images.keys import show_path
-from scatcache.images.kinds.arrays.image_array import ArrayHead, ImageArray, PlainArray, check_inside, stamp_regular
+from scatcache.images.kinds.arrays.image_array import (
+    ArrayHead,
+    ImageArray,
+    OpenedHere,
+    PlainArray,
+    check_inside,
+    stamp_regular,
+)
 
 # What h5py is known to raise on a damaged file, besides an OSError without an errno.
 _MALFORMED = (RuntimeError, LookupError, AttributeError, ValueError, TypeError)
@@ -29,6 +36,7 @@ class Hdf5Array:
     shape: tuple[int, ...]
     dtype: np.dtype
     rows_per_block: int
+    opened: OpenedHere[Any] = field(repr=False, compare=False)
 
     @property
     def n_bytes(self) -> int:
@@ -37,7 +45,7 @@ class Hdf5Array:
     def read_rows(self, start: int, stop: int) -> np.ndarray:
         check_stamp(self.stamp)
         with _explain(show_path(self.stamp.path)):
-            dataset = _open_dataset(os.getpid(), self.stamp, self.name)
+            dataset = self.opened.get()
         try:
             found: np.ndarray = dataset[start:stop]
         except (OSError, *_MALFORMED) as error:
@@ -62,10 +70,18 @@ def list_hdf5(path: Path, wanted: tuple[str, ...]) -> dict[str, ArrayHead]:
         file.visititems(nodes.__setitem__)
         nodes |= {name: file.get(name) for name in map(_strip, wanted) if name and name not in nodes}
         return {
-            name: ArrayHead(node.shape, node.dtype, partial(_place, f"{name} in {where}", stamp, name))
+            name: ArrayHead(node.shape, _find_dtype(node), partial(_place, f"{name} in {where}", stamp, name))
             for name, node in nodes.items()
             if isinstance(node, h5py.Dataset) and node.shape is not None
         }
+
+
+def _find_dtype(dataset: Any) -> np.dtype:
+    """That of a dataset; raw bytes where NumPy has none, which is refused where it matters."""
+    try:
+        return np.dtype(dataset.dtype)
+    except TypeError:
+        return np.dtype(f"V{dataset.id.get_type().get_size()}")
 
 
 def _strip(name: str) -> str:
@@ -80,9 +96,8 @@ def _import_h5py(where: str) -> Any:
     return h5py
 
 
-@lru_cache(maxsize=8)
-def _open_dataset(process: int, stamp: Stamp, name: str) -> Any:
-    """An open dataset of this process, after a fork another."""
+def _open_dataset(stamp: Stamp, name: str) -> Any:
+    """An open dataset, with which the file is closed."""
     h5py = _import_h5py(show_path(stamp.path))
     with suppress(ImportError):
         # Filters beyond HDF5's own.
@@ -95,7 +110,7 @@ def _place(where: str, stamp: Stamp, name: str) -> ImageArray:
     h5py = _import_h5py(where)
     check_stamp(stamp)
     with _explain(where):
-        dataset = _open_dataset(os.getpid(), stamp, name)
+        dataset = _open_dataset(stamp, name)
         if dataset.is_virtual or dataset.external or not os.path.samefile(dataset.file.filename, stamp.path):
             raise SourceError(f"{where} only refers to other files: give the file that holds the images, or a copy")
         plist = dataset.id.get_create_plist()
@@ -104,7 +119,7 @@ def _place(where: str, stamp: Stamp, name: str) -> ImageArray:
             if not h5py.h5z.filter_avail(code):
                 filter_name = called.decode(errors="replace") or code
                 raise SourceError(f"{where} needs the HDF5 filter {filter_name!a}: pip install hdf5plugin")
-        shape, dtype = dataset.shape, dataset.dtype
+        shape, dtype = dataset.shape, _find_dtype(dataset)
         # A dataset that was never written has no place, and types that NumPy lacks another size in the file.
         is_there = dataset.chunks is None and dataset.id.get_storage_size() == dataset.size * dtype.itemsize > 0
         offset = dataset.id.get_offset() if is_there else None
@@ -112,7 +127,9 @@ def _place(where: str, stamp: Stamp, name: str) -> ImageArray:
             check_inside(where, stamp, offset, shape, dtype)
             return PlainArray(stamp, offset, shape, dtype, stamp.n_bytes)
         rows_per_block = min(dataset.chunks[0], shape[0]) if dataset.chunks else 1
-        return Hdf5Array(stamp, name, shape, dtype, max(1, rows_per_block))
+        return Hdf5Array(
+            stamp, name, shape, dtype, max(1, rows_per_block), OpenedHere(partial(_open_dataset, stamp, name))
+        )
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from scatcache.images.source import Location
 MAX_BLOCK_BYTES = 2**29
 # Of an array in Fortran's order, whose rows are scattered over the whole file: so much is gathered at once.
 GATHERED_BYTES = 2**26
+
+
+Opened = TypeVar("Opened")
 
 
 class ImageArray(Protocol):
@@ -56,7 +59,7 @@ class ArrayHead(NamedTuple):
     open: Callable[[], ImageArray]
 
     def __str__(self) -> str:
-        return f"{self.dtype} {self.shape}"
+        return f"{self.dtype.name} {self.shape}"
 
 
 @dataclass(frozen=True)
@@ -116,13 +119,32 @@ class ScatteredArray:
         """It lies all over the file."""
 
 
+class OpenedHere(Generic[Opened]):
+    """What a process has open, and closes with the last array that refers to it; after a fork, and where it is
+    unpickled, it is opened anew. open_it: what can be pickled."""
+
+    def __init__(self, open_it: Callable[[], Opened]):
+        self._open_it = open_it
+        self._held: tuple[int, Opened] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OpenedHere, (self._open_it,)
+
+    def get(self) -> Opened:
+        """Threads may open it twice, never wrongly."""
+        held = self._held
+        if held is None or held[0] != os.getpid():
+            held = self._held = os.getpid(), self._open_it()
+        return held[1]
+
+
 def check_inside(where: str, stamp: Stamp, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
     """Raises SourceError where a header claims more than its file holds."""
     expected = offset + prod(shape) * dtype.itemsize
     if expected > stamp.n_bytes:
         raise SourceError(
-            f"{where} is truncated: {dtype} {shape} needs {expected} bytes, the file has {stamp.n_bytes}: fetch or "
-            f"write it again"
+            f"{where} is truncated: {dtype.name} {shape} needs {expected} bytes, the file has {stamp.n_bytes}: fetch "
+            f"or write it again"
         )
 
 

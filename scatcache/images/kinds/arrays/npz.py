@@ -1,6 +1,7 @@
 """Arrays as numpy.savez saves them, .npz: read where they lie, or, where compressed, inflated once to a file."""
 
 import atexit
+import errno
 import lzma
 import os
 import shutil
@@ -132,7 +133,10 @@ def _explain(where: str) -> Iterator[None]:
         yield
     except SourceError:
         raise
-    except _MALFORMED as error:
+    except (OSError, *_MALFORMED) as error:
+        # An offset before the file's start is EINVAL to the system.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         raise SourceError(
             f"{where} is truncated, damaged or no .npz ({type(error).__name__}): write it again with numpy.savez"
         ) from error

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from scatcache.errors import SourceError
+from scatcache.errors import ScatcacheError, SourceError, UnreadableImage
 from scatcache.images.contents import Contents
 from scatcache.images.image_source import WHOLE, ImageSource, check_split_names
 from scatcache.images.kinds.arrays.array_files import describe_pixels, make_part
@@ -35,7 +35,14 @@ class HeldArray:
         return int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
 
     def read_rows(self, start: int, stop: int) -> np.ndarray:
-        return np.asarray(self.values[start:stop])
+        try:
+            return np.asarray(self.values[start:stop])
+        except (OSError, EOFError, ValueError, TypeError, RuntimeError, LookupError) as error:
+            if not getattr(getattr(self.values, "id", None), "valid", True):
+                raise SourceError("the HDF5 file of the array is closed: leave it open until all is read") from error
+            if isinstance(error, ScatcacheError) or (isinstance(error, OSError) and error.errno is not None):
+                raise
+            raise UnreadableImage(f"its samples do not decode ({type(error).__name__})") from error
 
     def locate_row(self, row: int) -> None:
         """Nowhere but in memory, as far as is known."""

@@ -5,8 +5,8 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from scatcache.errors import ScatcacheError, SourceError, UnreadableImage
 from scatcache.images.archives.stamps import Stamp, check_stamp
 from scatcache.images.keys import show_path
-from scatcache.images.kinds.arrays.image_array import ArrayHead, ImageArray, stamp_regular
+from scatcache.images.kinds.arrays.image_array import ArrayHead, ImageArray, OpenedHere, stamp_regular
 from scatcache.remote.objects import ObjectFiles, Span
 from scatcache.remote.urls import is_url
 
@@ -41,11 +41,12 @@ class ZarrArray:
     dtype: np.dtype
     rows_per_block: int
     n_bytes: int
+    opened: OpenedHere[Any] = field(repr=False, compare=False)
 
     def read_rows(self, start: int, stop: int) -> np.ndarray:
         self._check()
         try:
-            found = np.asarray(open_node(os.getpid(), self.place, self.name)[start:stop])
+            found = np.asarray(self.opened.get()[start:stop])
         except ScatcacheError:
             raise
         except (OSError, EOFError, *_MALFORMED) as error:
@@ -87,7 +88,7 @@ def list_zarr(place: str, wanted: tuple[str, ...]) -> dict[str, ArrayHead]:
     with _explain(where):
         import zarr
 
-        node = open_node(os.getpid(), place, "")
+        node = _open_node(place, "")
         if _OURS in node.attrs:
             raise _refuse_ours(where)
         nodes = {"": node} if isinstance(node, zarr.Array) else _list_nodes(node, place, wanted)
@@ -111,26 +112,26 @@ def _list_nodes(group: Any, place: str, wanted: tuple[str, ...]) -> dict[str, An
     found: dict[str, Any] = {}
     for name in sorted(names):
         with suppress(FileNotFoundError):
-            found[name] = open_node(os.getpid(), place, name)
+            found[name] = _open_node(place, name)
     return found
 
 
 def refuse_own_store(path: Path) -> None:
     """Raises SourceError for a store of ours, and what is in one."""
     for folder in (path, *path.parents[:_DEPTH]):
-        with suppress(OSError, ValueError, AttributeError):
-            document = json.loads((folder / DOCUMENTS[0]).read_bytes())
-            if _OURS in document.get("attributes", {}):
-                raise _refuse_ours(show_path(path))
+        is_ours = False
+        with suppress(OSError, ValueError, AttributeError, TypeError):
+            is_ours = _OURS in json.loads((folder / DOCUMENTS[0]).read_bytes()).get("attributes", {})
+        if is_ours:
+            raise _refuse_ours(show_path(path))
 
 
 def _refuse_ours(where: str) -> SourceError:
     return SourceError(f"{where} is a scatcache store, which holds coefficients: give the images that it was made from")
 
 
-@lru_cache(maxsize=8)
-def open_node(process: int, place: str, name: str) -> Any:
-    """An array or group of this process, after a fork another. Raises FileNotFoundError where there is none."""
+def _open_node(place: str, name: str) -> Any:
+    """An array or group. Raises FileNotFoundError where there is none."""
     import zarr
     from zarr.storage import LocalStore
 
@@ -153,15 +154,16 @@ def _fetch(files: ObjectFiles, name: str, span: Span | None) -> tuple[bytes, int
 
 def _place(where: str, place: str, name: str) -> ImageArray:
     with _explain(where):
-        array = open_node(os.getpid(), place, name)
+        array = _open_node(place, name)
+        opened = OpenedHere(partial(_open_node, place, name))
         shape, dtype = tuple(array.shape), np.dtype(array.dtype)
         rows_per_block = max(1, min(array.chunks[0], shape[0]))
         if is_url(place):
-            return ZarrArray(place, name, None, shape, dtype, rows_per_block, int(array.nbytes))
+            return ZarrArray(place, name, None, shape, dtype, rows_per_block, int(array.nbytes), opened)
         folder = Path(place) / name
         document = next(folder / known for known in DOCUMENTS if (folder / known).is_file())
         stamp = stamp_regular(os.fspath(document))
-        return ZarrArray(place, name, stamp, shape, dtype, rows_per_block, _sum_files(folder))
+        return ZarrArray(place, name, stamp, shape, dtype, rows_per_block, _sum_files(folder), opened)
 
 
 def _sum_files(folder: Path) -> int:
