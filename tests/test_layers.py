@@ -28,6 +28,7 @@ LEVELS = {
     "signatures": 1,
     "options": 1.5,
     "views": 1,
+    "remote": 1.5,
     "images": 2,
     "scattering": 2,
     "store": 2,
@@ -55,6 +56,7 @@ ORDER = {
         "named_datasets",
         "catalogue",
     ],
+    "remote": ["urls web", "addresses", "objects", "zarr_files"],
     "scattering": [
         "batch_transform morlet paths radices",
         "filters fused_source magnitudes",

@@ -16,7 +16,7 @@ from scatcache.images.decoding.pillow_files import is_animated, load_picture, op
 from scatcache.images.decoding.pillow_samples import take_samples
 from scatcache.images.decoding.refusals import try_twice, turn_refusals
 from scatcache.images.decoding.resizing import resize_and_crop, resize_samples
-from scatcache.images.decoding.sample_files import ARRAY_FORMATS, find_format, open_samples
+from scatcache.images.decoding.sample_files import find_format, open_samples
 from scatcache.images.decoding.sample_types import check_shape_of_samples, find_sample_type, is_constant, settle_samples
 from scatcache.images.decoding.samples import check_samples, cut_grey, is_cut, is_grey_16_bit, note_cut
 from scatcache.images.decoding.strict_pillow import adopt_pillow, strict_pillow
@@ -88,11 +88,21 @@ def read_form(data: bytes | BinaryIO | np.ndarray | PIL.Image.Image, how: Decodi
 
 def _decode_file(file: BinaryIO, how: Decoding) -> Decoded:
     with strict_pillow():
-        if how.kind != NATIVE and find_format(file) not in ARRAY_FORMATS:
+        if not _is_array(file, how):
             return _decode_picture(file, how)
         found = open_samples(file, how.axes)
-        decoded = _decode_array(found.load(), how)
+        decoded = _decode_array(found.read(), how)
         return Decoded(decoded.pixels, (*decoded.notes, FIRST)) if found.has_more() else decoded
+
+
+def _is_array(file: BinaryIO, how: Decoding) -> bool:
+    """Whether a file is taken as the array that it holds. Raises UnreadableImage for one that can be no picture."""
+    if how.kind == NATIVE:
+        return True
+    found = find_format(file)
+    if found == "FITS":
+        raise UnreadableImage("FITS holds samples and no picture: give --pixels native")
+    return found == "npy"
 
 
 def _decode_picture(file: BinaryIO, how: Decoding) -> Decoded:
@@ -113,7 +123,7 @@ def _decode_picture(file: BinaryIO, how: Decoding) -> Decoded:
 
 def _read_file_form(file: BinaryIO, how: Decoding) -> ImageForm:
     with strict_pillow():
-        if how.kind != NATIVE and find_format(file) not in ARRAY_FORMATS:
+        if not _is_array(file, how):
             return ImageForm(*_read_picture_shape(file), COLOURS[how.kind], "uint8")
         found = open_samples(file, how.axes)
         return _form_array(found.shape, found.dtype, how)

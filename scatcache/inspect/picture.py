@@ -33,8 +33,8 @@ LEFTS = (MARGIN, 458, 1046)
 IMAGE, MAP = 340, 216
 DISK_TOP, MAP_TOP = 178, 752
 LARGEST_UINT8 = 255
-# Of the largest order 0 squared, for samples that may be of any size: far above what rounding leaves of a flat image.
-FAINT_PART = 1e-12
+# Of the largest order 0 squared, for samples of any size: what rounding leaves of a flat image is 1e-14.
+FAINT_PART = 1e-10
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from scatcache.inspect.split_check import check_split, name_failure
 from scatcache.inspect.strangers import check_documents, check_files
 from scatcache.job.pixels import check_form, decoding_of
 from scatcache.job.stored_source import open_source_of
+from scatcache.remote.urls import is_url
 from scatcache.scattering.batched import BatchTransform, open_transform
 from scatcache.scattering.paths import channel_table
 from scatcache.store.documents import expect
@@ -24,7 +25,6 @@ from scatcache.store.evidence import confirms
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.receipts import Unreadable
 from scatcache.store.format.row_arrays import OK, UNREADABLE
-from scatcache.store.places.place import is_url
 from scatcache.store.reader import SplitReader
 from scatcache.store.records import MEND_ROOT, StoreRecords, open_records, receipt_path, shard_path
 from scatcache.store.split_records import SplitRecords

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -158,8 +158,9 @@ def _start(scheduler: dict[str, Any], workers: list[dict[str, Any]], kill: Calla
         )
         # Not at once: a signal would leave a cluster that nobody can close.
         cluster.worker_spec.update(enumerate(workers))
+        started = asyncio.run_coroutine_threadsafe(_wait_for(cluster), cluster.loop.asyncio_loop)
         try:
-            asyncio.run_coroutine_threadsafe(_wait_for(cluster), cluster.loop.asyncio_loop).result()
+            started.result()
         except RuntimeError as error:
             raise ScatcacheError(
                 f"the workers did not start ({error}): a script that asks for processes calls extract() under "
@@ -167,6 +168,9 @@ def _start(scheduler: dict[str, Any], workers: list[dict[str, Any]], kill: Calla
             ) from error
         except BaseException:
             kill()
+            # The cluster closes once all have started or failed, and some may not be processes yet.
+            while not wait([started], 0.05).done:
+                kill()
             raise
         yield held.enter_context(Client(cluster, timeout=30, set_as_default=False))
 

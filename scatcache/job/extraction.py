@@ -123,8 +123,8 @@ def _log_warnings(event: Event) -> None:
         logger.warning(event.text)
 
 
-# What sources keep in STORE.job: the indices of tars, and tars that were inflated.
-_MADE = ("*.index.npz", "*.tar")
+# What sources keep in STORE.job: the indices of tars, and tars and arrays that were inflated.
+_MADE = ("*.index.npz", "*.tar", "*.inflated.npy")
 
 
 def list_kept(folder: StoreFolder) -> frozenset[str]:

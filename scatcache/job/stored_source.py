@@ -11,10 +11,10 @@ from scatcache.images.contents import Contents
 from scatcache.images.image_source import ImageSource
 from scatcache.images.keys import show_path
 from scatcache.job.store_folder import StoreFolder
+from scatcache.remote.urls import is_url
 from scatcache.store.format.json_text import parse_json, to_json
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.places.files import exists
-from scatcache.store.places.place import is_url
 from scatcache.typed import check
 
 

@@ -11,7 +11,7 @@ from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest, is_split_name
 from scatcache.store.format.metadata import TARGET_COORDINATES, channel_chunk, describe_root, describe_split
 from scatcache.store.format.receipts import Receipt, encode_record, fits
-from scatcache.store.format.row_arrays import STATUS, RowTable, encode_rows, hash_rows, list_arrays, with_crc
+from scatcache.store.format.row_arrays import STATUS, RowTable, encode_rows, hold_same, list_arrays, with_crc
 from scatcache.store.format.shard_file import index_bytes, read_index
 from scatcache.store.format.summaries import FinishedSplit
 from scatcache.store.places.place import NewObject, Place
@@ -83,7 +83,7 @@ class StoreWriter:
     def _has_rows(self, layout: SplitLayout, split: str, array: str, values: np.ndarray) -> bool:
         """Whether a row array is there and holds these values."""
         with contextlib.suppress(StoreDamaged):
-            return hash_rows(array, self.records.read_row_array(layout, split, array)) == hash_rows(array, values)
+            return hold_same(self.records.read_row_array(layout, split, array), values)
         return False
 
     def consolidate(self, manifest: Manifest, *, channels: Mapping[str, np.ndarray]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scatcache.errors import UnreadableImage
+from scatcache.images.decoding.extra_libraries import call_library
 from scatcache.images.decoding.notes import CONSTANT, ROUNDED
 from scatcache.images.decoding.own_pillow import check_size
 
@@ -36,6 +37,14 @@ class SampleFile:
         """Raises UnreadableImage or ValueError for what cannot enter the transform, before anything is loaded."""
         check_shape_of_samples(self.shape)
         find_sample_type(self.dtype)
+
+    def read(self) -> np.ndarray:
+        """The samples, as many and of the kind that the header says. Raises as load does."""
+        with np.errstate(all="ignore"):
+            found = call_library(self.load)
+        if found.dtype.newbyteorder("=") != self.dtype.newbyteorder("="):
+            raise UnreadableImage(f"{found.dtype} samples, where the header says {self.dtype}")
+        return found.reshape(self.shape)
 
 
 def find_sample_type(dtype: np.dtype) -> str:
@@ -91,10 +100,15 @@ def _check_finite(samples: np.ndarray, found: np.ndarray) -> None:
     is_finite = np.isfinite(samples)
     if is_finite.all():
         return
-    row, column, band = (int(at) for at in np.unravel_index(int(is_finite.argmin()), samples.shape))
-    value = float(found[row, column, band])
+    value = float(found[np.unravel_index(int(is_finite.argmin()), samples.shape)])
     beyond = ", beyond float32" if np.isfinite(value) else ""
-    raise UnreadableImage(f"{value:g} at row {row}, column {column}, band {band}{beyond}: expected finite samples")
+    raise UnreadableImage(f"{value:g} at {name_place(~is_finite)}{beyond}: expected finite samples")
+
+
+def name_place(is_bad: np.ndarray) -> str:
+    """The first place, row by row, of (height, width) or (height, width, bands) where it is so."""
+    row, column, band = (*np.unravel_index(int(is_bad.argmax()), is_bad.shape), 0)[:3]
+    return f"row {row}, column {column}, band {band}"
 
 
 def _is_rounded(samples: np.ndarray, found: np.ndarray) -> bool:

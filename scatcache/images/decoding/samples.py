@@ -5,15 +5,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from scatcache.images.decoding.codestreams import is_deep_avif, list_jpeg2000_depths
 from scatcache.images.decoding.notes import CUT, DARK
 from scatcache.images.decoding.own_pillow import Image
 
 _BITS, _PHOTOMETRIC, _N_SAMPLES, _PLANAR, _FORMAT = 258, 262, 277, 284, 339
 _WHITE_IS_ZERO, _SEPARATE_PLANES = 0, 2
 _FORMATS = {2: "signed", 3: "float", 5: "complex integer", 6: "complex float"}
-_EXPECTED = "expected 8 bits, or unsigned 16-bit samples, which are cut to 8"
-# The marker of a JPEG 2000 codestream's sizes, and its samples' depth behind it.
-_SIZ, _SIZ_DEPTH = b"\xff\x4f\xff\x51", 40
+_EXPECTED = "expected 8 bits, or unsigned 16-bit samples, which are cut to 8; for others give --pixels native"
 # DDS: the variant of BCn of float samples.
 _BC6H = 6
 
@@ -42,9 +41,11 @@ def _check_tiff(find_values: Callable[[int], tuple[Any, ...]]) -> None:
     if bits > 16:
         raise ValueError(f"{bits}-bit samples: {_EXPECTED}")
     if bits > 8 and find_values(_PHOTOMETRIC) == (_WHITE_IS_ZERO,):
-        raise ValueError(f"{bits}-bit grey whose 0 is white: expected one whose 0 is black")
+        raise ValueError(f"{bits}-bit grey whose 0 is white: expected one whose 0 is black, or give --pixels native")
     if bits > 8 and find_values(_PLANAR) == (_SEPARATE_PLANES,) and n_samples > 1:
-        raise ValueError(f"{bits}-bit colours in separate planes: expected them pixel by pixel")
+        raise ValueError(
+            f"{bits}-bit colours in separate planes: expected them pixel by pixel, or give --pixels native"
+        )
 
 
 def is_grey_16_bit(image: Image.Image) -> bool:
@@ -79,20 +80,11 @@ def is_cut(image: Image.Image, file: BinaryIO | None) -> bool:
     if image.format in ("JPEG2000", "AVIF") and file is not None:
         file.seek(0)
         data = file.read()
-        return _jpeg2000_bits(data) > 8 if image.format == "JPEG2000" else _is_deep_avif(data)
+        if image.format == "AVIF":
+            return is_deep_avif(data)
+        return abs(next(iter(list_jpeg2000_depths(data)), 0)) > 8
     return False
 
 
 def _list_values(values: Any) -> tuple[Any, ...]:
     return values if isinstance(values, tuple) else (values,)
-
-
-def _jpeg2000_bits(data: bytes) -> int:
-    depth = data[(start := data.find(_SIZ) + _SIZ_DEPTH) : start + 1]
-    return (depth[0] & 0x7F) + 1 if depth else 0
-
-
-def _is_deep_avif(data: bytes) -> bool:
-    """Whether the configuration of the first AV1 item announces more than 8 bits."""
-    start = data.find(b"av1C")
-    return start >= 0 and bool(data[start + 6 : start + 7]) and bool(data[start + 6] & 0x40)

@@ -99,17 +99,20 @@ def adopt_pillow() -> None:
         names = {f"PIL.{entry.name}" for entry in pkgutil.iter_modules(PIL.__path__)}
         names |= {getattr(Image.OPEN[name][0], "__module__", "") for name in formats if name in Image.OPEN}
         for name in sorted(names):
-            _quieten(sys.modules.get(name))
+            quieten(sys.modules.get(name))
         if not isinstance(Image._decompression_bomb_check, _BombCheck):
             Image._decompression_bomb_check = _BombCheck(Image._decompression_bomb_check)
         _adopted.update(formats)
 
 
-def _quieten(module: ModuleType | None) -> None:
-    if module is None:
+def quieten(found: ModuleType | logging.Logger | None) -> None:
+    """Makes a module, by its warnings and its logger, or a logger, quiet in threads under strict_pillow()."""
+    if isinstance(found, logging.Logger):
+        if _is_heard not in found.filters:
+            found.addFilter(_is_heard)
         return
-    if getattr(module, "warnings", None) is warnings:
-        module.warnings = _QuietWarnings()  # type: ignore[attr-defined]
-    logger = getattr(module, "logger", None)
+    if getattr(found, "warnings", None) is warnings:
+        found.warnings = _QuietWarnings()  # type: ignore[union-attr]
+    logger = getattr(found, "logger", None)
     if isinstance(logger, logging.Logger):
-        logger.addFilter(_is_heard)
+        quieten(logger)

@@ -82,6 +82,10 @@ class Directory:
             return b""
         return self._data(entry, min(most, self._count(entry)), self._count(entry))
 
+    def counts(self) -> Iterator[tuple[int, int]]:
+        """Each tag and the number of its values, as it claims."""
+        return ((tag, self._count(entry)) for tag, entry in self.entries)
+
     def _type(self, entry: bytes) -> int:
         return self.form.number(entry[2:4])
 

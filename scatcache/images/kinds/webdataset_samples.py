@@ -116,6 +116,10 @@ def list_samples(descriptor: int, tar: Path, parts: SampleParts) -> Iterator[Tar
                     f"samples apart"
                 )
             images[key] = member
+        elif extension == _CLASS and parts.labels is None:
+            raise SourceError(
+                f"{show_path(tar)}: sample {key} has {_CLASS}, and those of the first tar have none: give tars alike"
+            )
         elif extension in (parts.labels, parts.targets):
             said.setdefault(key, {})[extension] = _read_side(descriptor, member, tar)
         elif extension == _JSON:

@@ -161,6 +161,13 @@ def hash_rows(name: str, values: np.ndarray) -> str:
     return "sha256:" + hashlib.sha256(raw[_LENGTH_BYTES:] if name == "key" else raw).hexdigest()
 
 
+def hold_same(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two arrays hold the same values; floats bit for bit, so that NaN is NaN and -0 is not 0."""
+    if one.dtype == other.dtype == np.float32:
+        one, other = (np.ascontiguousarray(values).view(np.uint32) for values in (one, other))
+    return np.array_equal(one, other)
+
+
 def decode_rows(name: str, data: bytes, *, n_rows: int, row_shape: tuple[int, ...] = ()) -> np.ndarray:
     """(n_rows, *row_shape) values of a row array, the first of one chunk. Raises StoreDamaged where it does not hold
     them. row_shape: of targets (k,)."""

@@ -160,7 +160,7 @@ def test_validation_images_without_the_devkit_are_refused(tmp_path, form):
     root = write_form(tmp_path / "root", tmp_path / "scratch", form)
     shutil.rmtree(root / "ILSVRC2012_devkit_t12", ignore_errors=True)
     (root / ARCHIVE).unlink(missing_ok=True)
-    with pytest.raises(SourceError, match=f"put {ARCHIVE} into"):
+    with pytest.raises(SourceError, match=f"put {ARCHIVE}, or Kaggle's"):
         open_imagenet(root, tmp_path / "job")
 
 

@@ -4,26 +4,13 @@ from math import prod
 
 import numpy as np
 
-from scatcache.errors import SourceError, UsageError
+from scatcache.errors import SourceError, UnreadableImage, UsageError
 from scatcache.images.contents import ARRAY_AXES
+from scatcache.images.decoding.sample_types import find_sample_type
 from scatcache.images.forms import ImageForm
 from scatcache.images.limits import MAX_IMAGE_BYTES
 from scatcache.spec import MAX_COLOURS
 
-# As which samples enter the transform; all others are refused.
-ENTERED = {
-    "uint8": "uint8",
-    "uint16": "uint16",
-    "float32": "float32",
-    "int8": "float32",
-    "int16": "float32",
-    "float16": "float32",
-    "int32": "float32",
-    "uint32": "float32",
-    "int64": "float32",
-    "uint64": "float32",
-    "float64": "float32",
-}
 # A listing is held in memory, at some 40 bytes an image.
 MAX_IMAGES = 10**8
 
@@ -56,17 +43,19 @@ def find_axes(where: str, shape: tuple[int, ...], axes: str | None) -> str:
 
 def check_images(where: str, shape: tuple[int, ...], dtype: np.dtype, axes: str) -> ImageForm:
     """What each image is. Raises SourceError for samples that are none, and for no image, empty or enormous ones."""
-    if dtype.name not in ENTERED:
+    try:
+        samples = find_sample_type(dtype)
+    except UnreadableImage as error:
         raise SourceError(
             f"{where} holds {describe_dtype(dtype)}: expected integers or floats of at most 64 bits; convert it and "
             f"save it again"
-        )
+        ) from error
     if shape[0] == 0:
         raise SourceError(f"{where} is of shape {shape}: it holds no image")
     if shape[0] > MAX_IMAGES:
         raise SourceError(f"{where} claims {shape[0]} images: expected at most {MAX_IMAGES}; cut it into several files")
     sizes = dict(zip(axes, shape, strict=True))
-    form = ImageForm(sizes["H"], sizes["W"], sizes.get("C", 1), ENTERED[dtype.name])
+    form = ImageForm(sizes["H"], sizes["W"], sizes.get("C", 1), samples)
     image_bytes = prod(form[:3]) * dtype.itemsize
     if not 0 < image_bytes <= MAX_IMAGE_BYTES:
         raise SourceError(

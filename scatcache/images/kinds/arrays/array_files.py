@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from scatcache.errors import SourceError
 from scatcache.images.contents import Contents
@@ -18,6 +19,7 @@ from scatcache.images.kinds.arrays.image_array import ArrayHead
 from scatcache.images.kinds.arrays.npy import list_npy
 from scatcache.images.kinds.arrays.npz import list_npz
 from scatcache.images.kinds.arrays.zarr_arrays import is_zarr_folder, list_zarr
+from scatcache.remote.urls import check_url, is_url
 from scatcache.spec import NATIVE, SCALES, Pixels
 
 ARRAY_NAME = "array"
@@ -33,7 +35,10 @@ N_AXES = (3, 4)
 
 
 def is_array_place(place: str) -> bool:
-    """Whether arrays lie there, by a file's extension, or by what a folder holds."""
+    """Whether arrays lie there, by a file's extension, by what a folder holds, or by the name that a URL ends in."""
+    if is_url(place):
+        path = urlsplit(place).path
+        return _has_format(path) or any(name.lower().endswith(".zarr") for name in path.split("/"))
     return (_has_format(place) and os.path.isfile(place)) or is_zarr_folder(place)
 
 
@@ -41,44 +46,53 @@ def _has_format(place: str) -> bool:
     return os.path.splitext(place)[1].lower() in FORMATS
 
 
-def list_arrays(path: Path, wanted: tuple[str, ...], work_dir: Path | None) -> dict[str, ArrayHead]:
-    """What arrays lie at a path, by name, "" for one without."""
-    if path.is_dir():
-        return list_zarr(path, wanted)
-    return FORMATS[path.suffix.lower()](path, wanted, work_dir)
+def list_heads(place: str, wanted: tuple[str, ...], work_dir: Path | None) -> dict[str, ArrayHead]:
+    """What arrays lie at a path or URL, by name, "" for one without. wanted: the names asked for; see list_zarr.
+
+    Raises SourceError for a file at a URL.
+    """
+    if is_url(place) and _has_format(place):
+        raise SourceError(f"{show_path(place)} is read from a local disk alone: fetch it, then give the file")
+    if is_url(place) or os.path.isdir(place):
+        return list_zarr(place, wanted)
+    return FORMATS[os.path.splitext(place)[1].lower()](Path(place), wanted, work_dir)
 
 
 def open_array_place(place: str, contents: Contents, work_dir: Path | None = None) -> ImageSource:
     """The images of one array as a source of one split; the array is not read.
 
     Raises SourceError where there is no such array, or it is none of images; where labels or targets are not theirs;
-    OSError as the disk does.
+    ScatcacheError where a server does not answer; OSError as the disk does.
     """
-    where, path = show_path(place), Path(place).absolute()
-    wanted = tuple(str(name) for name in (contents.array, contents.labels, contents.targets) if isinstance(name, str))
-    found = list_arrays(path, wanted, work_dir)
+    where = show_path(place)
+    place = check_url(place) if is_url(place) else os.path.abspath(place)
+    given = (contents.array or "", contents.labels, contents.targets)
+    found = list_heads(place, tuple(name for name in given if isinstance(name, str)), work_dir)
     name = choose_array(where, found, contents.array)
     shown = f"{name} in {where}" if name else where
     part, warnings = make_part(shown, found[name], contents, found=found, where=where)
-    options = {"array": name} if name else {}
-    options["axes"] = part.axes
-    memory: dict[str, str] = {}
-    for what in (LABELS, TARGETS):
-        given: Any = getattr(contents, what)
-        if is_numbers_file(given):
-            memory[what] = os.path.abspath(given)
-        elif isinstance(given, str | os.PathLike):
-            options[what] = os.fspath(given).strip("/")
+    options = ({"array": name} if name else {}) | {"axes": part.axes} | _name_numbers(contents)
     return ImageSource(
         ARRAY_NAME,
         name_classes({WHOLE: part.labels}, where),
         {WHOLE: part},
-        root=path,
+        root=None if is_url(place) else Path(place),
+        url=place if is_url(place) else None,
         options=options,
         warnings=warnings,
         pixels=describe_pixels(part),
-        memory=memory,
+        memory={what: os.path.abspath(given) for what, given in _list_numbers(contents) if is_numbers_file(given)},
     )
+
+
+def _list_numbers(contents: Contents) -> tuple[tuple[str, Any], ...]:
+    return (LABELS, contents.labels), (TARGETS, contents.targets)
+
+
+def _name_numbers(contents: Contents) -> dict[str, str]:
+    """The names of the arrays of labels and targets, where they are in the images' file."""
+    named = [(what, given) for what, given in _list_numbers(contents) if isinstance(given, str)]
+    return {what: given.strip("/") for what, given in named if not is_numbers_file(given)}
 
 
 def choose_array(where: str, found: Mapping[str, ArrayHead], wanted: str | None) -> str:
@@ -111,7 +125,7 @@ def make_part(
     form = check_images(shown, array.shape, array.dtype, axes)
     numbers = {
         what: None if given is None else read_numbers(what, given, head.shape[0], found=found, where=where)
-        for what, given in ((LABELS, contents.labels), (TARGETS, contents.targets))
+        for what, given in _list_numbers(contents)
     }
     part = ArrayPart(array, axes, form, **numbers)
     return part, warn_of_blocks(shown, part)

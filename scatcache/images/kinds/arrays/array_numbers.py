@@ -36,10 +36,12 @@ def read_numbers(what: str, given: Any, n_images: int, *, found: Mapping[str, Ar
     path, name = Path(given), os.fspath(given)
     shown = f"{what} {show_path(name)}"
     if is_numbers_file(given):
-        values = _read_csv(path, what) if path.suffix.lower() == ".csv" else _read_head(shown, list_npy(path)[""])
-        return check(shown, values, n_images)
+        is_csv = path.suffix.lower() == ".csv"
+        return check(
+            shown, _read_csv(path, what) if is_csv else _read_head(what, shown, list_npy(path)[""], n_images), n_images
+        )
     if name.strip("/") in found:
-        return check(shown, _read_head(shown, found[name.strip("/")], n_images), n_images)
+        return check(shown, _read_head(what, shown, found[name.strip("/")], n_images), n_images)
     held = ", ".join(f"{key} ({head})" for key, head in found.items() if key)
     raise SourceError(
         f"{shown}: there is no .npy or .csv file of that path, and {where} holds "
@@ -63,12 +65,11 @@ def _as_numbers(what: str, given: Any) -> np.ndarray:
         raise SourceError(f"{what} are a {type(given).__name__}, not an array of numbers: {error}") from error
 
 
-def _read_head(shown: str, head: ArrayHead, n_images: int | None = None) -> np.ndarray:
+def _read_head(what: str, shown: str, head: ArrayHead, n_images: int) -> np.ndarray:
     """An array of few axes, read whole only where it has a row for each image."""
-    n_rows = head.shape[0] if head.shape else 0
-    if len(head.shape) not in (1, 2) or (n_images is not None and n_rows != n_images):
-        _refuse(shown, head.dtype, head.shape, n_images)
-    return head.open().read_rows(0, n_rows)
+    if len(head.shape) not in (1, 2) or head.shape[0] != n_images:
+        raise _refuse(what, shown, head.dtype, head.shape, n_images)
+    return head.open().read_rows(0, n_images)
 
 
 def _read_csv(path: Path, what: str) -> np.ndarray:
@@ -113,7 +114,7 @@ def check_labels(shown: str, values: np.ndarray, n_images: int) -> np.ndarray:
         advice = "; numbers to be stored with the images go by --targets" if values.dtype.kind == "f" else ""
         raise SourceError(f"{shown} are {describe_dtype(values.dtype)}: expected integers{advice}")
     if values.shape != (n_images,):
-        _refuse(shown, values.dtype, values.shape, n_images)
+        raise _refuse(LABELS, shown, values.dtype, values.shape, n_images)
     if values.min() < NO_LABEL or values.max() > np.iinfo(np.int64).max:
         row = int(np.flatnonzero((values < NO_LABEL) | (values > np.iinfo(np.int64).max))[0])
         raise SourceError(f"{shown} hold {values[row]} at {row}: expected 0 or more, or {NO_LABEL} for none")
@@ -125,7 +126,7 @@ def check_targets(shown: str, values: np.ndarray, n_images: int) -> np.ndarray:
     if values.dtype.kind not in "iufb":
         raise SourceError(f"{shown} are {describe_dtype(values.dtype)}: expected numbers")
     if values.ndim not in (1, 2) or len(values) != n_images or values.size == 0:
-        _refuse(shown, values.dtype, values.shape, n_images, columns=True)
+        raise _refuse(TARGETS, shown, values.dtype, values.shape, n_images)
     values = values.reshape(n_images, -1)
     with np.errstate(over="ignore"):
         rounded = values.astype(np.float32)
@@ -136,12 +137,11 @@ def check_targets(shown: str, values: np.ndarray, n_images: int) -> np.ndarray:
     return rounded
 
 
-def _refuse(
-    shown: str, dtype: np.dtype, shape: tuple[int, ...], n_images: int | None, *, columns: bool = False
-) -> None:
-    wanted = "(images,)" if n_images is None else f"({n_images},)"
-    more = f" or ({'images' if n_images is None else n_images}, k)" if columns else ""
-    raise SourceError(f"{shown} are {dtype} {shape}: expected {wanted}{more}, one for each image in their order")
+def _refuse(what: str, shown: str, dtype: np.dtype, shape: tuple[int, ...], n_images: int) -> SourceError:
+    wanted = f"({n_images},)" if what == LABELS else f"({n_images},) or ({n_images}, k)"
+    return SourceError(
+        f"{shown} are {describe_dtype(dtype)} {shape}: expected {wanted}, one for each image in their order"
+    )
 
 
 def name_classes(labels: Mapping[str, np.ndarray | None], where: str) -> tuple[str, ...]:

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 from scatcache.errors import ScatcacheError
-from scatcache.store.places.addresses import CREDENTIALS, Addresses, BucketAddresses, WebAddresses
-from scatcache.store.places.web import REDIRECTS, Answer, Connections, NoAnswer
+from scatcache.remote.addresses import CREDENTIALS, Addresses, BucketAddresses, WebAddresses
+from scatcache.remote.web import REDIRECTS, Answer, Connections, NoAnswer
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +35,10 @@ Found = TypeVar("Found")
 # What an HTTP status means: of S3, of a web server.
 STATUSES = {
     400: ("check AWS_REGION and AWS_ENDPOINT_URL, and whether AWS_SESSION_TOKEN has expired", "check the URL"),
-    401: (CREDENTIALS, "copy the store to a local folder: scatcache sends web servers no credentials"),
+    401: (CREDENTIALS, "copy it to a local folder: scatcache sends web servers no credentials"),
     403: (
         f"{CREDENTIALS}; whoever may not list the bucket is told so of missing objects too",
-        "copy the store to a local folder: scatcache sends web servers no credentials",
+        "copy it to a local folder: scatcache sends web servers no credentials",
     ),
 }
 

@@ -5,9 +5,9 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import pytest
 
 import scatcache
-from scatcache.store.places import addresses
-from scatcache.store.places.addresses import BucketAddresses, WebAddresses
-from scatcache.store.places.objects import ObjectFiles
+from scatcache.remote import addresses
+from scatcache.remote.addresses import BucketAddresses, WebAddresses
+from scatcache.remote.objects import ObjectFiles
 from scatcache.store.places.opening import open_place
 from tests.store.servers import (
     BUCKET,

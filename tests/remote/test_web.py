@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from scatcache.store.places.web import Connections, NoAnswer
+from scatcache.remote.web import Connections, NoAnswer
 from tests.store.servers import FaultyHandler, QuietHandler, serve
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
 from scatcache.errors import ScatcacheError
-from scatcache.store.places.place import show_place
+from scatcache.remote.urls import show_place
 
 EXPIRES = timedelta(minutes=10)
 # Of the requests for credentials: a machine without the metadata service is told in half a minute.

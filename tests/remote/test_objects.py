@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import scatcache
-from scatcache.store.places import objects
-from scatcache.store.places.objects import ObjectFiles, read_listing, show_host
-from scatcache.store.places.web import NoAnswer
+from scatcache.remote import objects
+from scatcache.remote.objects import ObjectFiles, read_listing, show_host
+from scatcache.remote.web import NoAnswer
 from scatcache.store.reader import open_split
 from tests.store.servers import BUCKET, FaultyHandler, FaultyWholeHandler, forget_aws, serve, use_bucket
 from tests.store.stores import N_IMAGES, made_many_shards

@@ -7,7 +7,7 @@ from typing import Any
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 
-from scatcache.store.places.objects import Span
+from scatcache.remote.objects import Span
 
 # (bytes, size of the whole file), or None; see ObjectFiles.fetch.
 Fetch = Callable[[str, Span | None], tuple[bytes, int] | None]
