@@ -15,6 +15,7 @@ from typing import NoReturn
 import click
 import psutil
 
+from scatcache.job.worker_processes import leave_the_dead
 from scatcache.terminal import echo
 
 # What is still unwinding after this is cut off.
@@ -75,6 +76,7 @@ def interrupt(signum: int, frame: FrameType | None) -> None:
     code = 128 + _received[0]
     if len(_received) == 1:
         fall_silent()
+        leave_the_dead()
         watchdog = threading.Timer(UNWIND_S, leave, [code])
         watchdog.daemon = True
         watchdog.start()
@@ -96,7 +98,8 @@ def leave(code: int) -> NoReturn:
     if not _leaving.acquire(blocking=False):
         threading.Event().wait()
     deadline = time.monotonic() + 0.3
-    while (workers := find_workers()) and time.monotonic() < deadline:  # again: a nanny may have restarted one
+    while (workers := find_workers()) and time.monotonic() < deadline:  # again: one may just have been started
+        leave_the_dead()
         for worker in workers:
             with suppress(psutil.NoSuchProcess):
                 worker.kill()
@@ -105,10 +108,17 @@ def leave(code: int) -> NoReturn:
         click.echo("\r\x1b[K\x1b[?25h", err=True, nl=False)  # a bar that was cut off, and its hidden cursor
     word = "interrupted" if code == 128 + signal.SIGINT else "terminated"
     say(word + (f": {_advice[-1]}" if _advice else ""))
+    silence_children()
     for child in psutil.Process().children(recursive=True):
         with suppress(ProcessLookupError):
             os.kill(child.pid, signal.SIGKILL)
     os._exit(code)
+
+
+def silence_children() -> None:
+    """Another thread may start one after we have looked for the last time: it would complain that we are gone."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def find_workers() -> list[psutil.Process]:

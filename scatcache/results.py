@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from scatcache.inspect.failures import VerifyReport
     from scatcache.job.planned import JobPlan
     from scatcache.job.report import ExtractReport
+    from scatcache.spec import Pixels
 
 LINE, BOUND_SPACE = 80, "\0"  # no path holds a NUL
 
@@ -54,13 +55,13 @@ def show_info(report: Any) -> None:
     channels = f"{report.spec.n_paths} paths, {report.spec.n_channels} channels"
     state = show_state(report.state, report.limit)
     lines = [("store", bind(report.store)), ("state", state), ("source", report.source),
+             ("pixels", show_pixels(report.pixels)),
              ("settings", f"{report.settings}: {channels}"), ("on disk", show_bytes(report.bytes))]  # fmt: skip
     for name, split in report.splits.items():
         done = f"{split.shards_done} of {split.shards} shards"
         counts = f"{split.rows:,} rows, {split.ok:,} ok, {split.unreadable:,} unreadable"
-        lines.append(
-            (name, f"{counts}, {done}, {bind(f'images {show_shape(split.image_shape)}, {split.classes} classes')}")
-        )
+        known = f"{split.classes} classes" + (f", {count(split.targets, 'target')}" if split.targets else "")
+        lines.append((name, f"{counts}, {done}, {bind(f'images {show_shape(split.image_shape)}, {known}')}"))
         lines += [("  images", text) for text in split.notes]
         if split.energy:
             shares = enumerate(show_shares(split.energy))
@@ -141,6 +142,11 @@ def show_speed(disk: dict[str, Any]) -> str:
     if disk["fsync_ms"] is None:
         return f"not measured: {disk['fsync_reason']}"
     return f"{disk['fsync_mb_s']:,.0f} MB/s, {disk['fsync_ms']:.2g} ms for 4 KiB ({disk['fsync_reason']})"
+
+
+def show_pixels(pixels: "Pixels") -> str:
+    """What enters the transform, such as `rgb, 3 x uint8 / 255`."""
+    return bind(f"{pixels.kind}, {pixels.colours} x {pixels.dtype} / {pixels.scale:g}")
 
 
 def show_shape(shape: tuple[int, ...]) -> str:

@@ -9,6 +9,8 @@ from scatcache.typed import build
 GRIDS = ("kymatio", "centered")
 # Numbers of colours are stored as int16 at most.
 MAX_COLOURS = 2**15 - 1
+# Numbers that may be stored with each image.
+MAX_TARGETS = 4096
 # First and last value of each number of a spec.
 RANGES = {"J": (1, 8), "L": (1, 127), "max_order": (0, 2), "colours": (1, MAX_COLOURS)}
 # Numbers in a store are int64.

@@ -37,7 +37,8 @@ def check_source(source: Source, *, n_images: int = 100) -> None:
         first = {i: part.read(i) if _is_readable(part, i) else None for i in chosen}
         frozen = {i: _freeze(where, i, found) for i, found in first.items()}
         for i in chosen:
-            _check_image(where, part, i, first[i])
+            _check_image(where, part, i, first[i], kind=source.pixels.kind)
+        _check_blocks(where, part, frozen)
         again = {i: _look(where, part, i) for i in chosen[::-1]}
         _compare(f"{where}: reading gives the same each time", frozen, again)
         kept = {i: _freeze(where, i, found) for i, found in first.items()}
@@ -104,13 +105,13 @@ def _check_listing(where: str, part: Part, *, n_classes: int) -> None:
     _promise(not beyond, f"{where}: folds hold indices of rows", beyond[:1])
 
 
-def _check_image(where: str, part: Part, i: int, found: Any) -> None:
+def _check_image(where: str, part: Part, i: int, found: Any, *, kind: str) -> None:
     """One image and what is said of it; found: what read gave, None where the image is unreadable."""
     key, _, size = part.listing.rows[i]
     here = f"{where}: {key}"
     location = part.locate(i)
     if isinstance(found, bytes):
-        _promise(len(found) == size, f"{here}: as many bytes as the row's size says ({size})", len(found))
+        _promise(len(found) == size or not size, f"{here}: as many bytes as the row's size says ({size})", len(found))
     if location is not None:
         file, offset, n_bytes = location
         n_there = os.path.getsize(file) if os.path.isfile(file) else -1
@@ -123,7 +124,7 @@ def _check_image(where: str, part: Part, i: int, found: Any) -> None:
     if found is None:
         return
     try:
-        height, width, _ = decode(found).shape
+        height, width, _ = decode(found, kind=kind).shape
     except UnreadableImage:
         return
     for name, said in (("shape", getattr(part, "shape", None)), ("image_shape", getattr(part, "image_shape", None))):
@@ -161,10 +162,30 @@ def _freeze(where: str, i: int, found: Any) -> Any:
         return found
     if isinstance(found, Image):
         return found.mode, found.size, found.tobytes()
-    right = isinstance(found, np.ndarray) and found.dtype == np.uint8 and found.ndim == 3 and found.shape[2] == 3
+    right = isinstance(found, np.ndarray) and found.dtype.kind in "uif" and found.ndim in (2, 3)
     told = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else type(found).__name__
-    _promise(right, f"{where}: read({i}) gives bytes, uint8 (height, width, 3) or a PIL image", told)
-    return found.shape, found.tobytes()
+    _promise(right, f"{where}: read({i}) gives bytes, numbers (height, width[, bands]) or a PIL image", told)
+    return str(found.dtype), found.shape, found.tobytes()
+
+
+def _check_blocks(where: str, part: Any, expected: Mapping[int, Any]) -> None:
+    """read_block gives what read gives, where there is one."""
+    if getattr(part, "read_block", None) is None:
+        return
+    blocks: dict[int, list[int]] = {}
+    for i in expected:
+        if (block := part.block(i)) is not None:
+            blocks.setdefault(block, []).append(i)
+    for block, images in blocks.items():
+        images = images[::-1]
+        given = part.read_block(images)
+        _promise(len(given) == len(images), f"{where}: read_block gives an image for each index", len(given))
+        found = {
+            i: _freeze(where, i, None if isinstance(image, UnreadableImage) else image)
+            for i, image in zip(images, given, strict=True)
+        }
+        asked = {i: expected[i] for i in images}
+        _compare(f"{where}: read_block gives what read gives (block {block})", asked, found)
 
 
 def _compare(promise: str, expected: Mapping[int, Any], found: Mapping[int, Any]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.store.stores import ENCODINGS, copy_store, made_images, made_splits, made_store
+from tests.store.stores import ENCODINGS, copy_store, made_images, made_measured, made_splits, made_store
 
 VARIABLE = "SCATCACHE_TEST_DATA"
 
@@ -124,6 +124,12 @@ def store(sound: Path, tmp_path: Path) -> Path:
 def splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished store with the splits test and train; read only."""
     return made_splits(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished store whose split train has three targets an image, and test none; read only."""
+    return made_measured(tmp_path_factory.getbasetemp())
 
 
 def made_once(name: str, origin: Path, make: Callable[[Path], None]) -> Path:

@@ -120,9 +120,9 @@ def test_json_of_the_other_commands_has_the_promised_fields(tmp_path, images):
         "backend", "backend_reason", "splits"
     }  # fmt: skip
     info = call("info", out, "--json")
-    assert set(info.result) == {"store", "format", "state", "spec", "encoding", "bytes", "splits"}
+    assert set(info.result) == {"store", "format", "state", "pixels", "spec", "encoding", "bytes", "splits"}
     assert set(info.result["splits"]["all"]) == {
-        "rows", "ok", "unreadable", "shards", "shards_done", "image_shape", "classes"
+        "rows", "ok", "unreadable", "shards", "shards_done", "image_shape", "classes", "targets"
     }  # fmt: skip
     verify = call("verify", out, "--json")
     assert set(verify.result) == {"ok", "checked", "failures"} and verify.result["ok"]

@@ -302,6 +302,54 @@ def test_hammering_on_the_keys_neither_hangs_nor_repeats(tmp_path, images, more)
     assert_left(process, signal.SIGINT, since=since)
 
 
+# Python runs it before anything else: worker processes stay at it for long.
+SLOW_START = """
+import sys, time
+
+if "--multiprocessing-fork" in sys.orig_argv:
+    open({sign!r}, "w").close()
+    time.sleep(60)
+"""
+
+
+def test_worker_processes_are_silent_from_their_first_moment_on(tmp_path, images):
+    sign = tmp_path / "starts"
+    (tmp_path / "sitecustomize.py").write_text(SLOW_START.format(sign=str(sign)))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    process = start(*list_arguments(images, tmp_path / "a.zarr"), "--processes", "--workers", "2", env=environment)
+    wait_for(sign.exists)
+    workers = find_busy_workers(process.pid)
+    for worker in workers:
+        worker.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert workers and all(worker.is_running() for worker in workers)
+    since = time.monotonic()
+    send(signal.SIGINT, "group", process)
+    assert_left(process, signal.SIGINT, since=since)
+
+
+# A command that starts one more process when it has looked for its children for the last time.
+LATE_CHILD = """
+import os, subprocess, sys
+
+def start_another(code, leave=os._exit):
+    subprocess.run([sys.executable, "-c", "raise EOFError"])
+    leave(code)
+
+os._exit = start_another
+"""
+
+
+def test_a_process_that_starts_too_late_to_be_found_is_silent(tmp_path, images):
+    sign = tmp_path / "listing"
+    code = LATE_CHILD + SLOW_LISTING.format(sign=str(sign))
+    process = start(*list_arguments(images, tmp_path / "a.zarr"), code=code)
+    wait_for(sign.exists)
+    since = time.monotonic()
+    send(signal.SIGINT, "main", process)
+    assert_left(process, signal.SIGINT, since=since)
+
+
 # A command whose unwinding goes wrong: it hangs, as a lost network file system makes it, or fails.
 UNWINDING = """
 import time

@@ -28,6 +28,7 @@ LEVELS = {
     "signatures": 1,
     "options": 1.5,
     "views": 1,
+    "remote": 1.5,
     "images": 2,
     "scattering": 2,
     "store": 2,
@@ -46,17 +47,19 @@ LEVELS = {
 # Inside a package a module imports only what stands in an earlier entry than its own; a folder stands for all below it.
 ORDER = {
     "images": [
-        "class_names forms keys limits",
+        "class_names contents forms keys limits",
         "decoding",
         "archives decode roots source",
         "image_source",
         "kinds native_form",
         "datasets",
+        "named_datasets",
         "catalogue",
     ],
+    "remote": ["urls web", "addresses", "objects", "zarr_files"],
     "scattering": [
-        "morlet paths radices",
-        "filters fused_source",
+        "batch_transform morlet paths radices",
+        "filters fused_source magnitudes",
         "fused_plan reference torch_fft",
         "native",
         "channel_sums fused",
@@ -72,7 +75,7 @@ ORDER = {
         "reader",
     ],
     "job": [
-        "pixels planning reading shard_sink sharing store_folder watching",
+        "pixels planning reading shard_sink sharing store_folder watching worker_processes",
         "comparison executors layouts shard_job stored stored_source takeover",
         "shard_images tasks",
         "shard_task",

@@ -1,6 +1,7 @@
 """Coefficients turned by index are those of the turned image."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -142,19 +143,20 @@ def test_kymatios_grid_moves_the_reversed_axes_by_one_pixel_less_than_a_cell(J, 
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8"])
-@pytest.mark.parametrize("n", ["n_paths", "n_channels"])
-def test_kind_and_dtype_are_kept_and_colours_turn_alike(dtype, n):
-    values = np.random.default_rng(0).integers(0, 100, (3, getattr(SMALL, n), 4, 6)).astype(dtype)
+@pytest.mark.parametrize(("colours", "n"), [(3, "n_paths"), (3, "n_channels"), (1, "n_channels"), (5, "n_channels")])
+def test_kind_and_dtype_are_kept_and_colours_turn_alike(dtype, colours, n):
+    spec = replace(SMALL, colours=colours)
+    values = np.random.default_rng(0).integers(0, 100, (3, getattr(spec, n), 4, 6)).astype(dtype)
     for name in NAMES:
-        found = symmetry.apply(values, name, SMALL)
-        as_torch = symmetry.apply(torch.tensor(values), name, SMALL)
+        found = symmetry.apply(values, name, spec)
+        as_torch = symmetry.apply(torch.tensor(values), name, spec)
         assert found.dtype == dtype and str(as_torch.dtype) == f"torch.{dtype}" and found.flags.c_contiguous
         assert np.array_equal(found, as_torch.numpy()) and as_torch.is_contiguous()
         assert not np.shares_memory(found, values)
         parts = [symmetry.apply(part, name, SMALL) for part in np.split(values, values.shape[1] // SMALL.n_paths, 1)]
         assert np.array_equal(found, np.concatenate(parts, 1))
-        assert np.array_equal(symmetry.apply(values[0], name, SMALL), found[0])
-        assert np.array_equal(symmetry.apply(values[None], name, SMALL)[0], found)
+        assert np.array_equal(symmetry.apply(values[0], name, spec), found[0])
+        assert np.array_equal(symmetry.apply(values[None], name, spec)[0], found)
 
 
 @pytest.mark.parametrize("convert", [np.asarray, torch.tensor], ids=["numpy", "torch"])

@@ -105,6 +105,7 @@ def test_every_kind_of_ours_keeps_every_promise(tmp_path, kind):
 def test_a_source_of_somebody_elses_keeps_every_promise(tmp_path, parallel, in_file):
     folder = tmp_path if in_file else None
     check_source(Pets(Pictures(folder), Pictures(folder), parallel=parallel))
+    check_source(Pets(Stored(), parallel=parallel))
 
 
 class Unstable(Pictures):
@@ -124,9 +125,25 @@ class Reusing(Pictures):
         return self.buffer
 
 
-class Grey(Pictures):
+class Masks(Pictures):
     def read(self, i):
-        return PICTURES[i, :, :, 0]
+        return PICTURES[i] > 127
+
+
+class Stored(Pictures):
+    """In blocks of three; wrong where shifted."""
+
+    shifted = 0
+
+    def block(self, i):
+        return i // 3 if i < 6 else None
+
+    def read_block(self, indices):
+        return [self.read((i + self.shifted) % 7) for i in indices]
+
+
+class Shuffled(Stored):
+    shifted = 1
 
 
 class Endless(Pictures):
@@ -211,7 +228,8 @@ class Faded(Pictures):
         (lambda at: Pets(Unstable()), "listing is the same object"),
         (lambda at: Pets(Forgetful()), "reading gives the same each time"),
         (lambda at: Pets(Reusing()), "nobody changes what reading gave|same each time"),
-        (lambda at: Pets(Grey()), "gives bytes, uint8"),
+        (lambda at: Pets(Masks()), "gives bytes, numbers"),
+        (lambda at: Pets(Shuffled()), "read_block gives what read gives"),
         (lambda at: Pets(name="folder"), r"extract\(\) takes the source for one: name is 'folder'"),
         (lambda at: Pets(options={"name": "dogs"}), r"extract\(\) takes the source for one: pets: options are"),
         (lambda at: Pets(splits={"zarr.json": Pictures()}), "splits bear names fit for folders"),

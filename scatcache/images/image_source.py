@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +22,8 @@ from scatcache.spec import COLOURS, NATIVE, Pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from scatcache.errors import UnreadableImage
 
 # The one split of what has no others, the split of images without labels, and what such an image has for one.
 WHOLE, UNLABELED, NO_LABEL = "all", "unlabeled", -1
@@ -48,7 +50,8 @@ class ImageSource:
     """A source with all that the protocol leaves open; see Source.
 
     absent: splits of the dataset that are not at hand, and how to get them; url: where it is, if not at root; memory:
-    what a later run is to be told besides root, by the names of Contents: the paths of files of labels and targets.
+    what a later run is to be told besides root, by the names of Contents: the paths of files of labels and targets;
+    by_name: splits that are extracted where they are asked for alone.
     """
 
     name: str
@@ -64,11 +67,12 @@ class ImageSource:
     pixels: Pixels = field(default_factory=Pixels)
     url: str | None = None
     memory: Mapping[str, str] = field(default_factory=dict)
+    by_name: tuple[str, ...] = (UNLABELED,)
 
     @property
     def default_splits(self) -> tuple[str, ...]:
-        """Every split but the unlabeled one, which has to be asked for."""
-        return tuple(split for split in self.splits if split != UNLABELED) or tuple(self.splits)
+        """Every split but those that have to be asked for."""
+        return tuple(split for split in self.splits if split not in self.by_name) or tuple(self.splits)
 
     def find(self, split: str) -> WholePart:
         """One split. Raises SourceError where there is none of the name."""
@@ -122,6 +126,17 @@ class SettledPart:
         with self.lock:
             found = self.part.locate(i)
         return None if found is None else Location(*found)
+
+    def block(self, i: int) -> int | None:
+        if getattr(self.part, "read_block", None) is None:
+            return None
+        with self.lock:
+            found: int | None = self.part.block(i)  # type: ignore[attr-defined]
+        return found
+
+    def read_block(self, indices: Sequence[int]) -> "list[bytes | np.ndarray | Image | UnreadableImage]":
+        with self.lock:
+            return list(self.part.read_block(indices))  # type: ignore[attr-defined]
 
 
 def is_source(value: Any) -> bool:

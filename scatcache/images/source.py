@@ -28,7 +28,6 @@ pictures in memory, and what it takes to extract it:
 import hashlib
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, Protocol, overload
@@ -37,7 +36,7 @@ import numpy as np
 
 from scatcache.errors import SourceError
 from scatcache.images.keys import is_safe
-from scatcache.spec import Pixels
+from scatcache.spec import MAX_TARGETS, Pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -95,7 +94,9 @@ class ListedRows(Sequence[Row]):
         """
         n_digits = max(MIN_DIGITS, len(str(n_rows - 1)))
         found = cls(())
-        found._text = "".join(map(f"{{:0{n_digits}d}}".format, range(n_rows)))
+        starts = range(0, n_rows, ROWS_PER_BLOCK)
+        blocks = (range(start, min(start + ROWS_PER_BLOCK, n_rows)) for start in starts)
+        found._text = "".join("".join(map(f"{{:0{n_digits}d}}".format, block)) for block in blocks)
         found._ends = np.arange(1, n_rows + 1, dtype=np.int64) * n_digits
         found.labels = np.full(n_rows, -1, np.int64) if labels is None else labels.astype(np.int64)
         found.sizes = np.full(n_rows, size, np.int64)
@@ -105,6 +106,14 @@ class ListedRows(Sequence[Row]):
     def keys(self) -> list[str]:
         """All keys, made anew with each call."""
         return self._cut(0, len(self))
+
+    def pick(self, indices: np.ndarray) -> list[str]:
+        """The keys of some rows, in the order of indices."""
+        if 2 * len(indices) > len(self):
+            keys = self.keys
+            return [keys[i] for i in indices.tolist()]
+        starts = np.where(indices > 0, self._ends[indices - 1], 0).tolist()
+        return [self._text[start:end] for start, end in zip(starts, self._ends[indices].tolist(), strict=True)]
 
     def _cut(self, start: int, stop: int) -> list[str]:
         """The keys of some rows in a row."""
@@ -152,9 +161,8 @@ class ListedRows(Sequence[Row]):
         return low if low < len(self) and self[low].key == key else None
 
 
-@dataclass(frozen=True, init=False)
 class Listing:
-    """Every row of one split, sorted by the code points of the keys, which are unique.
+    """Every row of one split, sorted by the code points of the keys, which are unique; it never changes.
 
     rows: given as ListedRows, or as any (key, label, size); n_ignored: files in the split's folder that are no images
     by name; n_by_machines: files in folders that machines make, by the folder's name; folds: the dataset's own, each
@@ -165,13 +173,6 @@ class Listing:
     where labels or sizes are no integers.
     """
 
-    rows: ListedRows
-    n_ignored: int
-    n_by_machines: Mapping[str, int]
-    folds: tuple[tuple[int, ...], ...] | None
-    targets: np.ndarray | None
-    facts: str
-
     def __init__(
         self,
         rows: Iterable[tuple[str, int, int]],
@@ -181,17 +182,30 @@ class Listing:
         targets: np.ndarray | None = None,
         facts: str = "",
     ):
-        object.__setattr__(self, "rows", rows if isinstance(rows, ListedRows) else ListedRows(rows))
-        object.__setattr__(self, "n_ignored", n_ignored)
-        object.__setattr__(self, "n_by_machines", n_by_machines or {})
-        object.__setattr__(self, "folds", folds)
-        object.__setattr__(self, "facts", facts)
-        if targets is not None and (targets.dtype != np.float32 or targets.shape[:1] != (len(self.rows),)):
+        self.rows = rows if isinstance(rows, ListedRows) else ListedRows(rows)
+        self.n_ignored = n_ignored
+        self.n_by_machines = n_by_machines or {}
+        self.folds = folds
+        self.targets = targets
+        self.facts = facts
+        if targets is not None and not (
+            targets.dtype == np.float32
+            and targets.ndim == 2
+            and len(targets) == len(self.rows)
+            and 1 <= targets.shape[1] <= MAX_TARGETS
+        ):
             raise SourceError(
                 f"targets are {targets.dtype} {targets.shape}: expected float32 ({len(self.rows)}, k), a row for each "
-                f"image"
+                f"image, k from 1 to {MAX_TARGETS}"
             )
-        object.__setattr__(self, "targets", targets)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Listing):
+            return NotImplemented
+        beside = (self.n_ignored, self.n_by_machines, self.folds)
+        return self.hash == other.hash and beside == (other.n_ignored, other.n_by_machines, other.folds)
+
+    __hash__ = None  # type: ignore[assignment]
 
     @cached_property
     def hash(self) -> str:

@@ -35,11 +35,19 @@ HOW_TO_READ = {
 
 
 def draw_disk(
-    figure: "Figure", left: float, top: float, *, spec: ScatteringSpec, order: int, energies: npt.NDArray[np.float64]
+    figure: "Figure",
+    left: float,
+    top: float,
+    *,
+    spec: ScatteringSpec,
+    order: int,
+    energies: npt.NDArray[np.float64],
+    faint: float,
 ) -> None:
     """The disk of order 1 or 2 with its name above, its scales below and its colour bar on the right.
 
-    energies: (n_paths,). Where the spec has no such paths, a note stands there instead.
+    energies: (n_paths,); faint: what is not worth a bright colour. Where the spec has no such paths, a note stands
+    there instead.
     """
     chosen = energies[path_table(spec)["order"] == order]
     if not chosen.size:
@@ -49,7 +57,7 @@ def draw_disk(
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm
 
-    colours = ScalarMappable(LogNorm(*find_colour_limits(chosen), clip=True), colormaps[COLOURS])
+    colours = ScalarMappable(LogNorm(*find_colour_limits(chosen, faint=faint), clip=True), colormaps[COLOURS])
     name = f"Order {order}: mean squared coefficient of {chosen.size:,} {'path' if chosen.size == 1 else 'paths'}"
     write(figure, left, top - 30, name, size=12, weight="bold")
     axes = add_axes(figure, left, top, DISK, DISK)

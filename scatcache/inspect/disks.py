@@ -20,7 +20,7 @@ from scatcache.spec import ScatteringSpec
 HOLE_RADIUS = 0.12
 # Of the colours, below the strongest cell; float16 keeps about 7 decades of squares beside a typical order 1.
 DYNAMIC_RANGE = 1e5
-# A step of one grey level gives 1e-6 at order 1; nothing below this is worth a bright colour.
+# A step of one grey level of 255 gives 1e-6 at order 1; nothing below this is worth a bright colour.
 FAINT_ENERGY = 1e-9
 
 
@@ -69,12 +69,12 @@ def _tabulate(spec: ScatteringSpec, order: int) -> npt.NDArray[np.int64]:
     return paths
 
 
-def find_colour_limits(energies: npt.NDArray[np.float64]) -> tuple[float, float]:
+def find_colour_limits(energies: npt.NDArray[np.float64], *, faint: float = FAINT_ENERGY) -> tuple[float, float]:
     """(darkest, brightest) energies of a logarithmic colour scale: one to five decades, positive whatever energies are.
 
-    The faintest hundredth of the cells does not stretch it.
+    faint: what is not worth a bright colour. The faintest hundredth of the cells does not stretch the scale.
     """
-    brightest = max(float(energies.max(initial=0.0)), FAINT_ENERGY)
+    brightest = max(float(energies.max(initial=0.0)), faint)
     present = energies[energies > 0]
     faintest = float(np.percentile(present, 1)) if present.size else 0.0
     return min(max(faintest, brightest / DYNAMIC_RANGE), brightest / 10), brightest

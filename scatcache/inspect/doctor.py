@@ -15,6 +15,7 @@ from scatcache.version import __version__
 CPUINFO = Path("/proc/cpuinfo")
 PACKAGES = ("torch", "cupy-cuda12x", "cupy-cuda13x", "zarr", "numcodecs", "dask", "distributed", "xarray", "numpy")
 MORE_PACKAGES = ("scipy", "pillow", "matplotlib", "obstore", "click", "rich", "scikit-image")
+FORMAT_PACKAGES = ("tifffile", "imagecodecs", "astropy", "h5py", "pyarrow")
 # Those that decide how fast transforms and codecs run, as /proc/cpuinfo spells them: x86, then arm64.
 INSTRUCTION_SETS = (
     *("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_fp16", "amx_tile"),
@@ -69,7 +70,7 @@ def doctor() -> MachineReport:
 
 def _find_versions() -> dict[str, str | None]:
     versions: dict[str, str | None] = {"scatcache": __version__, "python": platform.python_version()}
-    for name in (*PACKAGES, *MORE_PACKAGES):
+    for name in (*PACKAGES, *MORE_PACKAGES, *FORMAT_PACKAGES):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

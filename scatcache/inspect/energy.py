@@ -1,7 +1,8 @@
 """How the energy of scattering coefficients is shared out: among paths, orders and positions.
 
 Energies are squared coefficients averaged over positions and colours, and added up over the paths concerned: one unit
-for all orders, and that of the mean squared pixel, pixels being 0 to 1. The transform keeps most of it and makes none.
+for all orders, and that of the mean squared sample, samples being divided by their scale: from 0 to 1 for 8 bits. The
+transform keeps most of it and makes none.
 """
 
 import numpy as np

@@ -9,7 +9,7 @@ import numpy as np
 from scatcache.errors import StoreDamaged
 from scatcache.images.decoding.notes import word_notes
 from scatcache.inspect.energy import energy_of_orders
-from scatcache.spec import ScatteringSpec
+from scatcache.spec import Pixels, ScatteringSpec
 from scatcache.store.format.chunk_index import find_file_bytes
 from scatcache.store.format.layout import shard_name
 from scatcache.store.format.manifest import FORMAT
@@ -21,10 +21,11 @@ from scatcache.store.split_records import SplitRecords
 @dataclass(frozen=True)
 class SplitInfo:
     """rows of the split; ok, unreadable: by their statuses; shards_done: those whose file has the receipt's size;
-    image_shape: (height, width) in pixels; classes: how many; energy: of each order, 0 to max_order: the squared
-    coefficients averaged over readable rows, positions and colours, added up over the paths of the order, so that all
-    orders compare with each other and with the mean squared pixel (0 to 1); None where the split is unfinished or has
-    no readable row; notes: what is to be told of the images of a finished split, a line each."""
+    image_shape: (height, width) in pixels; classes: how many; targets: numbers stored with each row; energy: of each
+    order, 0 to max_order: the squared coefficients averaged over readable rows, positions and colours, added up over
+    the paths of the order, so that all orders compare with each other and with the mean squared pixel, divided by its
+    scale; None where the split is unfinished or has no readable row; notes: what is to be told of the images of a
+    finished split, a line each."""
 
     rows: int
     ok: int
@@ -33,19 +34,21 @@ class SplitInfo:
     shards_done: int
     image_shape: tuple[int, int]
     classes: int
+    targets: int = 0
     energy: tuple[float, ...] | None = None
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """state: "complete" where every split that was begun is finished; bytes: of all files of the store; limit: images
-    kept of each split at most, None for all."""
+    """state: "complete" where every split that was begun is finished; pixels: what enters the transform; bytes: of all
+    files of the store; limit: images kept of each split at most, None for all."""
 
     store: str
     format: int
     state: str
     source: str
+    pixels: Pixels
     spec: ScatteringSpec
     settings: str
     encoding: str
@@ -83,6 +86,7 @@ def info(store: str | os.PathLike[str]) -> StoreInfo:
         format=FORMAT,
         state="complete" if splits and finished else "incomplete",
         source=manifest.source,
+        pixels=manifest.pixels,
         spec=manifest.spec,
         settings=manifest.describe(),
         encoding=manifest.encoding,
@@ -107,6 +111,7 @@ def _describe(records: SplitRecords) -> tuple[SplitInfo, int]:
         shards_done=len(done),
         image_shape=layout.image_shape,
         classes=len(manifest.classes),
+        targets=layout.n_targets,
         energy=_average_energy(records),
         notes=word_notes(summary.notes) if summary is not None else (),
     )

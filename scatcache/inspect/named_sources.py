@@ -1,6 +1,6 @@
 """The datasets that extract knows by name."""
 
-from scatcache.images.catalogue import DATASETS
+from scatcache.images.named_datasets import DATASETS
 
 
 def sources() -> dict[str, str]:

@@ -49,6 +49,7 @@ def show(
         coefficients=coefficients,
         image=image,
         image_note=note,
+        pixels=cache.manifest.pixels,
     )
     png.write_bytes(render(portrait))
     return png
@@ -86,7 +87,7 @@ def _find_view(cache: Cache, row: int) -> int:
 
 def _find_image(
     store: str | os.PathLike[str], cache: Cache, row: int, *, root: Path | None
-) -> tuple[npt.NDArray[np.uint8] | None, str]:
+) -> tuple[npt.NDArray[np.generic] | None, str]:
     """(the image as the transform saw it, "") or (None, why it is not there)."""
     manifest, key = cache.manifest, cache.keys[row]
     try:

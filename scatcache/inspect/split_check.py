@@ -1,7 +1,6 @@
 """Every byte of one split against its records, and the records against one another."""
 
 import hashlib
-import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,7 +11,7 @@ from scatcache.scattering.paths import channel_table
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.metadata import channel_chunk
 from scatcache.store.format.receipts import Receipt
-from scatcache.store.format.row_arrays import ALL_ROW_ARRAYS, REMOVED, ROW_ARRAYS, STATUS, row_chunks, with_crc
+from scatcache.store.format.row_arrays import REMOVED, STATUS, count_row_chunks, list_arrays, with_crc
 from scatcache.store.format.shard_file import read_index
 from scatcache.store.format.summaries import finish_split
 from scatcache.store.places.place import OpenFile
@@ -76,8 +75,8 @@ def _check_small_files(store: StoreRecords, manifest: Manifest, split: str) -> I
         if summary is not None and summary.settings != manifest.digest:
             reason = "it belongs to another store, or zarr.json was edited"
             yield Failure(split, None, summary_path(split), reason)
-    arrays = ALL_ROW_ARRAYS if summary is not None else ROW_ARRAYS
-    for name, chunk in itertools.product(arrays, range(len(row_chunks(layout)))):
+    names = list_arrays(layout, finished=summary is not None)
+    for name, chunk in ((each, chunk) for each in names for chunk in range(count_row_chunks(layout, each))):
         try:
             store.read_row_chunk(layout, split, name, chunk)
         except StoreDamaged as error:

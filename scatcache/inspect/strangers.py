@@ -16,7 +16,7 @@ from scatcache.store.documents import (
 )
 from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest
-from scatcache.store.format.row_arrays import ALL_ROW_ARRAYS, row_chunk_name, row_chunks
+from scatcache.store.format.row_arrays import count_row_chunks, list_arrays, row_chunk_name
 from scatcache.store.records import StoreRecords, index_path, receipt_path, shard_path, summary_path
 
 # How many names a note lists.
@@ -85,7 +85,7 @@ def check_files(
     begun = [split for split in store.own_splits() if split not in splits]
     failures = [Failure(split, None, f"{split}/zarr.json", _advise_on_begun(store, split)) for split in begun]
     beside = []
-    row_folders = (*ALL_ROW_ARRAYS, *channel_table(manifest.spec))
+    channel_folders = tuple(channel_table(manifest.spec))
     for name in sorted(sizes or ()):
         split = name.partition("/")[0]
         parts = name.split("/")
@@ -93,9 +93,9 @@ def check_files(
         if any(map(is_own_temporary, parts)) or (split in splits and any(map(is_temporary, parts))):
             reason = "left by a run that was killed: `scatcache resume` removes it, or delete it"
             failures.append(Failure(split if split in splits else None, None, name, reason))
-        elif _is_expected(layouts.get(split), name, row_folders) or _is_member(expected, name):
+        elif _is_expected(layouts.get(split), name, channel_folders) or _is_member(expected, name):
             continue
-        elif split in layouts and len(parts) > 2 and parts[1] in ("coefficients", *row_folders):
+        elif split in layouts and len(parts) > 2 and _is_array(layouts[split], parts[1], channel_folders):
             failures.append(Failure(split, None, name, "no file of this store: delete it"))
         elif split in layouts or split not in (*splits, *begun):
             beside.append(name)
@@ -113,7 +113,12 @@ def _is_member(expected: Expected, name: str) -> bool:
     return any(name.startswith(f"{member}/") for member in expected.members)
 
 
-def _is_expected(layout: SplitLayout | None, name: str, row_folders: tuple[str, ...]) -> bool:
+def _is_array(layout: SplitLayout, folder: str, channel_folders: tuple[str, ...]) -> bool:
+    """Whether a split has an array of this name."""
+    return folder in ("coefficients", *list_arrays(layout, finished=True), *channel_folders)
+
+
+def _is_expected(layout: SplitLayout | None, name: str, channel_folders: tuple[str, ...]) -> bool:
     """Whether a file's name is one that a run of ours gives, here or later; layout: of the split that it lies in."""
     split, _, inner = name.partition("/")
     if layout is None:
@@ -121,14 +126,18 @@ def _is_expected(layout: SplitLayout | None, name: str, row_folders: tuple[str, 
     if inner in ("zarr.json", "coefficients/zarr.json") or name in (summary_path(split), index_path(split)):
         return True
     folder, _, file = inner.partition("/")
-    if folder in row_folders:
-        n_files = len(row_chunks(layout)) if folder in ALL_ROW_ARRAYS else 1
-        return file in ("zarr.json", *map(row_chunk_name, range(n_files)))
-    number = file.removeprefix("receipts/").removeprefix("c.").partition(".")[0]
-    if not (number.isascii() and number.isdecimal() and len(number) < 20 and int(number) < layout.n_shards):
+    if folder in channel_folders:
+        return file in ("zarr.json", "c.0")
+    is_row_array = folder in list_arrays(layout, finished=True)
+    if is_row_array and file == "zarr.json":
+        return True
+    digits = file.removeprefix("receipts/").removeprefix("c.").partition(".")[0]
+    if not (digits.isascii() and digits.isdecimal() and len(digits) < 20):
         return False
-    shard = int(number)
-    return name in (shard_path(split, shard), receipt_path(split, shard))
+    number = int(digits)
+    if is_row_array:
+        return number < count_row_chunks(layout, folder) and file == row_chunk_name(folder, number)
+    return number < layout.n_shards and name in (shard_path(split, number), receipt_path(split, number))
 
 
 def _name(names: list[str]) -> str:

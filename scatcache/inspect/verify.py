@@ -17,6 +17,7 @@ from scatcache.inspect.split_check import check_split, name_failure
 from scatcache.inspect.strangers import check_documents, check_files
 from scatcache.job.pixels import check_form, decoding_of
 from scatcache.job.stored_source import open_source_of
+from scatcache.remote.urls import is_url
 from scatcache.scattering.batched import BatchTransform, open_transform
 from scatcache.scattering.paths import channel_table
 from scatcache.store.documents import expect
@@ -24,7 +25,6 @@ from scatcache.store.evidence import confirms
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.receipts import Unreadable
 from scatcache.store.format.row_arrays import OK, UNREADABLE
-from scatcache.store.places.place import is_url
 from scatcache.store.reader import SplitReader
 from scatcache.store.records import MEND_ROOT, StoreRecords, open_records, receipt_path, shard_path
 from scatcache.store.split_records import SplitRecords
@@ -71,7 +71,7 @@ def _check_store(records: StoreRecords, manifest: Manifest) -> tuple[list[str], 
     splits, lost = records.splits(), records.lost_splits()
     found = {split: records.find_layouts(manifest, split) for split in [*splits, *lost]}
     layouts = {split: layouts[0] for split, layouts in found.items() if layouts}
-    expected = expect(records.place, manifest, layouts, channel_names=tuple(channel_table(manifest.spec)))
+    expected = expect(records.place, manifest, layouts, channels=channel_table(manifest.spec))
     in_documents, notes = check_documents(records, expected)
     strays, beside = check_files(records, manifest, found, layouts, expected)
     lost_paths = {f"{split}/zarr.json" for split in lost}

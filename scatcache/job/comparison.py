@@ -134,9 +134,17 @@ def describe_changes(
     changes = find_changes(rows, listing, stored=stored, classes=classes, is_sample=is_sample)
     found = changes.describe()
     if not is_sample:
-        return found or "the labels are numbered anew, because there are other classes"
+        return found or _describe_beside(stored, listing, classes)
     held = f"of the {int(images.sum())} images that the store holds"
     return f"{found} ({held}; of others it cannot be told)" if found else f"none {held} is among them"
+
+
+def _describe_beside(stored: Manifest, listing: Listing, classes: Sequence[str]) -> str:
+    """What can differ of a split whose keys, labels and sizes do not."""
+    if stored.classes != tuple(classes):
+        return "the labels are numbered anew, because there are other classes"
+    beside = ["targets"] * (listing.targets is not None) + [f"file or array, now {listing.facts}"] * bool(listing.facts)
+    return f"not its rows, but its {' or its '.join(beside or ['targets'])}"
 
 
 def find_changes(

@@ -3,19 +3,18 @@
 import asyncio
 import contextlib
 import logging
-import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scatcache.errors import ScatcacheError
 from scatcache.job.watching import Watched
+from scatcache.job.worker_processes import WorkerProcesses
 
 if TYPE_CHECKING:
-    from distributed import Client, Nanny, SpecCluster
+    from distributed import Client, SpecCluster
 
 # Dask's defaults wait for stragglers that we have already told to stop.
 CLOSE_TIMEOUT_S = 1.0
@@ -30,6 +29,9 @@ FRUGAL = {
     "distributed.diagnostics.erred-tasks.max-history": 1,
     "distributed.worker.profile.enabled": False,
 }
+# Dask's HTTP server cannot be turned off, and by default listens to the network.
+HTTP = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+COMMON = {**HTTP, "memory_limit": 0, "silence_logs": logging.CRITICAL}
 
 
 @dataclass(frozen=True)
@@ -124,66 +126,58 @@ def _ask_whether_it_answers(address: str) -> None:
 def _start_threads(n_workers: int) -> Iterator[Cluster]:
     from distributed import Worker
 
-    options = {"nthreads": n_workers, "protocol": "inproc://"}
-    with _start({"protocol": "inproc://"}, Worker, [options]) as (_, client):
+    worker = {"cls": Worker, "options": {**COMMON, "nthreads": n_workers, "protocol": "inproc://"}}
+    with _start({"protocol": "inproc://"}, [worker], lambda: None) as client:
         yield Cluster(client, n_workers, lambda: None)
 
 
 @contextlib.contextmanager
 def _start_processes(environments: list[dict[str, str]]) -> Iterator[Cluster]:
-    from distributed import Nanny
-
     # One thread for each library: the workers already fill the cores.
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    options = [{"nthreads": 1, "host": "127.0.0.1", "env": {**threads, **environment}} for environment in environments]
-    with _start({"host": "127.0.0.1"}, Nanny, options) as (cluster, client):
-
-        def kill() -> None:
-            for nanny in list(cluster.workers.values()):
-                nanny.auto_restart = False
-                _kill_worker(nanny)
-
-        def replace(address: str) -> None:
-            for nanny in list(cluster.workers.values()):
-                if nanny.worker_address == address:
-                    _kill_worker(nanny)
-
-        watched = Watched(client, "our own scheduler", "none of the worker processes starts", replace)
-        yield Cluster(client, len(environments), kill, watched)
-
-
-def _kill_worker(nanny: "Nanny") -> None:
-    """Ends its worker process at once, even a stopped one."""
-    if nanny.pid:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(nanny.pid, signal.SIGKILL)
+    options = {**COMMON, "nthreads": 1, "host": "127.0.0.1"}
+    ours = WorkerProcesses()
+    workers = [
+        {"cls": ours.start, "options": {"options": {**options, "env": {**threads, **environment}}}}
+        for environment in environments
+    ]
+    with contextlib.closing(ours), _start({"host": "127.0.0.1"}, workers, ours.kill) as client:
+        watched = Watched(client, "our own scheduler", "none of the worker processes starts", ours.replace)
+        yield Cluster(client, len(environments), ours.kill, watched)
 
 
 @contextlib.contextmanager
-def _start(
-    scheduler: dict[str, Any], kind: type, workers: list[dict[str, Any]]
-) -> Iterator[tuple["SpecCluster", "Client"]]:
-    """A scheduler with these options, and one worker of this kind for each dictionary of options in workers."""
+def _start(scheduler: dict[str, Any], workers: list[dict[str, Any]], kill: Callable[[], None]) -> Iterator["Client"]:
+    """Connected to a scheduler with these options and these workers. kill: ends them where they do not all start."""
     from distributed import Client, Scheduler, SpecCluster
 
-    # Dask's HTTP server cannot be turned off, and by default listens to the network.
-    http = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
-    common = {**http, "memory_limit": 0, "silence_logs": logging.CRITICAL}
+    options = {**HTTP, "port": 0, "worker_ttl": NEVER_S, **scheduler}
     with contextlib.ExitStack() as held:
+        cluster = held.enter_context(
+            SpecCluster(scheduler={"cls": Scheduler, "options": options}, workers={}, name="scatcache")
+        )
+        # Not at once: a signal would leave a cluster that nobody can close.
+        cluster.worker_spec.update(enumerate(workers))
+        started = asyncio.run_coroutine_threadsafe(_wait_for(cluster), cluster.loop.asyncio_loop)
         try:
-            cluster = held.enter_context(
-                SpecCluster(
-                    scheduler={"cls": Scheduler, "options": {**http, "port": 0, "worker_ttl": NEVER_S, **scheduler}},
-                    workers={n: {"cls": kind, "options": {**common, **options}} for n, options in enumerate(workers)},
-                    name="scatcache",
-                )
-            )
+            started.result()
         except RuntimeError as error:
             raise ScatcacheError(
                 f"the workers did not start ({error}): a script that asks for processes calls extract() under "
                 f'`if __name__ == "__main__":`, or leaves processes out'
             ) from error
-        yield cluster, held.enter_context(Client(cluster, timeout=30, set_as_default=False))
+        except BaseException:
+            kill()
+            # The cluster closes once all have started or failed, and some may not be processes yet.
+            while not wait([started], 0.05).done:
+                kill()
+            raise
+        yield held.enter_context(Client(cluster, timeout=30, set_as_default=False))
+
+
+async def _wait_for(cluster: "SpecCluster") -> None:
+    """Returns once all its workers have started."""
+    await cluster
 
 
 _calm_lock = threading.Lock()

@@ -72,15 +72,16 @@ def resume(store: str | os.PathLike[str], options: ResumeOptions) -> ExtractRepo
     folder = StoreFolder(store)
     with explain_failures(folder):
         manifest = require_stored(folder)
+        # Those too whose making was cut off, or whose zarr.json is gone.
+        splits = options.splits or tuple(folder.records.begun_splits()) or None
         source = open_stored_source(
             folder,
             manifest,
             root=Path(options.root) if options.root is not None else None,
             fetch=options.download,
+            splits=splits,
             on_archive=tell_archive(options.on_event),
         )
-        # Those too whose making was cut off, or whose zarr.json is gone.
-        splits = options.splits or tuple(folder.records.begun_splits()) or None
         extended = options.extend(split=splits)
         return _run(source, folder, options=extended, stored=manifest, kept=list_kept(folder))
 
@@ -122,8 +123,8 @@ def _log_warnings(event: Event) -> None:
         logger.warning(event.text)
 
 
-# What sources keep in STORE.job: the indices of tars, and tars that were inflated.
-_MADE = ("*.index.npz", "*.tar")
+# What sources keep in STORE.job: the indices of tars, tars and arrays that were inflated, copies of parquet's row groups.
+_MADE = ("*.index.npz", "*.tar", "*.inflated.npy", "*.images")
 
 
 def list_kept(folder: StoreFolder) -> frozenset[str]:

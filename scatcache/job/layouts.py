@@ -64,6 +64,7 @@ def make_layout(manifest: Manifest, split: str, listing: Listing, *, shape: tupl
         shard_images=manifest.settings.shard_images,
         folds=choose_folds(listing, seed=manifest.seed, limit=manifest.settings.limit, n_views=manifest.n_views),
         n_views=manifest.n_views,
+        n_targets=0 if listing.targets is None else listing.targets.shape[1],
     )
 
 

@@ -7,7 +7,9 @@ import numpy as np
 from scatcache.errors import SourceError, UnreadableImage
 from scatcache.images.forms import Decoding, ImageForm
 from scatcache.images.image_source import ImageSource
-from scatcache.spec import NATIVE, SCALES, Pixels
+from scatcache.images.keys import holds_samples
+from scatcache.images.source import Listing
+from scatcache.spec import NATIVE, RGB, SCALES, Pixels
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.store_settings import Settings
 
@@ -15,9 +17,20 @@ from scatcache.store.format.store_settings import Settings
 AXES = "axes"
 
 
-def decoding_for(source: ImageSource, merged: Settings) -> Decoding:
-    """How the images of a source are decoded under merged settings."""
-    return Decoding(merged.pixels or source.pixels.kind, merged.size, source.options.get(AXES))
+def decoding_for(source: ImageSource, listings: Mapping[str, Listing], merged: Settings) -> Decoding:
+    """How the images of a source are decoded under merged settings; listings: of the splits asked for.
+
+    Files that hold samples rather than pictures are native where nobody says otherwise.
+    """
+    kind = merged.pixels
+    if kind is None and source.pixels.kind == RGB:
+        kind = NATIVE if all(_hold_samples(listing) for listing in listings.values()) else RGB
+    return Decoding(kind or source.pixels.kind, merged.size, source.options.get(AXES))
+
+
+def _hold_samples(listing: Listing) -> bool:
+    """Whether all files of a listing do; of a few thousand pictures one is met at once."""
+    return all(holds_samples(key) for block in listing.rows.blocks() for key, *_ in block)
 
 
 def decoding_of(manifest: Manifest) -> Decoding:

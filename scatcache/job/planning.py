@@ -1,7 +1,7 @@
 """The plan of an extraction, computed from listings and settings alone: no clock, no disk, no chance but the seed."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,6 +20,8 @@ CHUNK_OVERHEAD_BYTES = 16 + 4 + 16
 # A chunk's bytes and crc32c in a receipt (base64) and in the split's index; its label, source index, view, file's
 # bytes, status and key.
 ROW_OVERHEAD_BYTES = 120
+# Of one number of its target.
+TARGET_BYTES = 4
 # A receipt's sums and squares, as base64 of float64, and the rest of it.
 CHANNEL_OVERHEAD_BYTES = 24
 SHARD_OVERHEAD_BYTES = 8192
@@ -48,15 +50,23 @@ class ShardTask:
     rows_digest: str
 
 
-def choose_rows(keys: Sequence[str], *, seed: int, limit: int | None) -> list[int]:
-    """Indices of the rows of a split in storage order: by blake2b(seed, key), the first limit of them.
+def choose_rows(rows: ListedRows, *, seed: int, limit: int | None) -> np.ndarray:
+    """int64 indices of the rows of a split in storage order: by blake2b(seed, key), the first limit of them.
 
-    keys: sorted, which decides between those of one hash.
+    Takes 16 bytes a row, and as much again: a list of keys would take five times that.
     """
-    hashed = b"".join(sort_key(key, seed=seed)[0] for key in keys)
-    # Two big-endian halves sort as the bytes do; one number a key is much less than an object.
-    halves = np.frombuffer(hashed, ">u8").reshape(-1, 2).astype(np.uint64)
-    return np.lexsort((halves[:, 1], halves[:, 0]))[:limit].tolist()
+    hashed, start = np.empty((len(rows), 2), ">u8"), 0
+    for block in rows.blocks():
+        digests = b"".join(sort_key(key, seed=seed)[0] for key, *_ in block)
+        # Two big-endian halves sort as the bytes do.
+        hashed[start : start + len(block)] = np.frombuffer(digests, ">u8").reshape(-1, 2)
+        start += len(block)
+    high = hashed[:, 0].astype(np.uint64)
+    among = np.arange(len(rows))
+    if limit is not None and limit < len(rows):
+        among = np.flatnonzero(high <= np.partition(high, limit - 1)[limit - 1])
+    # Rows come sorted by key, and a stable sort leaves those of one hash so.
+    return among[np.lexsort((hashed[among, 1].astype(np.uint64), high[among]))][:limit]
 
 
 def sort_key(key: str, *, seed: int) -> tuple[bytes, str]:
@@ -70,7 +80,7 @@ def choose_folds(
     """A listing's folds as source rows of the store: all views of those of its indices that limit keeps, in order."""
     if listing.folds is None:
         return None
-    kept = sorted(choose_rows(listing.rows.keys, seed=seed, limit=limit))
+    kept = sorted(choose_rows(listing.rows, seed=seed, limit=limit).tolist())
     first_row = {index: place * n_views for place, index in enumerate(kept)}
     return tuple(
         tuple(first_row[index] + view for index in fold if index in first_row for view in range(n_views))
@@ -78,18 +88,24 @@ def choose_folds(
     )
 
 
-def order_rows(rows: ListedRows, *, seed: int, limit: int | None = None, n_views: int = 1) -> RowTable:
+def order_rows(
+    rows: ListedRows,
+    *,
+    seed: int,
+    limit: int | None = None,
+    n_views: int = 1,
+    targets: np.ndarray | None = None,
+) -> RowTable:
     """The rows of a split in storage order: its first limit images by blake2b(seed, key), the views of each together.
 
     rows come sorted by key, each key once. The order of two keys never depends on the others, so that --limit keeps a
-    fair sample and the same rows lead at any limit.
+    fair sample and the same rows lead at any limit. targets: float32 (n, k) of the rows, None where there are none.
     """
-    keys = rows.keys
-    chosen = np.array(choose_rows(keys, seed=seed, limit=limit), np.int64)
+    chosen = choose_rows(rows, seed=seed, limit=limit)
     place = np.empty(len(chosen), np.int64)
     place[np.argsort(chosen)] = np.arange(len(chosen))
     key = np.empty(len(chosen), object)
-    key[:] = [keys[index] for index in chosen.tolist()]
+    key[:] = rows.pick(chosen)
     view = np.tile(np.arange(n_views), len(chosen))
     return RowTable(
         key=np.repeat(key, n_views),
@@ -97,6 +113,7 @@ def order_rows(rows: ListedRows, *, seed: int, limit: int | None = None, n_views
         source_index=np.repeat(place * n_views, n_views) + view,
         view=view.astype(np.uint16),
         file_bytes=np.repeat(rows.sizes[chosen], n_views),
+        target=None if targets is None else np.repeat(targets[chosen], n_views, axis=0),
     )
 
 
@@ -116,12 +133,13 @@ def lay_out(
     shard_images: int | None,
     folds: tuple[tuple[int, ...], ...] | None = None,
     n_views: int = 1,
+    n_targets: int = 0,
 ) -> SplitLayout:
     """The layout of one split that is extracted at once."""
     n_rows = n_views * (n_listed if limit is None else min(limit, n_listed))
     bytes_each = row_bytes(spec, image_shape, encoding)
     sizes = choose_sizes(n_rows, bytes_each, encoding=encoding, shard_images=shard_images)
-    return SplitLayout(image_shape, *sizes, (Generation(n_rows, n_listed, listing),), folds)
+    return SplitLayout(image_shape, *sizes, (Generation(n_rows, n_listed, listing),), folds, n_targets)
 
 
 def bound_bytes(manifest: Manifest, layouts: Iterable[SplitLayout]) -> int:
@@ -130,6 +148,7 @@ def bound_bytes(manifest: Manifest, layouts: Iterable[SplitLayout]) -> int:
     total = 2 * len(to_json(manifest.to_dict(), indent=2))
     for layout in layouts:
         each = row_bytes(manifest.spec, layout.image_shape, encoding) + CHUNK_OVERHEAD_BYTES + ROW_OVERHEAD_BYTES
+        each += TARGET_BYTES * layout.n_targets
         # Twice a document, in the split's and in the root's.
         total += 4 * len(to_json(layout.to_dict(), indent=2))
         shard = CHANNEL_OVERHEAD_BYTES * manifest.spec.n_channels + SHARD_OVERHEAD_BYTES
@@ -144,7 +163,8 @@ def find_images(rows: RowTable, listing: Listing, *, n_views: int) -> np.ndarray
     if n_views * len(listing.rows) == len(rows.key):
         return places
     kept = set(rows.key.tolist())
-    return np.flatnonzero([key in kept for key in listing.rows.keys])[places]
+    found = (key in kept for block in listing.rows.blocks() for key, *_ in block)
+    return np.flatnonzero(np.fromiter(found, bool, len(listing.rows)))[places]
 
 
 def plan_task(layout: SplitLayout, place: ShardId, rows: RowTable, *, images: np.ndarray) -> ShardTask:

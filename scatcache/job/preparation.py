@@ -1,6 +1,7 @@
 """From what was asked to what will be done: the source listed, the manifest made and compared, nothing written."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from scatcache.errors import UsageError
@@ -22,6 +23,7 @@ from scatcache.retries import with_retries
 from scatcache.scattering.filters import filter_bank_hash
 from scatcache.spec import ScatteringSpec
 from scatcache.store.format.encodings import ENCODING_OF
+from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.store_settings import ALL_VIEWS, Settings
 from scatcache.views import Views, choose_padding, count_windows
@@ -48,7 +50,7 @@ def prepare(
     listings = {split: with_retries(partial(getattr, source.find(split), "listing")) for split in listed}
     records = {split: folder.records.find_layouts(stored, split) for split in chosen} if stored is not None else {}
     merged = settings.merge(None if stored is None else stored.settings, size=source.default_size)
-    how = decoding_for(source, merged)
+    how = decoding_for(source, {split: listings[split] for split in chosen}, merged)
     forms = find_forms(source, listings, how, stored=stored, records=records, wanted=chosen)
     manifest = make_manifest(
         source, merged, {split: form for split, form in forms.items() if form is not None}, how, wanted=chosen
@@ -61,14 +63,33 @@ def prepare(
     if stored is not None:
         compare(folder, stored, manifest, Listed(listings, records, layouts))
     rows = {
-        split: order_rows(listings[split].rows, seed=manifest.seed, limit=merged.limit, n_views=manifest.n_views)
+        split: order_rows(
+            listings[split].rows,
+            seed=manifest.seed,
+            limit=merged.limit,
+            n_views=manifest.n_views,
+            targets=listings[split].targets,
+        )
         for split in chosen
     }
-    device, backend, reason = choose_backend(options)
     left_out = [warning for split in chosen for warning in count_left_out(split, listings[split])]
-    plan = JobPlan(
+    plan = _make_plan(folder, manifest, layouts, choose_backend(options), warnings=(*source.warnings, *left_out))
+    return Job(replace(plan, is_new=stored is None), folder, manifest, layouts, source, rows)
+
+
+def _make_plan(
+    folder: StoreFolder,
+    manifest: Manifest,
+    layouts: Mapping[str, SplitLayout],
+    chosen: tuple[str, str, str],
+    *,
+    warnings: tuple[str, ...],
+) -> JobPlan:
+    """The plan of a new store. chosen: of choose_backend."""
+    device, backend, reason = chosen
+    return JobPlan(
         store=str(folder.path),
-        is_new=stored is None,
+        is_new=True,
         settings=manifest.describe(),
         splits=plan_splits(manifest, layouts),
         bytes=bound_bytes(manifest, layouts.values()),
@@ -76,9 +97,8 @@ def prepare(
         device=device,
         backend=backend,
         backend_reason=reason,
-        warnings=(*source.warnings, *left_out),
+        warnings=warnings,
     )
-    return Job(plan, folder, manifest, layouts, source, rows)
 
 
 def count_left_out(split: str, listing: Listing) -> Iterator[str]:

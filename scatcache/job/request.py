@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,18 @@ from scatcache.durable import is_own_temporary
 from scatcache.errors import ScatcacheError, StoreDamaged, UsageError
 from scatcache.images.archives.unpack import OnArchive
 from scatcache.images.catalogue import (
-    DATASETS,
+    KINDS,
     explain_clash,
     is_known_source,
+    list_contents,
     name_object,
     open_object,
     open_source,
     source_exists,
-    takes,
 )
 from scatcache.images.image_source import ImageSource
 from scatcache.images.keys import show_path
-from scatcache.images.kinds.folder import FOLDER_NAME
+from scatcache.images.named_datasets import DATASETS
 from scatcache.job.settings import ExtractOptions
 from scatcache.job.store_folder import StoreFolder
 from scatcache.job.stored import find_stored, refuse_newer
@@ -30,6 +31,10 @@ from scatcache.retries import with_retries
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.store_settings import require_J
 from scatcache.store.places.files import exists, is_folder
+
+# What a store's name leaves out of a file's: the extension of one that holds many images, and the numbers of a pattern.
+_STEM = re.compile(r"\.(npy|npz|h5|hdf5|fits?|fts|zarr|parquet|tar)$", re.IGNORECASE)
+_BRACES = re.compile(r"\{[^{}]*\}")
 
 
 def check_request(source: Any, options: ExtractOptions) -> None:
@@ -44,18 +49,19 @@ def check_request(source: Any, options: ExtractOptions) -> None:
     if not source_exists(source):
         near = difflib.get_close_matches(str(source).lower(), DATASETS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ", which must exist" if os.sep in str(source) else ""
-        raise UsageError(f"unknown source {shown!r}: expected one of {', '.join(DATASETS)}, or a folder{hint}")
+        kinds = " or ".join(kind.what for kind in KINDS)
+        raise UsageError(f"unknown source {shown!r}: expected one of {', '.join(DATASETS)}, or {kinds}{hint}")
     for option in options.contents.given:
-        if option not in takes(source):
+        if option not in list_contents(source):
             raise UsageError(f"--{option} goes with arrays and tables, {shown} is neither: leave it out")
     if options.name is not None or options.version is not None:
         raise UsageError(f"name and version go with dataset objects, {shown} is none: leave them out")
-    can = [row.name for row in DATASETS.values() if row.archive is not None]
+    can = [row.name for row in DATASETS.values() if row.archives]
     if options.download and source not in can:
         raise UsageError(f"{shown} cannot be downloaded by --download, only {', '.join(can)}")
     if not is_known_source(source):
         if root is not None:
-            raise UsageError(f"{shown} is a folder, and its own root: leave --root out")
+            raise UsageError(f"{shown} is a path, and its own root: leave --root out")
         return
     known = DATASETS[os.fspath(source)].splits
     for split in options.splits or ():
@@ -90,7 +96,7 @@ def open_asked(
     if not isinstance(source, str | os.PathLike):
         return open_object(source, name=options.name, version=options.version, contents=options.contents)
     contents = options.contents
-    if stored is not None and takes(source):
+    if stored is not None and list_contents(source):
         contents = contents.or_else(recall(folder), stored.source_options)
     return open_source(
         source,
@@ -99,6 +105,7 @@ def open_asked(
         work_dir=work_dir,
         beside=beside,
         fetch=fetch,
+        splits=options.splits,
         on_archive=on_archive,
     )
 
@@ -122,8 +129,12 @@ def open_target(source: Any, options: ExtractOptions) -> StoreFolder:
 
 
 def name_store(source: Any, J: int | None) -> Path:
-    """The default store of a source, called after its name or the folder's own. Raises UsageError without J."""
-    return Path(f"{Path(os.path.abspath(source)).name}-J{require_J(J)}.zarr")
+    """The default store of a source, called after its name, or the folder's or file's own. Raises UsageError without
+    J."""
+    name = os.path.basename(os.path.abspath(source))
+    if not os.path.isdir(source) or name.endswith(".zarr"):
+        name = _STEM.sub("", _BRACES.sub("", name)).rstrip("-_.") or name
+    return Path(f"{name}-J{require_J(J)}.zarr")
 
 
 def read_stored(folder: StoreFolder, J: int | None, *, overwrite: bool = False) -> Manifest | None:
@@ -144,7 +155,7 @@ def read_stored(folder: StoreFolder, J: int | None, *, overwrite: bool = False) 
 
 def check_place(source: ImageSource, folder: StoreFolder) -> None:
     """Raises ScatcacheError for a store among the images, which the next listing would take for a class."""
-    if source.name == FOLDER_NAME and source.root is not None:
+    if source.name in {kind.name for kind in KINDS} and source.root is not None:
         root = Path(os.path.realpath(source.root))
         if folder.path == root or root in folder.path.parents:
             raise ScatcacheError(f"{folder.path} would lie among the images of {root}: choose an --out outside")

@@ -135,7 +135,7 @@ class JobRun:
                 folder.writer.withdraw_summary(split)
         for split, shard in self.retried:
             folder.writer.withdraw_receipt(split, shard)
-        folder.writer.consolidate(manifest, channel_names=tuple(channels))
+        folder.writer.consolidate(manifest, channels=channels)
 
     def _compute(self, places: list[ShardId], n_workers: int, gpus: tuple[str, ...]) -> None:
         options, plan = self.options, self.job.plan

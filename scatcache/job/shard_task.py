@@ -1,5 +1,6 @@
 """One shard: read, decode, transform, encode and write its rows, overlapped; the same code in every executor."""
 
+import contextlib
 import functools
 import importlib.metadata
 import platform
@@ -21,12 +22,15 @@ from scatcache.job.shard_job import ShardJob
 from scatcache.job.shard_sink import ShardSink
 from scatcache.job.store_folder import StoreFolder
 from scatcache.job.takeover import check_ours
+from scatcache.spec import NATIVE
 from scatcache.store.format.encodings import find_encoding
 from scatcache.store.format.receipts import Receipt, Unreadable
 from scatcache.store.format.shard_file import ShardEncoder
 from scatcache.version import __version__
 
 PACKAGES = ("torch", "numpy", "pillow", "numcodecs")
+# What reads native samples of files, where it is installed.
+SAMPLE_PACKAGES = ("tifffile", "imagecodecs", "astropy")
 
 _local = threading.local()
 
@@ -132,7 +136,7 @@ def _make_receipt(
         square_sums=tuple(sink.square_sums.tolist()),
         unreadable=unreadable,
         backend={"name": transform.name, "core": transform.core, "device": job.device},
-        versions={**find_versions(), **transform.versions},
+        versions={**find_versions(job.manifest.pixels.kind), **transform.versions},
         notes=notes,
     )
 
@@ -152,7 +156,11 @@ def _find_transform(job: ShardJob, split: str) -> Any:
     return _local.transform
 
 
-def find_versions() -> dict[str, str]:
-    """Versions of whatever takes part in making the stored bytes."""
+@functools.cache
+def find_versions(kind: str) -> dict[str, str]:
+    """Versions of whatever takes part in making the stored bytes of pixels of a kind."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    for name in SAMPLE_PACKAGES if kind == NATIVE else ():
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
     return {**versions, "scatcache": __version__, "python": platform.python_version()}

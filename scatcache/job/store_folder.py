@@ -4,9 +4,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from scatcache.remote.urls import is_url
 from scatcache.store.places.files import append_line
 from scatcache.store.places.local import LocalPlace
-from scatcache.store.places.place import is_url, refuse_writing
+from scatcache.store.places.place import refuse_writing
 from scatcache.store.writer import StoreWriter
 
 

@@ -6,15 +6,15 @@ from typing import Any
 
 from scatcache.errors import SourceError
 from scatcache.images.archives.unpack import OnArchive, tell_nobody
-from scatcache.images.catalogue import KINDS, is_known_source, open_source
+from scatcache.images.catalogue import KINDS, is_known_source, open_source, source_exists
 from scatcache.images.contents import Contents
 from scatcache.images.image_source import ImageSource
 from scatcache.images.keys import show_path
 from scatcache.job.store_folder import StoreFolder
+from scatcache.remote.urls import is_url
 from scatcache.store.format.json_text import parse_json, to_json
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.places.files import exists
-from scatcache.store.places.place import is_url
 from scatcache.typed import check
 
 
@@ -55,12 +55,13 @@ def open_stored_source(
     *,
     root: Path | None,
     fetch: bool = False,
+    splits: tuple[str, ...] | None = None,
     on_archive: OnArchive = tell_nobody,
 ) -> ImageSource:
     """The source a store was made from, found under root, or where the last run found it.
 
-    folder: None where the store is not on this machine. Raises SourceError where neither is known, or it was a dataset
-    object.
+    folder: None where the store is not on this machine; splits: see open_source. Raises SourceError where neither is
+    known, or it was a dataset object.
     """
     memory = {} if folder is None else recall(folder)
     known = memory.get("root")
@@ -73,6 +74,7 @@ def open_stored_source(
             root=root,
             work_dir=None if folder is None else folder.job,
             fetch=fetch,
+            splits=splits,
             on_archive=on_archive,
         )
     if manifest.source not in {kind.name for kind in KINDS}:
@@ -82,7 +84,7 @@ def open_stored_source(
         )
     if root is None and url is None:
         raise SourceError("the store does not remember where its images are: name their folder with --root")
-    if root is not None and not exists(root):
+    if root is not None and not exists(root) and not source_exists(root):
         raise SourceError(f"the images were in {show_path(root)}, which is gone: name their folder with --root")
     contents = Contents().or_else(memory, manifest.source_options)
     work_dir = None if folder is None else folder.job

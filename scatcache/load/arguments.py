@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,8 @@ from scatcache.errors import BackendUnavailable
 
 if TYPE_CHECKING:
     import torch
+
+    from scatcache.load.rows import Rows
 
 REMAINDERS = ("drop", "pad", "keep")
 
@@ -29,8 +31,9 @@ class LoaderOptions:
     these, in their order. views: "one" delivers one row of each image, drawn from (seed, epoch) among those there are,
     and what is shuffled, dealt to ranks and counted by len is the image, however often rows names it; "all" delivers
     every row; a number that view alone; None is "one" with shuffle and "all" without. labels: (n,) integers, one for
-    each row there is, to take y from. augment: called as augment(S, spec=..., generator=...) on the converted batch on
-    the device, the generator seeded from (seed, epoch, rank, step). dtype: of S, torch.float32 by default.
+    each row there is, to take y from. targets: whether batches hold the rows' targets too, as a third part. augment:
+    called as augment(S, spec=..., generator=...) on the converted batch on the device, the generator seeded from (seed,
+    epoch, rank, step). dtype: of S, torch.float32 by default.
     """
 
     batch_size: int
@@ -45,6 +48,7 @@ class LoaderOptions:
     channels: Sequence[int] | slice | None = None
     views: int | str | None = None
     labels: npt.ArrayLike | None = None
+    targets: bool = False
     augment: "Callable[..., torch.Tensor] | None" = None
     device: "str | torch.device" = "cpu"
     dtype: "torch.dtype | None" = None
@@ -123,6 +127,31 @@ def find_labels(labels: npt.ArrayLike, n_rows: int) -> npt.NDArray[np.int64]:
     if found.shape != (n_rows,) or not np.issubdtype(found.dtype, np.integer):
         raise ValueError(f"labels are {found.dtype} of shape {found.shape}: expected integers of shape ({n_rows},)")
     return found.astype(np.int64)
+
+
+def find_targets(targets: Any, rows: "Rows") -> npt.NDArray[np.float32] | None:
+    """The targets that batches of rows are to hold: float32 (n, k), None where none are asked for.
+
+    Raises ValueError where they are asked for and there are none, and for anything but True and False.
+    """
+    if not isinstance(targets, bool | np.bool_):
+        raise ValueError(
+            f"targets is {type(targets).__name__}: expected True, for the targets that are stored with the rows, or "
+            f"False; numbers of your own are yours to index, by the rows that rows= names"
+        )
+    if not targets:
+        return None
+    found = getattr(rows, "targets", None)
+    if found is None:
+        raise ValueError(
+            "targets=True, and no targets are stored with these rows: leave targets out, or extract the images with "
+            "targets"
+        )
+    if found.dtype != np.float32 or found.ndim != 2 or len(found) != len(rows.labels):
+        raise ValueError(
+            f"targets are {found.dtype} of shape {found.shape}: expected float32 of shape ({len(rows.labels)}, k)"
+        )
+    return found
 
 
 def find_rows(rows: npt.ArrayLike | slice, n_rows: int) -> npt.NDArray[np.int64]:

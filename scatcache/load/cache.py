@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scatcache.errors import StoreIncomplete
-from scatcache.load.arguments import LoaderOptions, find_channels, find_device, find_rows
+from scatcache.load.arguments import LoaderOptions, find_channels, find_device, find_rows, find_targets
 from scatcache.load.rows import Fetcher
 from scatcache.load.stored_rows import StoredRows
 from scatcache.signatures import takes
@@ -32,10 +32,10 @@ class Cache:
     """One split of a store. Indices count source rows, 0 .. len(cache) - 1, in the order of the sorted keys, whatever
     the order on disk; where a store holds several views of an image, each is a row, one after the other.
 
-    labels: int64 (n,); keys: list of str; views: uint16 (n,), 0 being the plain image; classes: names that labels
-    index; spec: of the transform; manifest: every setting; row_shape: (n_channels, h, w); dtype: as stored; readable:
-    int64 indices of the rows with coefficients; folds: the source's folds, None where it has none. Loaders take a cache
-    as Rows.
+    labels: int64 (n,); targets: float32 (n, k), numbers to predict, None where the split has none; keys: list of str;
+    views: uint16 (n,), 0 being the plain image; classes: names that labels index; spec: of the transform; manifest:
+    every setting; row_shape: (n_channels, h, w); dtype: as stored; readable: int64 indices of the rows with
+    coefficients; folds: the source's folds, None where it has none. Loaders take a cache as Rows.
     """
 
     def __init__(self, reader: SplitReader):
@@ -44,6 +44,10 @@ class Cache:
         self._loaded: Fetcher = self._stored
         in_source_order = self._stored.stored_row
         self.labels: npt.NDArray[np.int64] = reader.records.rows.label[in_source_order]
+        stored_targets = reader.records.rows.target
+        self.targets: npt.NDArray[np.float32] | None = (
+            None if stored_targets is None else stored_targets[in_source_order]
+        )
         self.keys: list[str] = reader.records.rows.key[in_source_order].tolist()
         self.views: npt.NDArray[np.uint16] = reader.records.rows.view[in_source_order]
         folds = reader.layout.folds
@@ -143,11 +147,14 @@ class Cache:
         n_values = max(1, summary.n_ok * self.row_shape[1] * self.row_shape[2])
         return np.array(summary.sums) / n_values, np.array(summary.square_sums) / n_values
 
-    def dataset(self) -> "CacheDataset":
-        """A map-style torch Dataset of the readable rows; see CacheDataset."""
+    def dataset(self, *, targets: bool = False) -> "CacheDataset":
+        """A map-style torch Dataset of the readable rows; see CacheDataset.
+
+        targets: whether items are (S, label, targets). Raises ValueError where they are asked for and there are none.
+        """
         from scatcache.load.dataset import CacheDataset
 
-        return CacheDataset(self._stored, self.labels)
+        return CacheDataset(self._stored, self.labels, find_targets(targets, self))
 
     @property
     def in_memory(self) -> bool:
@@ -167,7 +174,8 @@ class Cache:
     @takes(LoaderOptions)
     def loader(self, options: LoaderOptions) -> "CacheLoader":
         """Batches (S, y) of the readable rows: S (B, n_channels, h, w) of dtype (float32 by default), y int64 (B,),
-        both on device. LoaderOptions says what each argument means, CacheLoader what can be done with the batches.
+        both on device; with targets=True (S, y, t), t float32 (B, k). LoaderOptions says what each argument means,
+        CacheLoader what can be done with the batches.
         """
         from scatcache.load.loader import CacheLoader
 

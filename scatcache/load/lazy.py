@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from scatcache.errors import StoreIncomplete
 from scatcache.scattering.paths import channel_table
-from scatcache.store.format.metadata import RECORD
-from scatcache.store.format.row_arrays import REMOVED
+from scatcache.store.format.metadata import RECORD, TARGET_DIMENSIONS
+from scatcache.store.format.row_arrays import REMOVED, TARGET
 from scatcache.store.reader import SplitReader
 
 if TYPE_CHECKING:
@@ -61,12 +61,14 @@ def build_xarray(reader: SplitReader, dtype: npt.DTypeLike | None = None) -> "xa
 
     table = reader.records.rows
     rows = {name: ("image", getattr(table, name)) for name in ("label", "source_index", "view", "file_bytes")}
+    targets = {} if table.target is None else {TARGET: (TARGET_DIMENSIONS, table.target)}
     channels = {name: ("channel", values) for name, values in channel_table(reader.manifest.spec).items()}
     return xarray.Dataset(
         {"coefficients": (("image", "channel", "y", "x"), build_dask(reader, dtype))},
         coords={
             **channels,
             **rows,
+            **targets,
             "key": ("image", table.key.astype(str)),
             "status": ("image", reader.records.status),
         },

@@ -16,6 +16,7 @@ from scatcache.load.arguments import (
     find_rank,
     find_remainder,
     find_rows,
+    find_targets,
     find_views,
     find_whole,
 )
@@ -32,9 +33,10 @@ logger = logging.getLogger(__name__)
 
 
 class CacheLoader:
-    """Iterates batches (S, y) of rows as options say; each iteration is the next epoch.
+    """Iterates batches (S, y) of rows as options say, (S, y, t) with targets; each iteration is the next epoch.
 
-    S: (B, n_channels, h, w) of options.dtype, channels picked where given; y: int64 (B,); both on options.device.
+    S: (B, n_channels, h, w) of options.dtype, channels picked where given; y: int64 (B,); t: float32 (B, k); all on
+    options.device.
     state_dict() and load_state_dict() stop and go on in mid-epoch, batch for batch.
 
     Raises ValueError for options out of range. Iterating raises ValueError where the epoch has no batch on any rank
@@ -54,6 +56,7 @@ class CacheLoader:
         n_rows = len(rows.labels)
         self.views = find_views(options.views, int(rows.views.max(initial=0)) + 1, shuffle=self.shuffle)
         self._labels = rows.labels if options.labels is None else find_labels(options.labels, n_rows)
+        self._targets = find_targets(options.targets, rows)
         asked = None if options.rows is None else find_rows(options.rows, n_rows)
         self._n_asked = n_rows if asked is None else len(asked)
         self._chosen, self._starts = self._keep_views(rows.choose(asked, self._channels))
@@ -133,19 +136,19 @@ class CacheLoader:
         self._next_epoch, self._next_step = state["epoch"], state["step"]
         self._epoch, self._step = state["epoch"], state["step"]
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
         self._check_not_empty()
         return self._iterate()
 
-    def _iterate(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def _iterate(self) -> Iterator[tuple[torch.Tensor, ...]]:
         epoch, first = self._next_epoch, self._next_step
         self._next_epoch, self._next_step = epoch + 1, 0
         self._epoch, self._step = epoch, first
         rows = self._deal(epoch)
         batches = [rows[step * self.batch_size : (step + 1) * self.batch_size] for step in range(first, len(self))]
         fetched = map(self._fetch, batches) if self.rows.in_memory else read_ahead(self._fetch, batches)
-        for step, (S, y) in enumerate(fetched, first):
-            batch = self._deliver(S, y, epoch=epoch, step=step)
+        for step, parts in enumerate(fetched, first):
+            batch = self._deliver(*parts, epoch=epoch, step=step)
             # An older iteration that still goes on must not move the position of the latest.
             if epoch == self._epoch:
                 self._step = step + 1
@@ -166,26 +169,27 @@ class CacheLoader:
             remainder=self.remainder,
         )
 
-    def _fetch(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def _fetch(self, rows: np.ndarray) -> tuple[torch.Tensor, ...]:
         """A batch, with all done that is to be done on the CPU: what stays there converted, what leaves it pinned."""
-        S, y = self.rows.fetch(rows, self._channels), torch.from_numpy(self._labels[rows])
+        S = self.rows.fetch(rows, self._channels)
         if S.device.type == self.device.type == "cpu":
             S = convert(S.contiguous(), self.dtype)
-        return self._pin(S), self._pin(y)
+        known = (self._labels,) if self._targets is None else (self._labels, self._targets)
+        return self._pin(S), *(self._pin(torch.from_numpy(values[rows])) for values in known)
 
     def _pin(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor.pin_memory() if self.device.type == "cuda" and tensor.device.type == "cpu" else tensor
 
-    def _deliver(self, S: torch.Tensor, y: torch.Tensor, *, epoch: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _deliver(self, S: torch.Tensor, *known: torch.Tensor, epoch: int, step: int) -> tuple[torch.Tensor, ...]:
         # Copies to the CPU must be waited for.
         non_blocking = self.device.type != "cpu"
         S = S.to(self.device, non_blocking=non_blocking).to(self.dtype)
-        y = y.to(self.device, non_blocking=non_blocking)
+        known = tuple(values.to(self.device, non_blocking=non_blocking) for values in known)
         if self.augment is not None:
             generator = torch.Generator(self.device)
             generator.manual_seed(seed_step(self.seed, epoch, self.rank, step))
             S = self.augment(S, spec=self.rows.spec, generator=generator)
-        return S, y
+        return S, *known
 
 
 def convert(S: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

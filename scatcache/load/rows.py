@@ -35,7 +35,11 @@ class Fetcher(Protocol):
 
 class Rows(Fetcher, Protocol):
     """Rows with their labels. labels: int64 (n,); image_index: int64 (n,), of which image each row is a view; views:
-    integers (n,), which view it is, 0 for the plain image; spec: of the transform, handed to augmentations."""
+    integers (n,), which view it is, 0 for the plain image; spec: of the transform, handed to augmentations.
+
+    More may be there. `targets`: float32 (n, k), numbers to predict of each row, for loader(targets=True); None where
+    there are none.
+    """
 
     @property
     def labels(self) -> npt.NDArray[np.int64]: ...

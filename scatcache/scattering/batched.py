@@ -1,4 +1,4 @@
-"""The transform as extraction calls it: uint8 RGB batches in NumPy to stored coefficients in NumPy.
+"""The transform as extraction calls it: batches of pixels in NumPy to stored coefficients in NumPy.
 
 The coefficients of an image have the same bits at any position, among any neighbours, in a batch of any size.
 The native core computes every image alone. In torch every pass computes the same number of images, missing ones being
@@ -8,7 +8,7 @@ not, images are computed one by one.
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,45 +16,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scatcache.scattering.backends import FUSED, NATIVE, TORCH, resolve_backend, resolve_device
+from scatcache.scattering.batch_transform import BatchTransform, check_arrays
 from scatcache.scattering.fused import FusedTransform, try_fused
+from scatcache.scattering.magnitudes import ShiftedBatches, settle_scale
 from scatcache.scattering.native.transform import NativeTransform
-from scatcache.scattering.torch_fft import BUDGET_BYTES, TorchScattering, scale_pixels
+from scatcache.scattering.torch_fft import BUDGET_BYTES, TorchScattering
+from scatcache.spec import NATIVE as NATIVE_PIXELS
 from scatcache.spec import Pixels, ScatteringSpec
 
-# Images in one call, at most, and the float32 bytes of their coefficients. More would gain nothing on a CPU.
-MAX_BATCH_IMAGES = {"cpu": 64, "cuda": 512}
+__all__ = ["BatchTransform", "open_transform"]
+
+# Planes in one call, at most, and the float32 bytes of their coefficients. More would gain nothing on a CPU.
+MAX_BATCH_PLANES = {"cpu": 192, "cuda": 1536}
 MAX_BATCH_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}
-OUT_DTYPES = (np.float16, np.float32)
-
-
-class BatchTransform(Protocol):
-    """The transform of RGB images of one shape on one device; made by open_transform.
-
-    name: the backend's name; core: the native core's, empty elsewhere; device: a torch.device; versions: of packages
-    that compute beside torch; batch_images: the most images one call takes.
-    """
-
-    spec: ScatteringSpec
-    shape: tuple[int, int]
-    name: str
-    core: str
-    versions: dict[str, str]
-    device: torch.device
-    output_shape: tuple[int, int, int]
-    batch_images: int
-
-    def __call__(self, images: NDArray[np.uint8], out: NDArray[np.floating]) -> None:
-        """Write the coefficients of images, uint8 (B, H, W, 3), to out, float16 or float32 (B, n_channels, h, w).
-
-        B is at most batch_images. The caller sets torch.set_num_threads(1) where several threads call.
-        Raises TypeError and ValueError for arrays of other dtypes and shapes.
-        """
-
-    def start(self, images: NDArray[np.uint8], dtype: np.dtype[Any]) -> Callable[[], NDArray[np.floating]]:
-        """Begin with the coefficients of images, as __call__; what is returned gives them, once, from any thread.
-
-        A device computes meanwhile; on a CPU they are there when this returns.
-        """
 
 
 class NativeBatches:
@@ -62,24 +36,25 @@ class NativeBatches:
 
     name = NATIVE
 
-    def __init__(self, spec: ScatteringSpec, shape: tuple[int, int], *, device: torch.device) -> None:
+    def __init__(self, spec: ScatteringSpec, shape: tuple[int, int], pixels: Pixels, *, device: torch.device) -> None:
         self.spec = spec
         self.shape = shape
+        self.pixels = pixels
         self.device = device
         self.versions: dict[str, str] = {}
         self.output_shape = spec.output_shape(*shape)
-        self.batch_images = max(1, _most_images("cpu", self.output_shape))
+        self.batch_images = _most_images("cpu", spec, self.output_shape)
         self._transform = NativeTransform(spec, shape)
         self.core = self._transform.core
 
-    def __call__(self, images: NDArray[np.uint8], out: NDArray[np.floating]) -> None:
-        _check_arrays(self, images, out)
+    def __call__(self, images: NDArray[Any], out: NDArray[np.floating]) -> None:
+        check_arrays(self, images, out)
         direct = out if out.flags.carray else np.empty(out.shape, out.dtype)
-        self._transform(images.transpose(0, 3, 1, 2), direct)
+        self._transform(images.transpose(0, 3, 1, 2), direct, scale=self.pixels.scale)
         if direct is not out:
             out[...] = direct
 
-    def start(self, images: NDArray[np.uint8], dtype: np.dtype[Any]) -> Callable[[], NDArray[np.floating]]:
+    def start(self, images: NDArray[Any], dtype: np.dtype[Any]) -> Callable[[], NDArray[np.floating]]:
         return _compute_now(self, images, dtype)
 
 
@@ -89,43 +64,46 @@ class TorchBatches:
     name = TORCH
     core = ""
 
-    def __init__(self, spec: ScatteringSpec, shape: tuple[int, int], *, device: torch.device) -> None:
+    def __init__(self, spec: ScatteringSpec, shape: tuple[int, int], pixels: Pixels, *, device: torch.device) -> None:
         self.spec = spec
         self.shape = shape
+        self.pixels = pixels
         self.device = device
         self.versions: dict[str, str] = {}
         self.output_shape = spec.output_shape(*shape)
         self._transform = TorchScattering(spec, shape).to(device)
         pass_bytes = spec.colours * self._transform.plane_bytes(element_bytes=4)
-        most_images = _most_images(device.type, self.output_shape)
+        most_images = _most_images(device.type, spec, self.output_shape)
         self._pass_images = max(1, min(most_images, BUDGET_BYTES[device.type] // pass_bytes))
         self.batch_images = max(1, most_images // self._pass_images) * self._pass_images
         if not self._positions_agree():
             self._pass_images = 1
 
-    def __call__(self, images: NDArray[np.uint8], out: NDArray[np.floating]) -> None:
-        _check_arrays(self, images, out)
+    def __call__(self, images: NDArray[Any], out: NDArray[np.floating]) -> None:
+        check_arrays(self, images, out)
         with torch.inference_mode():
             for start in range(0, len(images), self._pass_images):
                 part = images[start : start + self._pass_images]
                 coefficients = self._compute(part)[: len(part)]
                 torch.from_numpy(out[start : start + self._pass_images]).copy_(coefficients)
 
-    def start(self, images: NDArray[np.uint8], dtype: np.dtype[Any]) -> Callable[[], NDArray[np.floating]]:
+    def start(self, images: NDArray[Any], dtype: np.dtype[Any]) -> Callable[[], NDArray[np.floating]]:
         return _compute_now(self, images, dtype)
 
-    def _compute(self, images: NDArray[np.uint8]) -> Tensor:
+    def _compute(self, images: NDArray[Any]) -> Tensor:
         """float32 (pass, n_channels, h, w) on the device of a pass of images, those beyond len(images) being zeros."""
-        planes = np.zeros((self._pass_images, self.spec.colours, *self.shape), np.uint8)
+        is_small = images.dtype == np.uint8  # a quarter of the bytes to a device; torch computes with no uint16
+        planes = np.zeros((self._pass_images, self.spec.colours, *self.shape), images.dtype if is_small else np.float32)
         planes[: len(images)] = images.transpose(0, 3, 1, 2)
-        pixels = scale_pixels(torch.from_numpy(planes).to(self.device))
+        pixels = torch.from_numpy(planes).to(self.device).to(torch.float32) / self.pixels.scale
         return self._transform(pixels.flatten(0, 1)).reshape(self._pass_images, *self.output_shape)
 
     def _positions_agree(self) -> bool:
         """Whether one image gets the same bits at each position of a pass."""
         noise = np.random.default_rng(0).integers(0, 256, (1, *self.shape, self.spec.colours), dtype=np.uint8)
+        images = np.repeat(noise.astype(self.pixels.dtype), self._pass_images, axis=0)
         with torch.inference_mode():
-            coefficients = self._compute(np.repeat(noise, self._pass_images, axis=0))
+            coefficients = self._compute(images)
         return bool((coefficients == coefficients[:1]).all())
 
 
@@ -139,9 +117,10 @@ class FusedBatches:
     name = FUSED
     core = ""
 
-    def __init__(self, transform: FusedTransform) -> None:
+    def __init__(self, transform: FusedTransform, pixels: Pixels) -> None:
         self.spec = transform.spec
         self.shape = transform.shape
+        self.pixels = pixels
         self.device = transform.device
         self.versions = {"cupy": transform.cupy_version}
         self.output_shape = self.spec.output_shape(*self.shape)
@@ -149,14 +128,14 @@ class FusedBatches:
         self._stream = torch.cuda.Stream(self.device)
         free_bytes, _ = torch.cuda.mem_get_info(self.device)
         fitting = free_bytes // 4 // (4 * math.prod(self.output_shape))
-        self.batch_images = max(1, min(_most_images("cuda", self.output_shape), fitting))
+        self.batch_images = max(1, min(_most_images("cuda", self.spec, self.output_shape), fitting))
 
-    def __call__(self, images: NDArray[np.uint8], out: NDArray[np.floating]) -> None:
-        _check_arrays(self, images, out)
+    def __call__(self, images: NDArray[Any], out: NDArray[np.floating]) -> None:
+        check_arrays(self, images, out)
         out[...] = self.start(images, out.dtype)()
 
-    def start(self, images: NDArray[np.uint8], dtype: np.dtype[Any]) -> Callable[[], NDArray[np.floating]]:
-        locked = torch.empty(images.shape, dtype=torch.uint8, pin_memory=True)
+    def start(self, images: NDArray[Any], dtype: np.dtype[Any]) -> Callable[[], NDArray[np.floating]]:
+        locked = torch.empty(images.shape, dtype=getattr(torch, self.pixels.dtype), pin_memory=True)
         locked.numpy()[...] = images
         out_dtype = torch.float16 if dtype == np.float16 else torch.float32
         coefficients = torch.empty((len(images), *self.output_shape), dtype=out_dtype, pin_memory=True)
@@ -180,7 +159,7 @@ class FusedBatches:
         try:
             pixels = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
             coefficients = torch.empty(out.shape, dtype=out.dtype, device=self.device)
-            self._transform(pixels, coefficients)
+            self._transform(pixels, coefficients, scale=self.pixels.scale)
             out.copy_(coefficients, non_blocking=True)
         except torch.cuda.OutOfMemoryError:
             if len(images) == 1:
@@ -201,39 +180,39 @@ def open_transform(
     device: str | torch.device = "cpu",
     backend: str = "auto",
 ) -> BatchTransform:
-    """A BatchTransform of (H, W) images, its filters built and on the device. pixels: 8-bit RGB by default.
+    """A BatchTransform of (H, W) images, its filters built and on the device.
 
-    Raises BackendUnavailable where there is no such device, ValueError for unknown names and shapes that
-    spec.check_shape refuses.
+    pixels: what enters it, by default 8 bits a sample, divided by 255, of as many colours as the spec has.
+    Raises BackendUnavailable where there is no such device, ValueError for unknown names, shapes that spec.check_shape
+    refuses, and pixels of other colours than the spec's.
     """
-    resolved = resolve_device(device)
-    name = resolve_backend(backend, resolved)
+    pixels = pixels or Pixels(NATIVE_PIXELS, spec.colours)
+    if pixels.colours != spec.colours:
+        raise ValueError(f"pixels are of {pixels.colours} colours, the spec of {spec.colours}: expected as many")
+    settled, shift = settle_scale(pixels)
+    transform = _open(spec, shape, settled, device=resolve_device(device), backend=backend)
+    return ShiftedBatches(transform, pixels, shift) if shift or pixels.dtype == "float32" else transform
+
+
+def _open(
+    spec: ScatteringSpec, shape: tuple[int, int], pixels: Pixels, *, device: torch.device, backend: str
+) -> BatchTransform:
+    name = resolve_backend(backend, device)
     if name == FUSED:
-        fused = try_fused(spec, shape, resolved, alone=backend == FUSED)
-        return TorchBatches(spec, shape, device=resolved) if fused is None else FusedBatches(fused)
-    return _TRANSFORMS[name](spec, shape, device=resolved)
+        fused = try_fused(spec, shape, device, alone=backend == FUSED)
+        return TorchBatches(spec, shape, pixels, device=device) if fused is None else FusedBatches(fused, pixels)
+    return _TRANSFORMS[name](spec, shape, pixels, device=device)
 
 
 def _compute_now(
-    transform: BatchTransform, images: NDArray[np.uint8], dtype: np.dtype[Any]
+    transform: BatchTransform, images: NDArray[Any], dtype: np.dtype[Any]
 ) -> Callable[[], NDArray[np.floating]]:
     coefficients = np.empty((len(images), *transform.output_shape), dtype)
     transform(images, coefficients)
     return lambda: coefficients
 
 
-def _most_images(kind: str, output_shape: tuple[int, int, int]) -> int:
-    return min(MAX_BATCH_IMAGES[kind], MAX_BATCH_BYTES[kind] // (4 * math.prod(output_shape)))
-
-
-def _check_arrays(transform: BatchTransform, images: NDArray[np.uint8], out: NDArray[np.floating]) -> None:
-    if images.dtype != np.uint8 or out.dtype not in OUT_DTYPES:
-        raise TypeError(f"images are {images.dtype}, out {out.dtype}: expected uint8, and float16 or float32")
-    colours = transform.spec.colours
-    if images.shape[1:] != (*transform.shape, colours) or len(images) > transform.batch_images:
-        raise ValueError(
-            f"images have shape {images.shape}: expected (B, {transform.shape[0]}, {transform.shape[1]}, {colours}), "
-            f"B at most {transform.batch_images}"
-        )
-    if out.shape != (len(images), *transform.output_shape):
-        raise ValueError(f"out has shape {out.shape}: expected {(len(images), *transform.output_shape)}")
+def _most_images(kind: str, spec: ScatteringSpec, output_shape: tuple[int, int, int]) -> int:
+    """Images of one call, at least one."""
+    most_bytes = MAX_BATCH_BYTES[kind] // (4 * math.prod(output_shape))
+    return max(1, min(MAX_BATCH_PLANES[kind] // spec.colours, most_bytes))

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from scatcache.errors import BackendUnavailable
 from scatcache.scattering.fused_plan import ARGUMENTS, FusedPlan, NoFusedPlan, plan_fused
+from scatcache.scattering.native.library import SAMPLE_TYPES
 from scatcache.scattering.native.torch_module import needs_torch
 from scatcache.scattering.paths import path_table
 from scatcache.scattering.torch_fft import LazyTorchScattering, TorchScattering
-from scatcache.spec import ScatteringSpec
+from scatcache.spec import SCALES, ScatteringSpec
 
 LOGGER = logging.getLogger(__name__)
 # Memory of the maps that pass through global memory, at most; more planes than that go one part after the other.
@@ -25,6 +26,8 @@ WORKSPACE_BYTES = 1 << 30
 LEAST_CAPABILITY = (7, 0)
 # ||fused - torch|| / ||torch|| of the float32 coefficients of an order; both round to less than 1e-6.
 MOST_ERROR = 1e-5
+# Of an image of noise that is computed both ways.
+MOST_COLOURS = 3
 
 
 @functools.cache
@@ -80,14 +83,16 @@ class FusedTransform:
         self._indices = torch.from_numpy(self.plan.indices).to(self.device)
         self._check_against_torch()
 
-    def __call__(self, images: Tensor, out: Tensor) -> None:
+    def __call__(self, images: Tensor, out: Tensor, *, scale: float | None = None) -> None:
         """Write the coefficients of images (B, C, H, W) to out (B, C * n_paths, h, w), on torch's current stream.
 
-        images: uint8, divided by 255, or float32, any strides; out: float32 or float16, contiguous; both on the
-        device. The bits do not depend on B, nor on the memory that is free. Raises TypeError, ValueError,
-        torch.cuda.OutOfMemoryError where not even one plane's maps fit.
+        images: uint8, uint16 or float32, any strides; scale: what samples are divided by, in float32, by default that
+        of spec.SCALES (255, 65535 and 1); out: float32 or float16, contiguous; both on the device. The bits do not
+        depend on B, nor on the memory that is free. Raises TypeError, ValueError, torch.cuda.OutOfMemoryError where not
+        even one plane's maps fit.
         """
         self._check(images, out)
+        divisor = SCALES[_name_of(images.dtype)] if scale is None else scale
         n_planes = images.shape[0] * images.shape[1]
         plane_elements = sum(self.plan.workspace.values())
         n_part = max(1, min(n_planes, WORKSPACE_BYTES // (4 * plane_elements)))
@@ -95,7 +100,7 @@ class FusedTransform:
         while first < n_planes:
             n_part = min(n_part, n_planes - first)
             try:
-                self._run_part(images, out, first, n_part)
+                self._run_part(images, out, first, n_part, divisor)
             except torch.cuda.OutOfMemoryError:
                 if n_part == 1:
                     raise
@@ -103,7 +108,7 @@ class FusedTransform:
                 continue
             first += n_part
 
-    def _run_part(self, images: Tensor, out: Tensor, first: int, n_planes: int) -> None:
+    def _run_part(self, images: Tensor, out: Tensor, first: int, n_planes: int, scale: float) -> None:
         import cupy
 
         arguments = np.zeros(1, ARGUMENTS)
@@ -118,7 +123,8 @@ class FusedTransform:
         for name, stride in zip(strides, images.stride(), strict=True):
             arguments[name] = stride
         arguments["n_colours"] = images.shape[1]
-        arguments["is_uint8"] = images.dtype == torch.uint8
+        arguments["sample_type"] = SAMPLE_TYPES[_name_of(images.dtype)]
+        arguments["scale"] = scale
         arguments["is_half"] = out.dtype == torch.float16
         arguments["first_plane"] = first
         stream = torch.cuda.current_stream(self.device)
@@ -135,7 +141,8 @@ class FusedTransform:
 
     def _check_against_torch(self) -> None:
         """Raises BackendUnavailable where images of noise do not get torch_fft's coefficients on this device."""
-        noise = np.random.default_rng(0).integers(0, 256, (2, *self.shape, self.spec.colours), dtype=np.uint8)
+        n_colours = min(self.spec.colours, MOST_COLOURS)
+        noise = np.random.default_rng(0).integers(0, 256, (2, *self.shape, n_colours), dtype=np.uint8)
         images = torch.from_numpy(noise).to(self.device).permute(0, 3, 1, 2)
         orders = torch.from_numpy(path_table(self.spec)["order"].astype(np.int64)).to(self.device)
         with torch.inference_mode():
@@ -154,9 +161,9 @@ class FusedTransform:
             )
 
     def _check(self, images: Tensor, out: Tensor) -> None:
-        if images.dtype not in (torch.uint8, torch.float32) or out.dtype not in (torch.float16, torch.float32):
+        if _name_of(images.dtype) not in SAMPLE_TYPES or out.dtype not in (torch.float16, torch.float32):
             raise TypeError(
-                f"images are {images.dtype}, out {out.dtype}: expected uint8 or float32, and float16 or float32"
+                f"images are {images.dtype}, out {out.dtype}: expected uint8, uint16 or float32, and float16 or float32"
             )
         if images.dim() != 4 or tuple(images.shape[2:]) != self.shape:
             raise ValueError(f"images have shape {tuple(images.shape)}: expected (B, C, *{self.shape})")
@@ -166,6 +173,11 @@ class FusedTransform:
             raise ValueError(f"out has shape {tuple(out.shape)}: expected {expected}, contiguous")
         if images.device != self.device or out.device != self.device:
             raise ValueError(f"images are on {images.device}, out on {out.device}: expected {self.device}")
+
+
+def _name_of(dtype: torch.dtype) -> str:
+    """The name that NumPy has for a dtype."""
+    return str(dtype).removeprefix("torch.")
 
 
 def _compile(plan: FusedPlan) -> dict[str, Any]:

@@ -22,7 +22,8 @@ SMALL_SAMPLES = 8192
 ARGUMENTS = np.dtype(
     [(name, np.uint64) for name in ("images", "out", "spectra", "maps", "averages", "means", "tables", "indices")]
     + [(name, np.int64) for name in ("image_stride", "colour_stride", "row_stride", "column_stride")]
-    + [(name, np.int32) for name in ("n_colours", "is_uint8", "is_half", "first_plane")]
+    + [*((name, np.int32) for name in ("n_colours", "sample_type", "is_half", "first_plane")), ("scale", np.float32)],
+    align=True,  # as long as C++ makes it
 )
 
 
@@ -281,9 +282,8 @@ def _list_values(sizes: _Sizes) -> dict[str, int | bool]:
 def _list_functions(sizes: _Sizes, constants: _Constants) -> dict[str, Table]:
     """The functions of integers that the kernels call, as tables."""
     groups: Table = {(j,): sizes.group(j) for j in range(1, sizes.spec.J)}
-    unused: dict[str, Table] = {
-        name: {(0, 0): 0} for name in ("psi_offset", "ramps_offset")
-    }  # where no wavelet has set them
+    # Where no wavelet has set them.
+    unused: dict[str, Table] = {name: {(0, 0): 0} for name in ("psi_offset", "ramps_offset")}
     return {**unused, **constants.functions, "group_of": groups}
 
 

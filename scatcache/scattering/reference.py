@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scatcache.scattering.filters import FilterBank, centering_ramp, filter_bank, reflect_indices
-from scatcache.spec import ScatteringSpec
+from scatcache.spec import SCALES, ScatteringSpec
 
 Maps = NDArray[np.float64]
 Spectra = NDArray[np.complex128]
@@ -18,8 +18,8 @@ Spectra = NDArray[np.complex128]
 def scattering2d(images: ArrayLike, spec: ScatteringSpec) -> Maps:
     """Scattering coefficients of images (..., H, W): float64 (..., n_paths, h, w), paths in the order of paths.py.
 
-    Floats are taken as they are; uint8 is divided by 255. Filters are the float32 bank, computed with in float64.
-    Raises TypeError for other dtypes, ValueError for shapes that spec.check_shape refuses.
+    Floats are taken as they are; uint8 is divided by 255, uint16 by 65535. Filters are the float32 bank, computed with
+    in float64. Raises TypeError for other dtypes, ValueError for shapes that spec.check_shape refuses.
     """
     padded = pad_images(_as_float64(images), spec)
     bank = filter_bank(spec, (padded.shape[-2], padded.shape[-1]))
@@ -49,10 +49,10 @@ def pad_images(images: Maps, spec: ScatteringSpec) -> Maps:
 
 def _as_float64(images: ArrayLike) -> Maps:
     array = np.asarray(images)
-    if array.dtype == np.uint8:
-        return array / 255.0
+    if array.dtype in (np.uint8, np.uint16):
+        return array / SCALES[array.dtype.name]
     if not np.issubdtype(array.dtype, np.floating):
-        raise TypeError(f"images are {array.dtype}: expected uint8 or floats")
+        raise TypeError(f"images are {array.dtype}: expected uint8, uint16 or floats")
     return array.astype(np.float64)
 
 

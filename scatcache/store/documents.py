@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from scatcache.durable import is_temporary
 from scatcache.errors import StoreDamaged
 from scatcache.store.format.json_text import parse_json, to_json
@@ -37,13 +39,14 @@ class Expected:
 
 
 def expect(
-    place: Place, manifest: Manifest, layouts: Mapping[str, SplitLayout], *, channel_names: tuple[str, ...]
+    place: Place, manifest: Manifest, layouts: Mapping[str, SplitLayout], *, channels: Mapping[str, np.ndarray]
 ) -> Expected:
-    """Every document of the root and of these splits, with what others have added to it at this place."""
+    """Every document of the root and of these splits, with what others have added to it at this place.
+
+    channels: (n_channels,) coordinates by name.
+    """
     found_root = read_document(place, "")
-    own_names = {
-        split: describe_split(manifest, layout, channel_names=channel_names) for split, layout in layouts.items()
-    }
+    own_names = {split: describe_split(manifest, layout, channels=channels) for split, layout in layouts.items()}
     foreign = _find_foreign(place, found_root, {split: set(own_names[split]) for split in layouts})
     ours, documents, attributes = {}, {}, {}
     merged_splits = {}

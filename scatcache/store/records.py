@@ -12,9 +12,17 @@ from scatcache.store.format.chunk_index import parse_index
 from scatcache.store.format.json_text import parse_json
 from scatcache.store.format.layout import SplitLayout, receipt_name, shard_name
 from scatcache.store.format.manifest import Manifest
-from scatcache.store.format.metadata import COORDINATES, RECORD
+from scatcache.store.format.metadata import OWN_COORDINATES, RECORD
 from scatcache.store.format.receipts import Receipt, hash_bytes, parse_receipt
-from scatcache.store.format.row_arrays import ROW_ARRAYS, RowTable, decode_rows, row_chunk_name, row_chunks
+from scatcache.store.format.row_arrays import (
+    RowTable,
+    array_shape,
+    count_row_chunks,
+    decode_rows,
+    list_arrays,
+    positions_in,
+    row_chunk_name,
+)
 from scatcache.store.format.summaries import Summary, parse_summary
 from scatcache.store.places.opening import open_place
 from scatcache.store.places.place import Place
@@ -97,7 +105,7 @@ class StoreRecords:
         for name, member in members.items():
             with contextlib.suppress(TypeError, KeyError):
                 attributes = member["attributes"]
-                if "/" not in name and attributes["coordinates"] == COORDINATES:
+                if "/" not in name and attributes["coordinates"] in OWN_COORDINATES:
                     listed[name] = attributes.get(RECORD)
         return listed
 
@@ -148,22 +156,24 @@ class StoreRecords:
 
     def read_rows(self, layout: SplitLayout, split: str) -> RowTable:
         """A split's row table. Raises StoreDamaged naming the array that is missing or damaged."""
-        return RowTable(**{name: self.read_row_array(layout, split, name) for name in ROW_ARRAYS})
+        names = list_arrays(layout, finished=False)
+        return RowTable(**{name: self.read_row_array(layout, split, name) for name in names})
 
     def read_row_array(self, layout: SplitLayout, split: str, name: str) -> np.ndarray:
-        """(n_positions,) values of one of ALL_ROW_ARRAYS. Raises StoreDamaged where it is missing or damaged."""
-        parts = [self.read_row_chunk(layout, split, name, chunk) for chunk in range(len(row_chunks(layout)))]
+        """(n_positions, ...) values of one of list_arrays. Raises StoreDamaged where it is missing or damaged."""
+        parts = [self.read_row_chunk(layout, split, name, chunk) for chunk in range(count_row_chunks(layout, name))]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def read_row_chunk(self, layout: SplitLayout, split: str, name: str, chunk: int) -> np.ndarray:
         """The values in one chunk of a row array. Raises StoreDamaged where it is missing or damaged."""
         try:
             data = self.place.read(row_path(split, name, chunk))
-            return decode_rows(name, data, n_rows=len(row_chunks(layout)[chunk]))
+            n_rows, row_shape = len(positions_in(layout, name, chunk)), array_shape(layout, name)[1:]
+            return decode_rows(name, data, n_rows=n_rows, row_shape=row_shape)
         except (FileNotFoundError, StoreDamaged) as error:
             reason = "it is missing" if isinstance(error, FileNotFoundError) else error
             raise StoreDamaged(
-                f"{self.name}: split {split}, array {name} ({row_chunk_name(chunk)}): {reason}"
+                f"{self.name}: split {split}, array {name} ({row_chunk_name(name, chunk)}): {reason}"
             ) from error
 
     def read_receipt(self, split: str, shard: int) -> tuple[Receipt, str] | None:
@@ -215,7 +225,7 @@ def index_path(split: str) -> str:
 
 def row_path(split: str, name: str, chunk: int = 0) -> str:
     """A chunk of a row array."""
-    return f"{split}/{name}/{row_chunk_name(chunk)}"
+    return f"{split}/{name}/{row_chunk_name(name, chunk)}"
 
 
 def open_records(path: str | os.PathLike[str]) -> StoreRecords:

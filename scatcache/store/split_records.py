@@ -11,7 +11,7 @@ from scatcache.store.format.encodings import find_encoding
 from scatcache.store.format.layout import receipt_name
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.receipts import Receipt, Unreadable, fits
-from scatcache.store.format.row_arrays import ABSENT, OK, ROW_ARRAYS, STATUS, hash_rows
+from scatcache.store.format.row_arrays import ABSENT, OK, STATUS, hash_rows, list_arrays, row_chunk_name
 from scatcache.store.format.shard_file import ABSENT as ABSENT_CHUNK
 from scatcache.store.format.summaries import Summary, fill_status, summary_fits
 from scatcache.store.records import StoreRecords
@@ -59,7 +59,7 @@ class SplitRecords:
 
     def _check_rows(self) -> None:
         if self.summary is not None:
-            for name in ROW_ARRAYS:
+            for name in list_arrays(self.layout, finished=False):
                 self._check_hash(name, getattr(self.rows, name))
         found = np.sort(self.rows.source_index[self.layout.is_row()])
         if not np.array_equal(found, np.arange(self.layout.n_rows)):
@@ -68,7 +68,9 @@ class SplitRecords:
     def _check_hash(self, name: str, values: np.ndarray) -> None:
         assert self.summary is not None
         if hash_rows(name, values) != self.summary.rows[name]:
-            raise self.damaged(f"array {name} (c.0)", "its values are not those that the summary recorded")
+            raise self.damaged(
+                f"array {name} ({row_chunk_name(name, 0)})", "its values are not those that the summary recorded"
+            )
 
     def _find_finished(self) -> frozenset[int]:
         shards = range(self.layout.n_shards)

@@ -9,9 +9,9 @@ from scatcache.errors import ScatcacheError, StoreDamaged
 from scatcache.store.documents import ROOT, encode_document, expect, merge, read_document
 from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest, is_split_name
-from scatcache.store.format.metadata import COORDINATES, channel_chunk, describe_root, describe_split
+from scatcache.store.format.metadata import TARGET_COORDINATES, channel_chunk, describe_root, describe_split
 from scatcache.store.format.receipts import Receipt, encode_record, fits
-from scatcache.store.format.row_arrays import ROW_ARRAYS, STATUS, RowTable, encode_rows, with_crc
+from scatcache.store.format.row_arrays import STATUS, RowTable, encode_rows, hold_same, list_arrays, with_crc
 from scatcache.store.format.shard_file import index_bytes, read_index
 from scatcache.store.format.summaries import FinishedSplit
 from scatcache.store.places.place import NewObject, Place
@@ -60,10 +60,10 @@ class StoreWriter:
         """Writes those of a split's metadata and small arrays that are missing or differ.
 
         Row arrays are compared by value. The split's own zarr.json comes last: with it the split is there, and without
-        it the next run goes on. channels: (n_channels,) int8 coordinates by name.
+        it the next run goes on. channels: (n_channels,) coordinates by name.
         """
-        expected = expect(self.place, manifest, {split: layout}, channel_names=tuple(channels))
-        names = describe_split(manifest, layout, channel_names=tuple(channels))
+        expected = expect(self.place, manifest, {split: layout}, channels=channels)
+        names = describe_split(manifest, layout, channels=channels)
         metadata = {
             f"{name}/{ROOT}".removeprefix("/"): encode_document(expected.documents[f"{split}/{name}".removesuffix("/")])
             for name in names
@@ -71,7 +71,7 @@ class StoreWriter:
         # In the order of their writing: by the first the others are known for a split of ours.
         first, last = f"coefficients/{ROOT}", metadata.pop(ROOT)
         files = {first: metadata.pop(first)}
-        for name in ROW_ARRAYS:
+        for name in list_arrays(layout, finished=False):
             values = getattr(rows, name)
             if not self._has_rows(layout, split, name, values):
                 files |= {f"{name}/{file}": data for file, data in encode_rows(name, values).items()}
@@ -83,10 +83,10 @@ class StoreWriter:
     def _has_rows(self, layout: SplitLayout, split: str, array: str, values: np.ndarray) -> bool:
         """Whether a row array is there and holds these values."""
         with contextlib.suppress(StoreDamaged):
-            return np.array_equal(self.records.read_row_array(layout, split, array), values)
+            return hold_same(self.records.read_row_array(layout, split, array), values)
         return False
 
-    def consolidate(self, manifest: Manifest, *, channel_names: tuple[str, ...]) -> None:
+    def consolidate(self, manifest: Manifest, *, channels: Mapping[str, np.ndarray]) -> None:
         """Replaces the root's metadata, atomically, by one that lists the splits present; keeps an equal one.
 
         What other programs added stays listed; see expect(). So does a split whose own metadata is damaged, as far as
@@ -94,7 +94,7 @@ class StoreWriter:
         """
         found = {split: self.records.find_layouts(manifest, split) for split in self.records.splits()}
         layouts = {split: layouts[0] for split, layouts in found.items() if layouts}
-        expected = expect(self.place, manifest, layouts, channel_names=channel_names)
+        expected = expect(self.place, manifest, layouts, channels=channels)
         self._put_changed(ROOT, encode_document(expected.documents[""]))
 
     def put_shard(self, split: str, shard: int) -> contextlib.AbstractContextManager[NewObject]:
@@ -133,7 +133,7 @@ class StoreWriter:
                 "",
                 "/coefficients",
                 "/coefficients/receipts",
-                *(f"/{name}" for name in COORDINATES.split()),
+                *(f"/{name}" for name in TARGET_COORDINATES.split()),
             ):
                 self.place.sweep(f"{split}{folder}")
 

@@ -8,15 +8,14 @@ from PIL import Image
 from scatcache.errors import SourceError
 from scatcache.images import catalogue
 from scatcache.images.catalogue import (
-    DATASETS,
     Kind,
-    NamedDataset,
     is_known_source,
     open_object,
     open_source,
     source_exists,
 )
 from scatcache.images.kinds.folder import open_folder
+from scatcache.images.named_datasets import DATASETS, NamedDataset
 from scatcache.inspect.named_sources import sources
 
 
@@ -34,7 +33,7 @@ def save_image(path: Path):
 def test_an_unknown_name_lists_the_names_or_a_folder():
     with pytest.raises(
         SourceError,
-        match=r"unknown source 'cifar11': expected cifar10, .*, caltech101-background, photos, or a folder",
+        match=r"unknown source 'cifar11': expected cifar10, .*, caltech101-background, photos, .* or a folder",
     ):
         open_source("cifar11")
 
@@ -91,11 +90,11 @@ def test_a_named_dataset_is_a_row_and_nothing_else(monkeypatch, tmp_path):
 
 def test_a_kind_of_path_is_a_row_and_nothing_else(monkeypatch, tmp_path):
     opened = []
-    kind = Kind("text", "a text", lambda path: path.suffix == ".txt", lambda path: opened.append(path) or "it")
+    kind = Kind("text", "a text", lambda at: at.endswith(".txt"), lambda at, *_: opened.append(at) or "it")
     monkeypatch.setattr(catalogue, "KINDS", (kind, *catalogue.KINDS))
     (tmp_path / "a.txt").touch()
-    assert open_source(tmp_path / "a.txt") == "it" and opened == [tmp_path / "a.txt"]
-    with pytest.raises(SourceError, match="or a text or a folder"):
+    assert open_source(tmp_path / "a.txt") == "it" and opened == [str(tmp_path / "a.txt")]
+    with pytest.raises(SourceError, match=r"or a text or .* or a folder"):
         open_source("gone")
 
 

@@ -137,3 +137,5 @@ def test_colours_span_one_to_five_decades_whatever_the_energies(energies):
     low, high = find_colour_limits(np.array(energies))
     assert low > 0 and 10 * (1 - 1e-9) <= high / low <= 1e5 * (1 + 1e-9)
     assert high == max([1e-9, *energies])
+    # Samples of any size are no reason to draw nothing.
+    assert find_colour_limits(1e-30 * np.array(energies), faint=1e-39)[1] == max([1e-39, *(1e-30 * np.array(energies))])

@@ -1,3 +1,6 @@
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -6,14 +9,14 @@ from scatcache.scattering.paths import channel_table
 from scatcache.spec import ScatteringSpec
 from tests.scattering.grid import GRID, grid_name
 
-SPECS = [spec for spec, _ in GRID]
+SPECS = [replace(spec, colours=colours) for (spec, _), colours in zip(GRID, itertools.cycle((3, 1, 5)))]
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=grid_name)
 def test_orders_add_up_the_energies_of_their_channels(spec):
     mean_squares = np.random.default_rng(0).random(spec.n_channels)
     order = channel_table(spec)["order"]
-    expected = [mean_squares[order == which].sum() / 3 for which in range(spec.max_order + 1)]
+    expected = [mean_squares[order == which].sum() / spec.colours for which in range(spec.max_order + 1)]
     np.testing.assert_allclose(energy_of_orders(spec, mean_squares), expected, rtol=1e-12)
     assert energy_of_paths(spec, mean_squares).shape == (spec.n_paths,)
     assert energy_of_paths(spec, mean_squares).sum() == pytest.approx(sum(expected))

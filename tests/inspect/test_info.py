@@ -32,9 +32,12 @@ def test_finished_store_is_described(sound):
             "shards_done": 5,
             "image_shape": (24, 24),
             "classes": 3,
+            "targets": 0,
         }
     }
-    assert json.loads(json.dumps(info.to_dict()))["splits"]["all"]["image_shape"] == [24, 24]
+    found = json.loads(json.dumps(info.to_dict()))
+    assert found["splits"]["all"]["image_shape"] == [24, 24]
+    assert found["pixels"] == {"kind": "rgb", "colours": 3, "dtype": "uint8", "scale": 255.0}
 
 
 def test_every_split_is_described(splits):

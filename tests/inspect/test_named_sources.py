@@ -1,5 +1,5 @@
 import scatcache
-from scatcache.images.catalogue import DATASETS
+from scatcache.images.named_datasets import DATASETS
 
 
 def test_every_named_source_has_one_line():

@@ -172,6 +172,6 @@ def test_the_plan_is_not_far_above_what_incompressible_coefficients_take(encodin
     spec = ScatteringSpec(J=2)
     options = {"n_listed": 50_000, "listing": "sha256:0", "image_shape": (32, 32), "limit": None, "shard_images": None}
     layout = lay_out(spec, ENCODINGS[encoding], **options)
-    settings = Settings(J=2, encoding=encoding).merge(None)
+    settings = Settings(J=2, encoding=encoding).merge(None, pixels="rgb", scale=255.0)
     manifest = Manifest(settings, "sha256:0", "folder", None, ("cat",))
     assert bound_bytes(manifest, [layout]) < 1.03 * 50_000 * row_bytes(spec, (32, 32), ENCODINGS[encoding])

@@ -115,6 +115,58 @@ def test_leaving_early_reads_no_further(monkeypatch):
     assert len(part.reads) <= 2 and not set(threading.enumerate()) - before
 
 
+class Blocks(Archive):
+    """A part whose images lie in blocks of three, which fail as a whole where their number is among failing."""
+
+    def __init__(self, n_images, failing=None, sizes=None):
+        super().__init__([None] * n_images, failing, sizes)
+
+    def block(self, i):
+        # Every image but the last lies in a block.
+        return (len(self.places) - 2 - i) // 3 if i + 1 < len(self.places) else None
+
+    def read_block(self, indices):
+        self.reads.append((tuple(indices), threading.current_thread().name))
+        if self.block(indices[0]) in self.failing:
+            raise self.failing[self.block(indices[0])]
+        return [UnreadableImage("void") if i == 7 else f"image {i:03d}".encode() for i in indices]
+
+
+def test_images_of_a_block_are_read_together_and_once():
+    part = Blocks(11)
+    with ShardReads(part, "all", [9, 3, 8, 7, 0, 10]) as reads:
+        assert [reads.read(i) for i in (0, 3, 8, 9, 10)] == [f"image {i:03d}".encode() for i in (0, 3, 8, 9, 10)]
+        with pytest.raises(UnreadableImage, match="void"):
+            reads.read(7)
+    assert sorted(images for images, _ in part.reads if images != 10) == [(0,), (3,), (7, 8, 9)]
+
+
+def test_blocks_are_read_in_the_order_of_the_storage_and_two_waves_ahead(monkeypatch):
+    monkeypatch.setattr(reading, "N_BLOCK_THREADS", 1)
+    monkeypatch.setattr(reading, "WINDOW_BYTES", 54)
+    part = Blocks(31)
+    with ShardReads(part, "all", range(30)) as reads:
+        reads.read(26)
+    found = [images for images, _ in part.reads]
+    assert found == [(27, 28, 29), (24, 25, 26), (21, 22, 23), (18, 19, 20)][: len(found)] and len(found) > 1
+
+
+@pytest.mark.parametrize("error", [SourceError("truncated"), OSError(2, "No such file")])
+def test_what_a_block_raises_is_raised_for_its_images_alone(error):
+    with ShardReads(Blocks(11, {0: error}), "all", range(10)) as reads:
+        for i in (7, 8, 9):
+            with pytest.raises(ScatcacheError, match=r"truncated|all: 007: No such file"):
+                reads.read(i)
+        assert reads.read(6) == b"image 006"
+
+
+def test_an_image_of_a_block_of_another_size_than_listed_is_named():
+    with ShardReads(Blocks(5, sizes=[9, 4, 0, 9, 9]), "all", range(5)) as reads:
+        assert reads.read(0) == b"image 000" and reads.read(2) == b"image 002"
+        with pytest.raises(SourceError, match="001 changed"):
+            reads.read(1)
+
+
 LOCATIONS = st.builds(Location, st.sampled_from("ab"), st.integers(0, 2**40), st.integers(0, 2**27))
 
 

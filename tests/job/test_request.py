@@ -64,13 +64,13 @@ class Objects:
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
-        ("cifar11", {}, "unknown source 'cifar11': expected one of cifar10, .*, or a folder; did you mean cifar10"),
-        ("no/such", {}, "unknown source 'no/such': .*, or a folder, which must exist"),
+        ("cifar11", {}, "unknown source 'cifar11': expected one of cifar10, .* or a folder; did you mean cifar10"),
+        ("no/such", {}, "unknown source 'no/such': .* or a folder, which must exist"),
         ("photos", {"name": "mine"}, "go with dataset objects"),
         ("photos", {"version": "2"}, "go with dataset objects"),
         ("photos", {"download": True}, "photos cannot be downloaded by --download, only"),
         ("cifar10", {"split": ["train", "val"]}, "cifar10 has no split 'val': expected one of train, test"),
-        (".", {"root": "data"}, "is a folder, and its own root: leave --root out"),
+        (".", {"root": "data"}, "is a path, and its own root: leave --root out"),
         (Objects(), {}, "a Objects needs a name"),
         (Objects(), {"name": "mine", "root": "data"}, "leave root out"),
         (Objects(), {"name": "mine", "download": True}, "leave download out"),

@@ -11,12 +11,12 @@ import scatcache
 from scatcache.click_options import add_table
 from scatcache.errors import ScatcacheError, UsageError
 from scatcache.job.options_page import tabulate
-from scatcache.job.settings import ExtractOptions, ResumeOptions, RunOptions, Settings
+from scatcache.job.settings import ContentsOptions, ExtractOptions, ResumeOptions, RunOptions, Settings
 from scatcache.options import describe, list_options, setting
 from scatcache.scattering.backends import _BACKENDS, AUTO
 from scatcache.signatures import takes
 from scatcache.spec import ScatteringSpec
-from scatcache.store.format.encodings import ENCODINGS
+from scatcache.store.format.encodings import ENCODING_OF, ENCODINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,6 +43,8 @@ ROOT = Path(__file__).resolve().parents[2]
         ("seed", -1, "an integer from 0"),
         ("seed", 2**63, "an integer from 0"),
         ("grid", "corner", "one of kymatio, centered"),
+        ("pixels", "rgba", "one of rgb, grey, native"),
+        ("axes", "NHWD", "one of NHW, NHWC, NCHW, HW, HWC, CHW"),
         ("encoding", "bfloat16", "one of float16, float16raw, float32"),
     ],
 )
@@ -58,6 +60,18 @@ def test_what_is_no_number_is_a_type_error_that_names_the_option(value):
         Settings(J=value)
 
 
+@pytest.mark.parametrize("value", [0, -1.5, float("inf"), float("nan")])
+def test_a_scale_that_nothing_can_be_divided_by_is_named(value):
+    with pytest.raises(UsageError, match=rf"^scale is {value:g}: expected a number above 0$"):
+        Settings(scale=value)
+
+
+def test_a_scale_is_any_real_number_and_a_text_is_none():
+    assert Settings(scale=np.float32(0.5)).scale == 0.5 and Settings(scale=4095).scale == 4095.0
+    with pytest.raises(TypeError, match=r"^scale is '2': expected a number above 0$"):
+        Settings(scale="2")
+
+
 def test_numbers_of_numpy_are_taken_as_pythons():
     settings = Settings(J=np.int64(2), seed=np.uint8(3))
     assert (type(settings.J), settings.J, type(settings.seed)) == (int, 2, int)
@@ -71,9 +85,9 @@ def test_the_whole_range_of_seeds_is_accepted(seed):
 def test_the_table_names_what_other_tables_hold():
     known = {entry.name: entry for entry in list_options(ExtractOptions)}
     assert known["backend"].known == (AUTO, *_BACKENDS)
-    assert known["encoding"].known == tuple(ENCODINGS) and known["encoding"].default in ENCODINGS
-    spec = ScatteringSpec(J=2).to_dict()
-    assert {name: known[name].default for name in spec if name != "J"} == {n: v for n, v in spec.items() if n != "J"}
+    assert known["encoding"].known == tuple(ENCODINGS) and {*ENCODING_OF.values()} <= {*ENCODINGS}
+    spec = ScatteringSpec(J=2)
+    assert all(known[name].default == getattr(spec, name) for name in ("L", "max_order", "grid"))
 
 
 def test_a_new_store_needs_J():
@@ -83,7 +97,7 @@ def test_a_new_store_needs_J():
 
 def test_what_is_not_typed_is_the_default_in_a_new_store():
     merged = Settings(J=2).merge(None, size=224)
-    assert merged == Settings(J=2, L=8, max_order=2, grid="kymatio", size=224, encoding="float16", views=1, seed=0)
+    assert merged == Settings(J=2, L=8, max_order=2, grid="kymatio", size=224, views=1, seed=0)
 
 
 def test_padding_of_the_plain_image_is_refused():
@@ -100,7 +114,9 @@ def test_what_holds_all_of_extracts_options_is_nowhere_written_again():
     kinds = {parameter.kind for parameter in list(extract.parameters.values())[1:]}
     assert kinds == {inspect.Parameter.KEYWORD_ONLY}
     never = extract.parameters.keys() - resume.parameters.keys() - {"source"}
-    assert never == {entry.name for entry in list_options(Settings)} | {"name", "version", "out", "overwrite"}
+    assert never == {entry.name for entry in list_options(Settings)} | {"name", "version", "out", "overwrite"} | {
+        entry.name for entry in list_options(ContentsOptions)
+    }
 
 
 @pytest.mark.parametrize(

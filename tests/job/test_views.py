@@ -130,10 +130,10 @@ def test_each_image_is_read_and_decoded_once_a_shard(tmp_path, images, monkeypat
     seen, lock = Counter(), threading.Lock()
     decode = shard_images.decode_noted
 
-    def count_decode(data, *, size):
+    def count_decode(data, how):
         with lock:
             seen[bytes(data)] += 1
-        return decode(data, size=size)
+        return decode(data, how)
 
     monkeypatch.setattr(shard_images, "decode_noted", count_decode)
     settings = {**SETTINGS, "shard_images": 1000, "views": 40}

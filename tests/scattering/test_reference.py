@@ -45,9 +45,11 @@ def test_coefficients_scale_with_the_image():
     np.testing.assert_allclose(scattering2d(255 * image, spec), 255 * scattering2d(image, spec), rtol=1e-12)
 
 
-def test_uint8_is_divided_by_255():
-    spec, pixels = ScatteringSpec(J=2), np.random.default_rng(0).integers(0, 256, (2, 30, 30), dtype=np.uint8)
-    np.testing.assert_array_equal(scattering2d(pixels, spec), scattering2d(pixels / 255, spec))
+def test_whole_numbers_are_divided_by_their_largest():
+    spec = ScatteringSpec(J=2)
+    for dtype, largest in ((np.uint8, 255), (np.uint16, 65535)):
+        samples = np.random.default_rng(0).integers(0, largest + 1, (2, 30, 30), dtype=dtype)
+        np.testing.assert_array_equal(scattering2d(samples, spec), scattering2d(samples / largest, spec))
 
 
 def test_borders_are_those_of_a_circular_convolution():
@@ -67,7 +69,7 @@ def test_borders_are_those_of_a_circular_convolution():
 def test_small_images_and_other_dtypes_are_refused():
     with pytest.raises(ValueError, match="too small for J=3"):
         scattering2d(np.zeros((7, 32)), ScatteringSpec(J=3))
-    with pytest.raises(TypeError, match="int64: expected uint8 or floats"):
+    with pytest.raises(TypeError, match="int64: expected uint8, uint16 or floats"):
         scattering2d(np.zeros((32, 32), np.int64), ScatteringSpec(J=3))
 
 

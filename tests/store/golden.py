@@ -10,6 +10,7 @@ import argparse
 import json
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from PIL import Image
 import scatcache
 from scatcache.scattering.filters import filter_bank_hash
 from scatcache.scattering.paths import channel_table
-from scatcache.spec import ScatteringSpec
+from scatcache.spec import Pixels, ScatteringSpec
 from scatcache.store.format.encodings import find_encoding
 from scatcache.store.format.layout import Generation, SplitLayout
 from scatcache.store.format.manifest import Manifest
@@ -33,10 +34,12 @@ from scatcache.store.writer import StoreWriter
 
 SETTINGS: dict[str, Any] = {"J": 1, "L": 2, "max_order": 1, "shard_images": 3, "workers": 1, "device": "cpu"}
 SIDE, UNREADABLE = 4, 2
-GENERATIONS = "generations.zarr"
+GENERATIONS, TARGETS, NATIVE = "generations.zarr", "targets.zarr", "native.zarr"
 # Of the store of two generations: positions 0 to 4 and 6 to 7, a gap between them.
 LAYOUT = SplitLayout((SIDE, SIDE), 2, 1, (Generation(5, 5, "sha256:first"), Generation(2, 6, "sha256:second")))
 REMOVED, LOST = 1, 3
+# Two for each position; none are known of position 2, and gaps have none.
+TARGET = np.array([(row / 4, -row) if row not in (2, 5) else (np.nan, np.nan) for row in range(8)], np.float32)
 
 
 def make_golden(folder: Path) -> None:
@@ -47,7 +50,9 @@ def make_golden(folder: Path) -> None:
         for name in ("float16", "float16raw", "float32"):
             scatcache.extract(images, out=folder / f"{name}.zarr", encoding=name, **SETTINGS)
         scatcache.extract(images, out=folder / "views.zarr", views=3, view_padding=1, **SETTINGS)
-    make_generations(folder / GENERATIONS)
+    make_by_hand(folder / GENERATIONS)
+    make_by_hand(folder / TARGETS, target=TARGET)
+    make_by_hand(folder / NATIVE, pixels=Pixels("native", 1, "float32", 1.0), encoding="float32")
     for path in folder.glob("*.zarr.job"):
         shutil.rmtree(path)
     expected = {path.name: read_store(path) for path in sorted(folder.glob("*.zarr"))}
@@ -66,23 +71,29 @@ def draw(folder: Path) -> Path:
     return folder
 
 
-def make_generations(path: Path) -> None:
+def make_by_hand(
+    path: Path, *, target: np.ndarray | None = None, pixels: Pixels | None = None, encoding: str = "float16"
+) -> None:
     """A store of two generations, by the functions of the format alone: no run makes one yet."""
-    spec = ScatteringSpec(J=1, L=2, max_order=1)
+    pixels = pixels or Pixels()
+    spec = ScatteringSpec(J=1, L=2, max_order=1, colours=pixels.colours)
     settings = Settings(J=1, L=2, max_order=1, shard_images=2).merge(
-        None, pixels="rgb", scale=255.0, encoding="float16"
+        None, pixels=pixels.kind, scale=pixels.scale, encoding=encoding
     )
-    manifest = Manifest(settings, filter_bank_hash(spec), "folder", None, ("a", "b"))
+    manifest = Manifest(
+        settings, filter_bank_hash(spec), "folder", None, ("a", "b"), colours=pixels.colours, dtype=pixels.dtype
+    )
+    layout = replace(LAYOUT, n_targets=0 if target is None else target.shape[1])
     key = np.array(["a/1", "b/0", "a/0", "b/2", "b/1", "", "a/3", "b/3"], object)
     source_index = np.array([1, 2, 0, 4, 3, 0, 5, 6])
     label = np.array([0, 1, 0, 1, 1, 0, 0, 1])
-    rows = RowTable(key, label, source_index, np.zeros(8, np.uint16), np.where(key == "", 0, 100))
+    rows = RowTable(key, label, source_index, np.zeros(8, np.uint16), np.where(key == "", 0, 100), target)
     writer, channels = StoreWriter(LocalPlace(path)), channel_table(spec)
     writer.create(manifest)
-    writer.add_split(manifest, "all", LAYOUT, rows=rows, channels=channels)
-    receipts = [publish_shard(writer, manifest, rows, shard) for shard in range(LAYOUT.n_shards)]
-    writer.publish_split(finish_split(receipts, LAYOUT, rows, removed=[REMOVED]))
-    writer.consolidate(manifest, channel_names=tuple(channels))
+    writer.add_split(manifest, "all", layout, rows=rows, channels=channels)
+    receipts = [publish_shard(writer, manifest, rows, shard) for shard in range(layout.n_shards)]
+    writer.publish_split(finish_split(receipts, layout, rows, removed=[REMOVED]))
+    writer.consolidate(manifest, channels=channels)
 
 
 def publish_shard(writer: StoreWriter, manifest: Manifest, rows: RowTable, shard: int) -> Receipt:
@@ -124,7 +135,12 @@ def publish_shard(writer: StoreWriter, manifest: Manifest, rows: RowTable, shard
 def read_store(path: Path) -> dict[str, Any]:
     """All that open_cache tells of a store's only split, as JSON has it."""
     cache = scatcache.open_cache(path)
+    targets = None if cache.targets is None else cache.targets.tolist()
+    # Of NaN, which JSON lacks and which equals nothing.
+    known = [[None if value != value else value for value in row] for row in targets or ()]
     return {
+        **({} if targets is None else {"targets": known}),
+        **({} if cache.manifest.pixels == Pixels() else {"pixels": cache.manifest.pixels.to_dict()}),
         "split": cache.split,
         "dtype": str(cache.dtype),
         "row_shape": list(cache.row_shape),

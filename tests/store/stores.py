@@ -9,6 +9,8 @@ import numpy as np
 from PIL import Image
 
 import scatcache
+from scatcache.images.source import ListedRows, Listing
+from scatcache.spec import Pixels
 from scatcache.store.format.manifest import Manifest
 
 # float16 chunks then hold 3 rows; the last of the 5 shards holds 2 rows, and so an unfilled chunk.
@@ -64,6 +66,48 @@ def made_splits(base: Path) -> Path:
         draw_images(images / split, seed=3, n_images=6)
     out = images.with_name("splits.zarr")
     scatcache.extract(images, out=out, J=1, L=2, workers=1)
+    return out
+
+
+N_TARGETS, N_MEASURED = 3, 20
+
+
+class Measured:
+    """A source of noise: each image of its split train has three targets, some unknown, of its split test none.
+
+    shift: what is added to the first target of image 0.
+    """
+
+    name, classes, official, pixels, parallel = "measured", ("a", "b"), None, Pixels(), "threads"
+
+    def __init__(self, shift: float = 0):
+        targets = np.random.default_rng(0).normal(size=(N_MEASURED, N_TARGETS)).astype(np.float32)
+        targets[4], targets[0, 0] = np.nan, targets[0, 0] + shift
+        self.splits = {"train": Noise(seed=0, targets=targets), "test": Noise(seed=1)}
+
+
+class Noise:
+    """A split of Measured; image 3 cannot be read."""
+
+    def __init__(self, *, seed: int, targets: np.ndarray | None = None):
+        rng = np.random.default_rng(seed)
+        self.images = rng.integers(0, 256, (N_MEASURED, SIDE, SIDE, 3), dtype=np.uint8)
+        self.listing = Listing(ListedRows.numbered(N_MEASURED, labels=np.arange(N_MEASURED) % 2), targets=targets)
+
+    def read(self, i: int) -> np.ndarray:
+        if i == 3:
+            raise scatcache.UnreadableImage("it is torn")
+        return self.images[i]
+
+    def locate(self, i: int) -> None:
+        return None
+
+
+@functools.cache
+def made_measured(base: Path) -> Path:
+    """The finished store of Measured. Read it, never write there."""
+    out = base / "stores" / "measured.zarr"
+    scatcache.extract(Measured(), out=out, workers=1, **{**SETTINGS, "shard_images": 4})
     return out
 
 

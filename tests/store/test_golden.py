@@ -9,7 +9,7 @@ import pytest
 
 import scatcache
 from scatcache.errors import UnreadableImage
-from tests.store.golden import GENERATIONS, LAYOUT, make_golden, read_store
+from tests.store.golden import GENERATIONS, LAYOUT, NATIVE, TARGET, TARGETS, make_golden, read_store
 
 DATA = Path(__file__).parents[1] / "data"
 SCHEMAS = Path(__file__).parents[2] / "docs/schemas"
@@ -68,6 +68,25 @@ def test_info_and_dask_understand_two_generations():
     values = lazy.coefficients.values[:, 0, 0, 0]
     # Position 1 is on disk, and its image no longer in the source.
     np.testing.assert_array_equal(values, [0, np.nan, 2, np.nan, 4, np.nan, 6, 7])
+
+
+# Other pixels, and targets
+
+
+def test_targets_of_two_generations_are_in_source_order_and_gaps_have_none():
+    cache = scatcache.open_cache(DATA / TARGETS)
+    assert cache.keys == scatcache.open_cache(DATA / GENERATIONS).keys
+    assert cache.targets.tobytes() == TARGET[[2, 0, 1, 4, 3, 6, 7]].tobytes()
+    assert scatcache.open_cache(DATA / GENERATIONS).targets is None
+    (_, _, t), *_ = cache.loader(8, targets=True)
+    assert t.numpy().tobytes() == TARGET[[2, 0, 4, 6, 7]].tobytes()
+
+
+def test_pixels_of_one_float32_band_are_told_by_every_reader():
+    cache = scatcache.open_cache(DATA / NATIVE)
+    assert (cache.manifest.pixels, cache.dtype) == (scatcache.Pixels("native", 1, "float32", 1.0), np.float32)
+    assert cache.row_shape == (cache.spec.n_paths, 2, 2)
+    assert scatcache.info(DATA / NATIVE).to_dict()["pixels"]["kind"] == "native"
 
 
 # Schemas

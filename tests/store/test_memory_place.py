@@ -47,7 +47,7 @@ def write_store(source: StoreRecords, place: Place) -> StoreWriter:
     reader, channels = open_reader(source), channel_table(manifest.spec)
     writer.mend_root(manifest)
     writer.add_split(manifest, "all", reader.layout, rows=reader.records.rows, channels=channels)
-    writer.consolidate(manifest, channel_names=tuple(channels))
+    writer.consolidate(manifest, channels=channels)
     receipts = list(reader.records.receipts())
     for receipt in receipts:
         copy_shard(reader, writer, receipt)

@@ -18,10 +18,10 @@ from scatcache.store.format.encodings import CRC_BYTES, ENCODINGS, crc32c
 from scatcache.store.format.json_text import to_json
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.receipts import Receipt, encode_record, parse_receipt
-from scatcache.store.format.row_arrays import ROW_ARRAYS, check_crc, decode_rows, encode_rows, with_crc
+from scatcache.store.format.row_arrays import check_crc, decode_rows, encode_rows, with_crc
 from scatcache.store.format.summaries import finish_split, parse_summary
 from scatcache.store.records import StoreRecords, index_path
-from tests.store.format.test_row_arrays import make_table
+from tests.store.format.test_row_arrays import COLUMNS, make_table, shape_of
 from tests.store.stores import read_everything
 
 # Thousands with SCATCACHE_MUTANTS=5000.
@@ -111,30 +111,32 @@ def test_mutants_of_chunks(encoding):
     assert n_refused > N_MUTANTS // 4
 
 
-@pytest.mark.parametrize("name", ROW_ARRAYS)
+@pytest.mark.parametrize("name", COLUMNS)
 def test_mutants_of_row_arrays(name):
     rng, table = random.Random(name), make_table([f"class{row % 7}/é{row}.png" for row in range(200)])
-    payload = check_crc(encode_rows(name, getattr(table, name))["c.0"])
+    (data,) = encode_rows(name, getattr(table, name)).values()
+    payload = check_crc(data)
     n_refused = 0
     for _ in range(N_MUTANTS):
-        n_refused += refused(decode_rows, name, with_crc(mutate_bytes(payload, rng)), n_rows=200)
+        mutant = with_crc(mutate_bytes(payload, rng))
+        n_refused += refused(decode_rows, name, mutant, n_rows=200, row_shape=shape_of(name))
     assert n_refused > N_MUTANTS // 2
 
 
 @pytest.mark.parametrize("n_bytes", [0, 2**20, 2**40, 2**63])
 def test_a_frame_that_claims_more_than_it_may_is_not_decoded(n_bytes):
     header = b"\x28\xb5\x2f\xfd" + b"\xe0" + n_bytes.to_bytes(8, "little")
-    for name in ROW_ARRAYS:
+    for name in COLUMNS:
         with pytest.raises(StoreDamaged):
-            decode_rows(name, with_crc(header + bytes(20)), n_rows=n_bytes // 8 + 1)
+            decode_rows(name, with_crc(header + bytes(20)), n_rows=n_bytes // 8 + 1, row_shape=shape_of(name))
 
 
 def test_a_small_frame_of_many_zeros_is_not_decoded(monkeypatch):
     bomb = with_crc(bytes(zstd.compress(bytes(2**26), 3)))
     monkeypatch.setattr(zstd, "decompress", None)
-    for name in ROW_ARRAYS:
+    for name in COLUMNS:
         with pytest.raises(StoreDamaged, match="it holds"):
-            decode_rows(name, bomb, n_rows=4)
+            decode_rows(name, bomb, n_rows=4, row_shape=shape_of(name))
 
 
 @pytest.mark.parametrize("name", ["receipt", "summary"])
@@ -207,6 +209,9 @@ def test_a_record_that_claims_rows_without_end_costs_no_memory(store):
         if not refused(records.read_layout, manifest, "all"):
             assert refused(records.read_rows, records.read_layout(manifest, "all"), "all")
             assert refused(scatcache.open_cache, store)
+    document["attributes"]["scatcache"].update(n_targets=4096)
+    (store / "all/zarr.json").write_text(json.dumps(document))
+    assert refused(scatcache.open_cache, store)
 
 
 def test_mutants_of_a_split_s_record(sound):

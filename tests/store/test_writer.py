@@ -171,7 +171,7 @@ def test_split_appears_whole_or_not_at_all(folder, tmp_path, monkeypatch):
     assert other.records.splits() == [] and other.records.lost_splits() == []
     monkeypatch.undo()
     other.writer.add_split(manifest, "all", layout, rows=rows, channels=channels)
-    other.writer.consolidate(manifest, channel_names=tuple(channels))
+    other.writer.consolidate(manifest, channels=channels)
     for path in sorted(other.path.rglob("*")):
         if path.is_file():
             assert path.read_bytes() == (folder.path / path.relative_to(other.path)).read_bytes()

@@ -42,11 +42,12 @@ class CutOff(Refused):
 
 @dataclass(frozen=True)
 class Archive:
-    """One file that holds a whole dataset."""
+    """One file that a dataset is published in; split: the one that it holds, where no other needs it."""
 
     name: str
     url: str
     md5: str
+    split: str | None = None
 
 
 def check_archive(path: Path, archive: Archive) -> None:

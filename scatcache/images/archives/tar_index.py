@@ -26,23 +26,28 @@ from scatcache.images.limits import check_image_bytes
 logger = logging.getLogger(__name__)
 
 # Of an index file; a change of what members are taken, or of their keys, needs another.
-INDEX_FORMAT = 1
+INDEX_FORMAT = 2
 MEMBERS_BETWEEN_TELLING = 1000
+# Of a dataset in a thousand tars each has some; descriptors are fewer, 1024 where nobody asked for more.
+_N_TABLES, _N_OPEN = 4096, 64
 # What the readers of zip files and of NumPy's headers are known to raise.
 _MALFORMED = (
     *(ValueError, TypeError, KeyError, EOFError, OverflowError, NotImplementedError, RuntimeError, SyntaxError),
     *(MemoryError, zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
 )
-_ARRAYS = {"keys": "S", "offsets": "i", "sizes": "i", "stamp": "i"}
+_ARRAYS = {"keys": "S", "offsets": "i", "sizes": "i", "labels": "i", "targets": "f", "stamp": "i"}
 
 
 @dataclass(frozen=True)
 class TarTable:
-    """keys: (n,) bytes, UTF-8, increasing; offsets, sizes: (n,) int64, where each file's bytes are in the tar."""
+    """keys: (n,) bytes, UTF-8, increasing; offsets, sizes: (n,) int64, where each file's bytes are in the tar; labels:
+    (n,) int64, targets: (n, k) float32, see TarMember."""
 
     keys: np.ndarray
     offsets: np.ndarray
     sizes: np.ndarray
+    labels: np.ndarray
+    targets: np.ndarray
 
     def find(self, key: str) -> tuple[int, int]:
         """(offset, bytes) of one file. Raises FileNotFoundError where it is not there, as a folder does."""
@@ -55,7 +60,8 @@ class TarTable:
 
 @dataclass(frozen=True)
 class TarIndex:
-    """The files of one tar by key. stamp: what the tar was like when it was indexed; saved: the index's file.
+    """The files of one tar by key. stamp: what the tar was like when it was indexed, and what was asked of it; saved:
+    the index's file.
 
     Pickles small where it was saved: each process loads the table from the file once.
     """
@@ -77,7 +83,10 @@ class TarIndex:
 
         Raises UnreadableImage beyond MAX_IMAGE_BYTES; SourceError where the tar has changed; OSError as the disk does.
         """
-        offset, n_bytes = self.table.find(key)
+        return self.read_at(*self.table.find(key), key)
+
+    def read_at(self, offset: int, n_bytes: int, key: str) -> bytes:
+        """The bytes of one file where it lies; see read. key: for messages."""
         check_image_bytes(n_bytes)
         descriptor = _open(self.tar, self.stamp).descriptor
         # One that is written to where it lies keeps its descriptor.
@@ -99,18 +108,22 @@ def index_tar(
     work_dir: Path | None,
     list_files: Callable[[int], Iterable[TarMember]],
     on_archive: OnArchive = tell_nobody,
+    *,
+    called: str | None = None,
+    asked: str = "",
 ) -> TarIndex:
     """The index of a tar: the one that an earlier run left in work_dir, or a new one, kept there.
 
     list_files: descriptor -> TarMembers of the files to index; of two that share a key the later one counts, as when
-    unpacking. Where work_dir is None, or cannot be written to, the index is held in memory.
+    unpacking. called: the index, by default after the tar, where others are of its name; asked: what shapes its rows
+    besides. Where work_dir is None, or cannot be written to, the index is held in memory.
 
     Raises what list_files raises, and OSError as the disk does.
     """
-    saved = None if work_dir is None else work_dir / f"{tar.name}.index.npz"
+    saved = None if work_dir is None else work_dir / f"{called or tar.name}.index.npz"
     descriptor = os.open(tar, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        stamp = _stamp(descriptor)
+        stamp = _stamp(descriptor, zlib.crc32(asked.encode()))
         if saved is not None and _is_sound(saved, tar, stamp):
             return TarIndex(tar, stamp, saved)
         logger.info("indexing %s", tar)
@@ -128,10 +141,10 @@ def index_tar(
     return TarIndex(tar, stamp, saved)
 
 
-def _stamp(descriptor: int) -> tuple[int, ...]:
-    """What changes when the tar does; it decides whether to index again, never what is stored."""
+def _stamp(descriptor: int, asked: int) -> tuple[int, ...]:
+    """What changes when the tar does, or what is asked; it decides whether to index again, never what is stored."""
     status = os.fstat(descriptor)
-    return INDEX_FORMAT, status.st_size, status.st_mtime_ns
+    return INDEX_FORMAT, status.st_size, status.st_mtime_ns, asked
 
 
 def _tell(members: Iterable[TarMember], name: str, n_bytes: int, on_archive: OnArchive) -> Iterator[TarMember]:
@@ -150,13 +163,16 @@ def _make_table(members: Iterable[TarMember]) -> TarTable:
         keys=np.array(keys, "S") if keys else np.empty(0, "S1"),
         offsets=np.array([latest[key].offset for key in keys], np.int64),
         sizes=np.array([latest[key].n_bytes for key in keys], np.int64),
+        labels=np.array([latest[key].label for key in keys], np.int64),
+        targets=np.array([latest[key].targets for key in keys], np.float32).reshape(len(keys), -1 if keys else 0),
     )
 
 
 def _save(path: Path, table: TarTable, stamp: tuple[int, ...]) -> None:
     # In a stage, which a later run removes after a kill, and not while its maker lives.
     with stage(path.parent, path.name) as folder, NewFile(path, temporary=folder / path.name) as new:
-        np.savez(new.file, keys=table.keys, offsets=table.offsets, sizes=table.sizes, stamp=np.array(stamp))
+        found = {name: getattr(table, name).reshape(-1) for name in _ARRAYS if name != "stamp"}
+        np.savez(new.file, **found, stamp=np.array(stamp))
         new.commit()
 
 
@@ -168,27 +184,28 @@ def _is_sound(saved: Path, tar: Path, stamp: tuple[int, ...]) -> bool:
     return True
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=_N_TABLES)
 def _load(saved: Path, tar: Path, stamp: tuple[int, ...]) -> TarTable:
     """The table in an index file. Raises SourceError where it is damaged or of another tar."""
     try:
         if not stat.S_ISREG(os.stat(saved).st_mode):
             raise ValueError("it is no file")
         with zipfile.ZipFile(saved) as arrays:
-            keys, offsets, sizes, found = (_read_array(arrays, name) for name in _ARRAYS)
+            keys, offsets, sizes, labels, targets, found = (_read_array(arrays, name) for name in _ARRAYS)
     except (OSError, *_MALFORMED) as error:
         if isinstance(error, OSError) and error.errno is not None and not isinstance(error, FileNotFoundError):
             raise
         raise SourceError(f"the index {show_path(saved)} is damaged or gone: give the same command again") from error
-    kinds = [array.dtype.kind for array in (keys, offsets, sizes, found)]
-    if kinds != list(_ARRAYS.values()) or not keys.shape == offsets.shape == sizes.shape or keys.ndim != 1:
+    kinds = [array.dtype.kind for array in (keys, offsets, sizes, labels, targets, found)]
+    shapes = {array.shape for array in (keys, offsets, sizes, labels)}
+    if kinds != list(_ARRAYS.values()) or len(shapes) > 1 or len(targets) % max(1, len(keys)):
         raise SourceError(f"the index {show_path(saved)} is malformed: delete it")
     if tuple(found.tolist()) != stamp:
         raise SourceError(f"{show_path(tar)} has changed since it was indexed: give the same command again")
     inside = (offsets >= 0) & (sizes >= 0) & (offsets <= stamp[1] - sizes)
     if not inside.all() or not (keys[1:] > keys[:-1]).all() or not _is_utf8(keys):
         raise SourceError(f"the index {show_path(saved)} is malformed: delete it")
-    return TarTable(keys, offsets, sizes)
+    return TarTable(keys, offsets, sizes, labels, targets.reshape(len(keys), -1 if len(keys) else 0))
 
 
 def _read_array(arrays: zipfile.ZipFile, name: str) -> np.ndarray:
@@ -226,7 +243,7 @@ class _OpenFile:
             close(self.descriptor)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=_N_OPEN)
 def _open(tar: Path, stamp: tuple[int, ...]) -> _OpenFile:
     """The opened tar. Raises SourceError where it is not as it was when it was indexed."""
     opened = _OpenFile(tar)
@@ -235,5 +252,5 @@ def _open(tar: Path, stamp: tuple[int, ...]) -> _OpenFile:
 
 
 def _check_stamp(descriptor: int, tar: Path, stamp: tuple[int, ...]) -> None:
-    if _stamp(descriptor) != stamp:
+    if _stamp(descriptor, stamp[-1]) != stamp:
         raise SourceError(f"{show_path(tar)} has changed since it was indexed: give the same command again")

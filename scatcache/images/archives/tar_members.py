@@ -14,17 +14,23 @@ _BLOCK = tarfile.BLOCKSIZE
 
 
 class TarMember(NamedTuple):
-    """A regular file of a tar. key: its path there, escaped; offset, n_bytes: where its bytes are in the whole file."""
+    """A regular file of a tar. key: its path there, escaped; offset, n_bytes: where its bytes are in the whole file;
+    label, targets: what files beside it say of it, -1 and () where none does."""
 
     key: str
     offset: int
     n_bytes: int
+    label: int = -1
+    targets: tuple[float, ...] = ()
 
 
-def list_members(descriptor: int, start: int, n_bytes: int, *, name: str) -> Iterator[TarMember]:
+def list_members(
+    descriptor: int, start: int, n_bytes: int, *, name: str, advice: str = "it is not the official archive"
+) -> Iterator[TarMember]:
     """Every regular file of the tar that lies at start .. start + n_bytes of an open file, in its order there.
 
-    Reads the headers alone, about one kilobyte a member. name: of the tar, for messages.
+    Reads the headers alone, about one kilobyte a member. name: of the tar, for messages; advice: what to do about a
+    member that is no plain file.
 
     Raises SourceError where the tar is truncated or damaged, or holds a link, a device, a sparse file, or a path that
     leads outside of it; OSError as the disk does.
@@ -40,7 +46,7 @@ def list_members(descriptor: int, start: int, n_bytes: int, *, name: str) -> Ite
                     raise tarfile.ReadError("a member's size is negative")
                 end = member.offset_data + member.size
                 if not member.isdir():
-                    yield _check_member(member, start, name)
+                    yield _check_member(member, start, name, advice)
             window.seek(tar.offset)
     except SourceError:
         raise
@@ -51,15 +57,15 @@ def list_members(descriptor: int, start: int, n_bytes: int, *, name: str) -> Ite
         raise SourceError(f"{name} is truncated or damaged at byte {start + min(end, n_bytes)}: fetch it again")
 
 
-def _check_member(member: tarfile.TarInfo, start: int, name: str) -> TarMember:
+def _check_member(member: tarfile.TarInfo, start: int, name: str, advice: str) -> TarMember:
     parts = [part for part in member.name.split("/") if part not in ("", ".")]
     shown = escape_name(member.name)
     if member.issym() or member.islnk():
-        raise SourceError(f"{name} holds the link {shown}: expected files alone; it is not the official archive")
+        raise SourceError(f"{name} holds the link {shown}: expected files alone; {advice}")
     if not member.isreg() or member.issparse():
-        raise SourceError(f"{name} holds {shown}, which is no plain file: it is not the official archive")
+        raise SourceError(f"{name} holds {shown}, which is no plain file: {advice}")
     if member.name.startswith("/") or ".." in parts or not parts:
-        raise SourceError(f"{name} holds {shown}, which leads outside of it: it is not the official archive")
+        raise SourceError(f"{name} holds {shown}, which leads outside of it: {advice}")
     return TarMember(escape_name("/".join(parts)), start + member.offset_data, member.size)
 
 

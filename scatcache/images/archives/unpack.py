@@ -2,8 +2,10 @@
 
 import contextlib
 import errno
+import fcntl
 import gzip
 import logging
+import os
 import shutil
 import tarfile
 import zipfile
@@ -124,6 +126,24 @@ def inflate(
                 f"{show_path(archive)} is truncated or no official archive ({error}): fetch it again"
             ) from error
         new.commit()
+
+
+def unpack_once(archive: Path, folder: Path, name: str, unpack: Callable[[Path], None]) -> Path:
+    """The file of an archive that unpack(path) makes: an earlier call's where the archive is still the same.
+
+    folder: where it is kept; name: what it is called, apart from the archive's size and time. One process or thread
+    unpacks, the others wait for it. Raises as unpack does, OSError as the disk does.
+    """
+    with open(archive, "rb") as file:
+        # Where locks do not work, several unpack, each on its own, into the same.
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        status = os.fstat(file.fileno())
+        stem, suffix = os.path.splitext(name)
+        path = folder / f"{stem}-{status.st_size:x}-{status.st_mtime_ns:x}{suffix}"
+        if not path.is_file():
+            unpack(path)
+    return path
 
 
 def _write_member(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:

@@ -13,7 +13,7 @@ from scatcache.errors import SourceError
 from scatcache.images.archives.checksums import find_unofficial
 from scatcache.images.archives.tar_index import index_tar
 from scatcache.images.archives.tar_members import TarMember, list_members
-from scatcache.images.archives.unpack import inflate
+from scatcache.images.archives.unpack import inflate, unpack_once
 from scatcache.images.class_names import refuse_alike
 from scatcache.images.image_source import WHOLE, ImageSource
 from scatcache.images.keys import escape_name, show_path
@@ -61,7 +61,7 @@ def open_caltech101(
         assert archive is not None, "locate_root promised one of them"
         warnings = find_unofficial(root, {archive.name: MD5S[archive.name]}, "Caltech-101")
         official = not warnings
-        tar = _inflate_once(archive, archive.parent if work_dir is None else work_dir)
+        tar = unpack_once(archive, work_dir or archive.parent, f"{FOLDER}.tar", partial(_inflate, archive))
         index = index_tar(tar, tar.parent, partial(_list_categories, archive))
         classes = find_tar_classes(index, left_out=left_out)
         part = TarPart(index, tuple(sorted(classes)), left_out)
@@ -84,14 +84,9 @@ def _find_archive(root: Path) -> Path | None:
     return next((root / name for name in MD5S if (root / name).is_file()), None)
 
 
-def _inflate_once(archive: Path, folder: Path) -> Path:
-    """The archive's tar, inflated into folder; an earlier run's where the archive is still the same."""
-    status = archive.stat()
-    tar = folder / f"{FOLDER}-{status.st_size:x}-{status.st_mtime_ns:x}.tar"
-    if not tar.is_file():
-        open_stream = partial(_open_zip if archive.name == ZIP else gzip.open, archive)
-        inflate(archive, cast(Any, open_stream), tar, max_bytes=MAX_BYTES)
-    return tar
+def _inflate(archive: Path, path: Path) -> None:
+    open_stream = partial(_open_zip if archive.name == ZIP else gzip.open, archive)
+    inflate(archive, cast(Any, open_stream), path, max_bytes=MAX_BYTES)
 
 
 @contextmanager

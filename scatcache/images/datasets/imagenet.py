@@ -14,6 +14,7 @@ from scatcache.images.archives.tar_members import TarMember, list_members
 from scatcache.images.archives.unpack import OnArchive, tell_nobody
 from scatcache.images.class_names import check_splits, refuse_alike
 from scatcache.images.datasets.devkit import ARCHIVE, find_devkit, read_devkit
+from scatcache.images.datasets.kaggle import SOLUTION, find_image_folder, find_solution
 from scatcache.images.image_source import ImageSource
 from scatcache.images.keys import escape_name, show_path
 from scatcache.images.kinds.folder import FolderPart, find_classes
@@ -28,7 +29,7 @@ TARS = {"train": TRAIN_TAR, "val": VAL_TAR}
 SPLITS = tuple(TARS)
 WANTED = (
     f"{TRAIN_TAR}, {VAL_TAR} and {ARCHIVE} as image-net.org gives them after registration (they stay packed), "
-    f"or the folders train and val of class folders"
+    f"or the folders train and val of class folders, or Kaggle's ILSVRC/Data/CLS-LOC and {SOLUTION}"
 )
 # Headers are read from every class's tar at once: that mostly waits for the disk.
 N_THREADS = 16
@@ -43,7 +44,7 @@ def open_imagenet(
     """Finds ImageNet's train and val under root (or where locate_root looks), each a folder or the official tar.
 
     work_dir: where the indices of the tars are kept from run to run. Folders are preferred to tars. Validation images
-    that lie flat, in the tar or in a folder, get their classes from the devkit.
+    that lie flat, in the tar or in a folder, get their classes from the devkit, or from what Kaggle gives instead.
 
     Raises SourceError where neither split is found, or what is found is truncated, malformed or contradictory; OSError
     as the disk does. The archives' md5s, minutes of reading, are not compared: `official` is None.
@@ -67,7 +68,8 @@ def open_imagenet(
 
 
 def _holds_imagenet(root: Path) -> bool:
-    return any((root / TARS[split]).is_file() or _is_imagenet_folder(root / split) for split in SPLITS)
+    images = find_image_folder(root)
+    return any((root / TARS[split]).is_file() or _is_imagenet_folder(images / split) for split in SPLITS)
 
 
 def _refuse_bare(place: Path, *, is_named: bool) -> None:
@@ -104,8 +106,9 @@ def _is_imagenet_folder(folder: Path) -> bool:
 
 def _find_part(split: str, root: Path, work_dir: Path | None, on_archive: OnArchive) -> FolderPart | TarPart | None:
     """A split's folder or tar, with no classes yet; None where there is neither."""
-    if _is_imagenet_folder(root / split):
-        return FolderPart(root / split)
+    for folder in (root / split, find_image_folder(root) / split):
+        if _is_imagenet_folder(folder):
+            return FolderPart(folder)
     tar = root / TARS[split]
     if not tar.is_file():
         return None
@@ -125,11 +128,17 @@ def _sort_flat(split: str, part: FolderPart | TarPart, root: Path) -> dict[str, 
     if split != "val":
         raise SourceError(f"{show_path(where)} holds images beside no class folder: expected n01440764 and so on")
     kit = find_devkit(root)
-    if kit is None:
+    solution = find_solution(root) if kit is None else None
+    if kit is None and solution is None:
         raise SourceError(
-            f"{show_path(where)} does not say the classes of its images: put {ARCHIVE} into {show_path(root)} too"
+            f"{show_path(where)} does not say the classes of its images: put {ARCHIVE}, or Kaggle's {SOLUTION}, into "
+            f"{show_path(root)} too"
         )
-    return read_devkit(kit).sort(part.listing.rows.keys)
+    names = part.listing.rows.keys
+    if kit is not None:
+        return read_devkit(kit).sort(names)
+    assert solution is not None, "one of them is there"
+    return solution.sort(names)
 
 
 def _list_tar(tar: Path, descriptor: int) -> Iterator[TarMember]:

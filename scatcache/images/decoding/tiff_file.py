@@ -16,8 +16,15 @@ EXTRA = "tiff"
 # By their number in TIFF. None of these can be made to write more than it is asked for, but JPEG, whose own sizes are
 # looked at first. Of damaged WebP and JPEG 2000, pixels would stay as they were in memory.
 _COMPRESSIONS = {
-    1: "none", 5: "LZW", 7: "JPEG", 8: "deflate", 32946: "deflate", 32773: "PackBits", 34925: "LZMA", 50000: "Zstandard"
-}  # fmt: skip
+    1: "none",
+    5: "LZW",
+    7: "JPEG",
+    8: "deflate",
+    32946: "deflate",
+    32773: "PackBits",
+    34925: "LZMA",
+    50000: "Zstandard",
+}
 _JPEG = 7
 _PREDICTORS = {1: "none", 2: "horizontal", 3: "floating point"}
 _FORMAT, _PALETTE = 339, 3

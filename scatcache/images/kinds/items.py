@@ -3,12 +3,14 @@
 import operator
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from scatcache.errors import SourceError, UnreadableImage
+from scatcache.images.class_names import check_splits, find_alike
 from scatcache.images.image_source import NO_LABEL
 from scatcache.images.keys import escape_name
 
@@ -47,7 +49,7 @@ def read_labels(dataset: Any, name: str) -> tuple[list[int], list[int]]:
     labels = next((getattr(dataset, entry) for entry in LABEL_ATTRIBUTES if hasattr(dataset, entry)), None)
     if getattr(dataset, "target_transform", None) is not None or not hasattr(labels, "__len__"):
         labels = None
-    if labels is None and (column := _find_label_column(dataset)) is not None:
+    if labels is None and (column := find_label_column(dataset)) is not None:
         labels = dataset[column]
     undecoded: list[int] = []
     if labels is None or len(labels) != len(dataset):
@@ -61,7 +63,8 @@ def read_labels(dataset: Any, name: str) -> tuple[list[int], list[int]]:
     return [_check_label(label, index, name) for index, label in enumerate(labels)], undecoded
 
 
-def _find_label_column(dataset: Any) -> str | None:
+def find_label_column(dataset: Any) -> str | None:
+    """The column of labels of a dataset that has columns."""
     columns = getattr(dataset, "column_names", None)
     return next((column for column in LABEL_COLUMNS if column in columns), None) if isinstance(columns, list) else None
 
@@ -80,14 +83,10 @@ def _check_label(label: Any, index: int, name: str) -> int:
     return value
 
 
-def find_class_names(datasets: Mapping[str, Any], name: str, max_label: int) -> tuple[str, ...]:
-    """The class names that the datasets give, "0", "1", ... for labels beyond them.
-
-    Raises SourceError where two of them give a label different names.
-    """
-    known: list[str] = []
-    for split, dataset in datasets.items():
-        names = _find_names(dataset)
+def merge_class_names(by_split: Mapping[str, Sequence[str]], name: str) -> tuple[str, ...]:
+    """The longest of the splits' lists of class names. Raises SourceError where two give a label different names."""
+    known: Sequence[str] = ()
+    for split, names in by_split.items():
         for label, (one, other) in enumerate(zip(known, names, strict=False)):
             if one != other:
                 raise SourceError(
@@ -95,17 +94,35 @@ def find_class_names(datasets: Mapping[str, Any], name: str, max_label: int) -> 
                     f"splits the same list of classes"
                 )
         known = max(known, names, key=len)
-    return tuple(known + [str(label) for label in range(len(known), max_label + 1)])
+    return tuple(known)
 
 
-def _find_names(dataset: Any) -> list[str]:
-    """The class names that a dataset gives, escaped, in the order of their labels."""
+def warn_of_labels(
+    labels: Mapping[str, Sequence[int] | np.ndarray], classes: tuple[str, ...], name: str
+) -> tuple[str, ...]:
+    """What to warn of: labels that train lacks, and classes of one name to the eye, as letters in both cases may be.
+
+    labels: of each split, below len(classes). Raises SourceError as check_splits does.
+    """
+    by_split = {
+        split: {classes[label] for label in np.unique(values).tolist() if label >= 0}
+        for split, values in labels.items()
+    }
+    labelled = {split: names for split, names in by_split.items() if names}
+    warnings = check_splits({split: f"{name}: split {split}" for split in labelled}, labelled)
+    if alike := find_alike(classes):
+        warnings += (f"{name}: the classes {' and '.join(map(ascii, alike))} are one name to the eye and two labels",)
+    return warnings
+
+
+def read_class_names(dataset: Any, column: str | None = None) -> tuple[str, ...]:
+    """The class names that a dataset gives, escaped, in the order of their labels. column: of the labels."""
     features = getattr(dataset, "features", None)
-    column = _find_label_column(dataset)
     names = getattr(dataset, "classes", None)
+    column = column or find_label_column(dataset)
     if column is not None and isinstance(features, Mapping):
         names = getattr(features.get(column), "names", names)
-    return [escape_name(str(name)) for name in names] if isinstance(names, list | tuple) else []
+    return tuple(escape_name(str(name)) for name in names) if isinstance(names, list | tuple) else ()
 
 
 def describe_item(value: Any) -> str:

@@ -20,13 +20,16 @@ from scatcache.images.source import Listing, Location
 class TarPart:
     """Image files of a tar; keys are their paths in it, labels index classes, the first folders of the paths.
 
-    left_out: class folders that do not count; sorted_by: for flat files, the class of each; keys are CLASS/FILE then.
+    left_out: class folders that do not count; sorted_by: for flat files, the class of each; keys are CLASS/FILE then;
+    prefix: of the paths in the tar that are taken, and not of their keys; labelled: whether folders are classes.
     """
 
     index: TarIndex
     classes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     sorted_by: Mapping[str, str] | None = field(default=None, repr=False)
+    prefix: str = ""
+    labelled: bool = True
     image_form: None = None
 
     @cached_property
@@ -38,6 +41,9 @@ class TarPart:
         table = self.index.table
         for encoded, n_bytes in zip(table.keys.tolist(), table.sizes.tolist(), strict=True):
             key = encoded.decode()
+            if not key.startswith(self.prefix):
+                continue
+            key = key.removeprefix(self.prefix)
             if key.partition("/")[0] in self.left_out:
                 continue
             if machine := find_machine_folder(key):
@@ -49,12 +55,12 @@ class TarPart:
             if self.sorted_by is not None:
                 key = f"{self.sorted_by[key]}/{key}"
             folder, slash, _ = key.partition("/")
-            rows.append((key, labels[folder] if slash else NO_LABEL, n_bytes))
+            rows.append((key, labels[folder] if slash and self.labelled else NO_LABEL, n_bytes))
         return Listing(sorted(rows), n_ignored, n_by_machines)
 
     def _find_file(self, i: int) -> str:
         key = self.listing.rows[i].key
-        return key if self.sorted_by is None else key.partition("/")[2]
+        return self.prefix + (key if self.sorted_by is None else key.partition("/")[2])
 
     def form(self, i: int, how: Decoding) -> ImageForm:
         """What one image is by its header."""
@@ -87,5 +93,10 @@ def find_tar_classes(index: TarIndex, *, left_out: tuple[str, ...] = ()) -> set[
 
 def is_image_path(key: str) -> bool:
     """Whether a path in an archive counts as an image: by its name, and in no folder that is hidden or a machine's."""
+    return has_image_name(key.rpartition("/")[2]) and is_in_sight(key)
+
+
+def is_in_sight(key: str) -> bool:
+    """Whether a path in an archive is hidden neither by its name, nor by a folder's, and in no machine's folder."""
     *folders, name = key.split("/")
-    return has_image_name(name) and not any(folder.startswith(".") or is_made_by_machine(folder) for folder in folders)
+    return not any(part.startswith(".") for part in (*folders, name)) and not any(map(is_made_by_machine, folders))

@@ -14,7 +14,7 @@
 #include "phases.cuh"
 
 struct Arguments {
-    const void* images;  // planes of uint8 or float32, any strides, in elements
+    const void* images;  // planes of samples, any strides, in elements
     void* out;           // (n_planes, N_PATHS, CELLS_HIGH, CELLS_WIDE), float32 or float16
     Complex* spectra;    // (n, ROWS, HALF): of the images
     Complex* maps;       // (n, L, ROWS, COLUMNS) where maps do not fit in shared memory
@@ -23,13 +23,17 @@ struct Arguments {
     const float* tables;
     const int* indices;
     long long image_stride, colour_stride, row_stride, column_stride;
-    int n_colours, is_uint8, is_half, first_plane;
+    int n_colours;
+    int sample_type;  // 0 float32, 1 uint8, 2 uint16
+    int is_half, first_plane;
+    float scale;  // what samples are divided by
 
     SCATCACHE_DEVICE float pixel(int plane, int y, int x) const {
         const int at = first_plane + plane;
         const long long i = at / n_colours * image_stride + at % n_colours * colour_stride + y * row_stride + x * column_stride;
-        if (is_uint8) return static_cast<const unsigned char*>(images)[i] / 255.0f;
-        return static_cast<const float*>(images)[i];
+        if (sample_type == 1) return static_cast<const unsigned char*>(images)[i] / scale;
+        if (sample_type == 2) return static_cast<const unsigned short*>(images)[i] / scale;
+        return static_cast<const float*>(images)[i] / scale;
     }
     SCATCACHE_DEVICE long long element(int plane, int path) const {
         return ((long long)(first_plane + plane) * N_PATHS + path) * N_CELLS;

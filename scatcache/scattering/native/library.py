@@ -17,7 +17,9 @@ from scatcache.errors import BackendUnavailable
 
 VARIABLE = "SCATCACHE_NATIVE"
 OFF = "off"
-INTERFACE = 1  # SCATCACHE_INTERFACE of settings.h
+INTERFACE = 2  # SCATCACHE_INTERFACE of settings.h
+# By the name of a dtype, as in settings.h.
+SAMPLE_TYPES = {"float32": 0, "uint8": 1, "uint16": 2}
 FOLDER = Path(__file__).resolve().parent
 CPUINFO = Path("/proc/cpuinfo")
 # The instructions each core was compiled to use, widest first.
@@ -46,7 +48,8 @@ class Images(ctypes.Structure):
 
     _fields_ = (
         ("data", ctypes.c_void_p),
-        ("is_uint8", ctypes.c_int32),
+        ("sample_type", ctypes.c_int32),
+        ("scale", ctypes.c_float),
         *((name, ctypes.c_int64) for name in ("n_planes", "n_colours", "image_stride", "colour_stride")),
         *((name, ctypes.c_int64) for name in ("row_stride", "column_stride")),
     )

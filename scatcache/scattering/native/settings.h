@@ -5,7 +5,12 @@
 #include <cstdint>
 
 // Counts changes of this file and of core.h's functions: library.py refuses a core built with another.
-#define SCATCACHE_INTERFACE 1
+#define SCATCACHE_INTERFACE 2
+
+// Types of samples.
+#define SCATCACHE_FLOAT32 0
+#define SCATCACHE_UINT8 1
+#define SCATCACHE_UINT16 2
 
 extern "C" {
 
@@ -26,7 +31,8 @@ struct scatcache_settings {
 // Where the planes lie: plane p is colour p % n_colours of image p / n_colours. Strides are in elements.
 struct scatcache_images {
     const void* data;
-    std::int32_t is_uint8;  // 1: divided by 255; 0: float32, taken as it is
+    std::int32_t sample_type;
+    float scale;  // what samples are divided by
     std::int64_t n_planes, n_colours;
     std::int64_t image_stride, colour_stride, row_stride, column_stride;
 };

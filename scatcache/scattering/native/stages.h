@@ -16,7 +16,8 @@ void Cascade<SLOTS>::transform_images(const scatcache_images& images, std::int64
     const int height = settings_.height;
     const Size size = size_at(0);
     const int stride = pad_stride(size.columns / 2 + 1);
-    const Lanes means = find_means(images, first, n, height, settings_.width);
+    const Reader reader = choose_reader(images);
+    const Lanes means = reader.find_means(images, first, n, height, settings_.width);
     Lanes* const row = work.rows;
     Lanes* const next = row + size.columns;
     std::fill_n(reinterpret_cast<float*>(row), 2 * std::size_t(size.columns) * LANES, 0.0f);
@@ -26,8 +27,8 @@ void Cascade<SLOTS>::transform_images(const scatcache_images& images, std::int64
     };
     for (int y = 0; y < height; y += 2) {
         const bool has_next = y + 1 < height;
-        read_row(images, first, n, y, settings_.width, means, row);
-        if (has_next) read_row(images, first, n, y + 1, settings_.width, means, next);
+        reader.read_row(images, first, n, y, settings_.width, means, row);
+        if (has_next) reader.read_row(images, first, n, y + 1, settings_.width, means, next);
         Lanes* averaged = work.averaged + std::ptrdiff_t(y) * cells_wide_;
         image_lowpass_[1].run(row, next, 1, work.folded, [&](int i, Lanes first_row, Lanes second_row) {
             averaged[i] = first_row;

@@ -10,10 +10,16 @@ from numpy.typing import NDArray
 
 from scatcache.errors import BackendUnavailable
 from scatcache.scattering.filters import centering_ramp, filter_bank, lowpass_matrix, reflect_indices
-from scatcache.scattering.native.library import Images, PlanSettings, choose_core, find_core_for, open_core
-from scatcache.spec import ScatteringSpec
+from scatcache.scattering.native.library import (
+    SAMPLE_TYPES,
+    Images,
+    PlanSettings,
+    choose_core,
+    find_core_for,
+    open_core,
+)
+from scatcache.spec import SCALES, ScatteringSpec
 
-IN_DTYPES = (np.uint8, np.float32)
 OUT_DTYPES = (np.float16, np.float32)
 
 
@@ -36,10 +42,13 @@ class NativeTransform:
         freed = weakref.finalize(self, self._library.scatcache_free_plan, self._plan)
         freed.atexit = False  # a daemon thread may still compute when the interpreter ends
 
-    def __call__(self, images: NDArray[Any], out: NDArray[np.floating], *, n_threads: int = 1) -> None:
+    def __call__(
+        self, images: NDArray[Any], out: NDArray[np.floating], *, scale: float | None = None, n_threads: int = 1
+    ) -> None:
         """Write the coefficients of images (B, C, H, W) to out (B, C * n_paths, h, w), n_threads planes at a time.
 
-        images: uint8, divided by 255, or float32, taken as it is, any strides; out: float16 or float32, C-contiguous.
+        images: uint8, uint16 or float32, any strides; scale: what samples are divided by, in float32, by default that
+        of spec.SCALES (255, 65535 and 1); out: float16 or float32, C-contiguous.
         The bits do not depend on B, on the other images or on n_threads. The interpreter's lock is not held.
         Raises TypeError and ValueError for other arrays, MemoryError.
         """
@@ -48,7 +57,9 @@ class NativeTransform:
             return
         strides = [stride // images.itemsize for stride in images.strides]
         n_planes = images.shape[0] * images.shape[1]
-        view = Images(images.ctypes.data, images.dtype == np.uint8, n_planes, images.shape[1], *strides)
+        name = images.dtype.name
+        divisor = SCALES[name] if scale is None else scale
+        view = Images(images.ctypes.data, SAMPLE_TYPES[name], divisor, n_planes, images.shape[1], *strides)
         is_half = out.dtype == np.float16
         status = self._library.scatcache_run(
             self._plan, ctypes.byref(view), out.ctypes.data, is_half, min(max(1, n_threads), n_planes)
@@ -61,9 +72,9 @@ class NativeTransform:
         return partial(NativeTransform, core=self.asked), (self.spec, self.shape)
 
     def _check_arrays(self, images: NDArray[Any], out: NDArray[np.floating]) -> None:
-        if images.dtype not in IN_DTYPES or out.dtype not in OUT_DTYPES:
+        if not images.dtype.isnative or images.dtype.name not in SAMPLE_TYPES or out.dtype not in OUT_DTYPES:
             raise TypeError(
-                f"images are {images.dtype}, out {out.dtype}: expected uint8 or float32, and float16 or float32"
+                f"images are {images.dtype}, out {out.dtype}: expected uint8, uint16 or float32, and float16 or float32"
             )
         if images.ndim != 4 or images.shape[2:] != self.shape:
             raise ValueError(f"images have shape {images.shape}: expected (B, C, {self.shape[0]}, {self.shape[1]})")

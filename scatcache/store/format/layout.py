@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from scatcache.spec import MAX_TARGETS
 from scatcache.store.format.encodings import Encoding
 from scatcache.typed import build, check
 
@@ -39,7 +40,7 @@ class SplitLayout:
 
     Each generation begins on a new shard; positions between its last row and the end of that shard are gaps, which hold
     no row. image_shape: (height, width) in pixels of every image; folds: source rows of each of the dataset's own
-    folds, None where it has none.
+    folds, None where it has none; n_targets: numbers stored with each row as what is to be predicted of it.
     """
 
     image_shape: tuple[int, int]
@@ -47,6 +48,7 @@ class SplitLayout:
     chunk_images: int
     generations: tuple[Generation, ...]
     folds: tuple[tuple[int, ...], ...] | None = None
+    n_targets: int = 0
 
     @cached_property
     def n_rows(self) -> int:
@@ -105,14 +107,17 @@ class SplitLayout:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Folds as one line of text each, where there are any: a number a line would be most of the document."""
-        fields = {
+        """Folds as one line of text each, for a number a line would be most of the document; folds and n_targets only
+        where there are any."""
+        fields: dict[str, Any] = {
             "image_shape": list(self.image_shape),
             "shard_images": self.shard_images,
             "chunk_images": self.chunk_images,
             "generations": [asdict(generation) for generation in self.generations],
         }
-        return fields if self.folds is None else {**fields, "folds": [" ".join(map(str, fold)) for fold in self.folds]}
+        if self.folds is not None:
+            fields["folds"] = [" ".join(map(str, fold)) for fold in self.folds]
+        return {**fields, "n_targets": self.n_targets} if self.n_targets else fields
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "SplitLayout":
@@ -141,6 +146,8 @@ class SplitLayout:
             yield "a shard or chunk holds more rows than there can be"
         if self.n_positions > MAX_ROWS or max(self.image_shape) > MAX_SIDE:
             yield "it has more rows or pixels than there can be"
+        if self.n_targets > MAX_TARGETS:
+            yield f"it has {self.n_targets} targets for each row, expected {MAX_TARGETS} at most"
         if not all(0 <= row < self.n_rows for fold in self.folds or () for row in fold):
             yield "a fold holds a row that the split has not"
 

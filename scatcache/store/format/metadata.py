@@ -1,5 +1,6 @@
 """The zarr.json documents of a store, as Zarr's core specification v3 has them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,24 @@ import numpy as np
 from scatcache.store.format.encodings import find_encoding
 from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest
-from scatcache.store.format.row_arrays import ALL_ROW_ARRAYS, ROW_CHUNK, row_codecs
+from scatcache.store.format.row_arrays import (
+    ALL_ROW_ARRAYS,
+    TARGET,
+    array_shape,
+    describe_bytes,
+    find_chunk_rows,
+    find_fill,
+    list_arrays,
+    row_codecs,
+)
 
 COORDINATES = "order j1 theta1 j2 theta2 colour label key source_index view file_bytes status"
+# Of splits with targets.
+# An array may not bear the name of one of its own dimensions in every reader.
+TARGET_DIMENSIONS = ("image", "k")
+TARGET_COORDINATES = f"{COORDINATES} {TARGET}"
+# What shows that a group is a split of ours.
+OWN_COORDINATES = (COORDINATES, TARGET_COORDINATES)
 # The attribute that holds what is ours: of the root the settings, of a split its record.
 RECORD = "scatcache"
 DIMENSIONS = ("image", "channel", "y", "x")
@@ -61,29 +77,34 @@ def describe_coefficients(manifest: Manifest, layout: SplitLayout) -> dict[str, 
 
 
 def describe_split(
-    manifest: Manifest, layout: SplitLayout, *, channel_names: tuple[str, ...]
+    manifest: Manifest, layout: SplitLayout, *, channels: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, Any]]:
-    """Every zarr.json of one split by its folder relative to the split's; "" is the split's group, with its record."""
+    """Every zarr.json of one split by its folder relative to the split's; "" is the split's group, with its record.
+
+    channels: (n_channels,) coordinates by name.
+    """
     documents = {"coefficients": describe_coefficients(manifest, layout)}
-    for name, (_, data_type) in ALL_ROW_ARRAYS.items():
+    for name in list_arrays(layout, finished=True):
+        shape, fill = array_shape(layout, name), find_fill(name)
         documents[name] = describe_array(
-            (layout.n_positions,),
-            (ROW_CHUNK,),
-            data_type=data_type,
-            fill_value="" if name == "key" else 0,
+            shape,
+            (find_chunk_rows(*shape[1:]), *shape[1:]),
+            data_type=ALL_ROW_ARRAYS[name][1],
+            fill_value="NaN" if fill != fill else fill,
             codecs=row_codecs(name),
-            dimensions=("image",),
+            dimensions=TARGET_DIMENSIONS[: len(shape)],
         )
-    for name in channel_names:
+    for name, values in channels.items():
         documents[name] = describe_array(
             (manifest.spec.n_channels,),
             (manifest.spec.n_channels,),
-            data_type="int8",
+            data_type=values.dtype.name,
             fill_value=0,
-            codecs=[{"name": "bytes"}, {"name": "crc32c"}],
+            codecs=[describe_bytes(values.dtype), {"name": "crc32c"}],
             dimensions=("channel",),
         )
-    attributes = {"coordinates": COORDINATES, RECORD: layout.to_dict()}
+    coordinates = TARGET_COORDINATES if layout.n_targets else COORDINATES
+    attributes = {"coordinates": coordinates, RECORD: layout.to_dict()}
     return {"": describe_group(attributes, documents), **documents}
 
 
@@ -112,5 +133,5 @@ def describe_root(manifest: Manifest, splits: dict[str, dict[str, dict[str, Any]
 
 
 def channel_chunk(values: np.ndarray) -> bytes:
-    """The one raw chunk of a (n_channels,) int8 coordinate, before its crc32c."""
-    return np.ascontiguousarray(values, np.int8).tobytes()
+    """The one raw chunk of a (n_channels,) coordinate, before its crc32c."""
+    return np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()

@@ -26,14 +26,13 @@ from scatcache.store.format.receipts import (
 )
 from scatcache.store.format.row_arrays import (
     ABSENT,
-    ALL_ROW_ARRAYS,
     OK,
     REMOVED,
-    ROW_ARRAYS,
     STATUS,
     UNREADABLE,
     RowTable,
     hash_rows,
+    list_arrays,
 )
 from scatcache.typed import build
 
@@ -105,7 +104,7 @@ def summary_fits(summary: Summary, layout: SplitLayout, *, n_channels: int) -> b
         summary.layout == layout
         and summary.n_rows == layout.n_rows
         and len(summary.receipts) == layout.n_shards
-        and summary.rows.keys() == ALL_ROW_ARRAYS.keys()
+        and summary.rows.keys() == {*list_arrays(layout, finished=True)}
         and summary.index.bytes == find_index_bytes(layout)
         and are_sums(summary.sums, summary.square_sums, n_channels)
         and counts(summary.unreadable, layout.spans, n_ok=summary.n_ok)
@@ -151,7 +150,7 @@ def finish_split(
         notes.update(receipt.notes)
     status[list(removed)] = REMOVED
     index = encode_index(pieces)
-    arrays = {**{name: getattr(rows, name) for name in ROW_ARRAYS}, STATUS: status}
+    arrays = {**{name: getattr(rows, name) for name in list_arrays(layout, finished=False)}, STATUS: status}
     summary = Summary(
         split=first.split,
         settings=first.settings,

@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
+from scatcache.remote.urls import check_url, is_url
 from scatcache.store.places.local import LocalPlace
-from scatcache.store.places.place import Place, check_url, is_url
+from scatcache.store.places.place import Place
 
 
 def open_place(path: str | os.PathLike[str]) -> Place:

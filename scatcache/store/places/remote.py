@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from scatcache.store.places.objects import ObjectFiles, Span
+from scatcache.remote.objects import ObjectFiles, Span
 from scatcache.store.places.place import read_with_zarr, refuse_writing
 
 logger = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ class RemotePlace:
         link = self.link()
         if not link.has_ranges:
             return None
-        from scatcache.store.places.zarr_files import ZarrFiles
+        from scatcache.remote.zarr_files import ZarrFiles
 
         return read_with_zarr(ZarrFiles(link.files.fetch), array, rows)
 

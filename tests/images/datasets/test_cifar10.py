@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from scatcache.errors import SourceError
-from scatcache.images.datasets import cifar10
+from scatcache.images.datasets import cifar, cifar10
 from scatcache.images.datasets.cifar10 import CLASSES, open_cifar10
-from scatcache.images.native_form import find_native_form
+from scatcache.images.forms import Decoding
+from scatcache.images.native_form import find_form
 from tests.images.parts import read_key
 
 STEMS = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch")
@@ -80,7 +81,7 @@ def test_every_form_gives_the_same_keys_labels_and_pixels(root):
     assert source.root == root
     for split, stems in (("train", STEMS[:5]), ("test", STEMS[5:])):
         rows = source.find(split).listing.rows
-        assert find_native_form(source.find(split)) == (32, 32)
+        assert find_form(source.find(split), Decoding()).shape == (32, 32)
         assert [row.key for row in rows] == [f"{stem}/{record:05d}" for stem in stems for record in range(N_RECORDS)]
         for row in rows:
             labels, pixels = BATCHES[row.key.partition("/")[0]]
@@ -224,7 +225,7 @@ def test_files_of_the_published_md5_are_official(tmp_path, monkeypatch, form):
     write_form(tmp_path, form)
     folder = open_cifar10(tmp_path).find("test").batches.folder
     md5s = tuple(hashlib.md5(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*_batch*")))
-    forms = tuple(replace(known, md5s=md5s) if known.folder == folder.name else known for known in cifar10.FORMS)
+    forms = tuple(replace(known, digests=md5s) if known.folder == folder.name else known for known in cifar10.FORMS)
     monkeypatch.setattr(cifar10, "FORMS", forms)
     source = open_cifar10(tmp_path)
     assert (source.official, source.warnings) == (True, ())
@@ -260,7 +261,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
 
 
 def test_an_archive_that_inflates_without_end_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(cifar10, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(cifar, "MAX_BYTES", 10_000)
     write_form(tmp_path, "bin.tar.gz")
     with pytest.raises(SourceError, match="grows to more than the 10000 bytes"):
         open_cifar10(tmp_path)

@@ -14,7 +14,8 @@ from scatcache.images.catalogue import open_source
 from scatcache.images.datasets.devkit import ARCHIVE
 from scatcache.images.datasets.imagenet import open_imagenet
 from scatcache.images.decode import decode
-from scatcache.images.native_form import find_native_form
+from scatcache.images.forms import Decoding
+from scatcache.images.native_form import find_form
 from tests.images.imagenets import TRAIN_TAR, VAL_TAR, write_devkit, write_folders, write_train_tar, write_val_tar
 from tests.images.parts import find_row, read_key
 from tests.images.tars import draw_jpeg, make_entry, make_tar
@@ -58,7 +59,7 @@ def test_every_form_gives_the_same_keys_labels_sizes_and_bytes(root, tmp_path):
         assert [row.label for row in rows] == [sorted(WNIDS).index(row.key.partition("/")[0]) for row in rows]
         assert [row.size for row in rows] == [len(images[row.key]) for row in rows]
         assert [read_key(source, split, row.key) for row in rows] == [images[row.key] for row in rows]
-        assert find_native_form(source.find(split)) == (40, 36)
+        assert find_form(source.find(split), Decoding()).shape == (40, 36)
 
 
 def test_every_form_equals_the_folder_source(root, tmp_path):
@@ -159,7 +160,7 @@ def test_validation_images_without_the_devkit_are_refused(tmp_path, form):
     root = write_form(tmp_path / "root", tmp_path / "scratch", form)
     shutil.rmtree(root / "ILSVRC2012_devkit_t12", ignore_errors=True)
     (root / ARCHIVE).unlink(missing_ok=True)
-    with pytest.raises(SourceError, match=f"put {ARCHIVE} into"):
+    with pytest.raises(SourceError, match=f"put {ARCHIVE}, or Kaggle's"):
         open_imagenet(root, tmp_path / "job")
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from scatcache.errors import SourceError
 from scatcache.images.datasets.photos import FILES, open_photos
-from scatcache.images.native_form import find_native_form
+from scatcache.images.forms import Decoding
+from scatcache.images.native_form import find_form
 from tests.images.parts import read_key
 
 skimage_data = pytest.importorskip("skimage.data")
@@ -40,7 +41,7 @@ def test_rows_are_sorted_by_key_and_all_of_one_shape():
     keys = [row.key for row in source.find("all").listing.rows]
     assert keys == sorted(keys)
     assert "astronaut/0128-0256" in keys
-    assert find_native_form(source.find("all")) == (128, 128)
+    assert find_form(source.find("all"), Decoding()).shape == (128, 128)
 
 
 def test_a_crop_that_is_changed_does_not_change_the_photograph():

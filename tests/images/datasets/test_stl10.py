@@ -13,7 +13,8 @@ from PIL import Image
 from scatcache.errors import SourceError
 from scatcache.images.datasets import stl10
 from scatcache.images.datasets.stl10 import ARCHIVE, CLASSES, FOLDER, open_stl10
-from scatcache.images.native_form import find_native_form
+from scatcache.images.forms import Decoding
+from scatcache.images.native_form import find_form
 from tests.images.parts import read_key
 
 N_TRAIN, N_TEST, N_UNLABELED = 300, 4, 3
@@ -67,7 +68,7 @@ def test_images_stand_upright_with_their_labels(root, packed):
         rows = source.find(split).listing.rows
         assert [row.key for row in rows] == [f"{split}_X/{record:05d}" for record in range(len(images))]
         assert [row.label for row in rows] == (LABELS[split].tolist() if split in LABELS else [-1] * N_UNLABELED)
-        assert find_native_form(source.find(split)) == (96, 96)
+        assert find_form(source.find(split), Decoding()).shape == (96, 96)
         for row, image in list(zip(rows, images, strict=True))[:4]:
             read = read_key(source, split, row.key)
             assert (read.dtype, read.flags.c_contiguous) == (np.uint8, True)

@@ -12,9 +12,10 @@ from PIL import Image
 from scatcache.errors import SourceError
 from scatcache.images import source as source_module
 from scatcache.images.decode import decode
+from scatcache.images.forms import Decoding
 from scatcache.images.keys import IMAGE_EXTENSIONS
 from scatcache.images.kinds.folder import FolderPart, open_folder
-from scatcache.images.native_form import find_native_form
+from scatcache.images.native_form import find_form
 from scatcache.images.source import Listing, Row
 from tests.images.parts import read_key
 
@@ -378,7 +379,7 @@ def test_a_missing_file_is_an_error_of_the_disk(tmp_path):
         read_key(source, "all", "cat/a.jpg")
     assert caught.value.errno
     with pytest.raises(FileNotFoundError):
-        find_native_form(source.find("all"))
+        find_form(source.find("all"), Decoding())
 
 
 def test_native_form_turns_images_upright_and_passes_over_bad_ones(tmp_path):
@@ -392,11 +393,11 @@ def test_native_form_turns_images_upright_and_passes_over_bad_ones(tmp_path):
     (tmp_path / "cat/3.jpg").write_bytes(b"")
     source = open_folder(tmp_path)
     rows = source.find("all").listing.rows
-    assert find_native_form(source.find("all")) == (30, 40)
+    assert find_form(source.find("all"), Decoding()) == (30, 40, 3, "uint8")
     assert {decode(read_key(source, "all", row.key), size=None).shape for row in rows[:3]} == {(30, 40, 3)}
     upright.crop((0, 0, 20, 30)).save(tmp_path / "cat/4.png")
     with pytest.raises(SourceError, match="give --size N"):
-        find_native_form(open_folder(tmp_path).find("all"))
+        find_form(open_folder(tmp_path).find("all"), Decoding())
 
 
 def test_a_split_whose_folders_are_no_classes_of_train_is_refused(tmp_path):
@@ -547,7 +548,7 @@ def test_photographs_list_by_synset(imagenet_folder):
     assert len(rows) == len(source.classes) == 1000
     assert [row.label for row in rows] == list(range(1000))
     with pytest.raises(SourceError, match=r"375x500 \(height x width\), is that of 214 of the 1000 read"):
-        find_native_form(source.find("all"))
+        find_form(source.find("all"), Decoding())
 
 
 def test_a_part_that_travelled_reads_an_image_without_making_all_rows(tmp_path, monkeypatch):

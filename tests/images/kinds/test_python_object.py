@@ -4,13 +4,17 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from scatcache.errors import SourceError, UnreadableImage
+from scatcache.errors import SourceError, UnreadableImage, UsageError
 from scatcache.images.catalogue import open_object
+from scatcache.images.contents import Contents
 from scatcache.images.decode import decode
+from scatcache.images.forms import Decoding
 from scatcache.images.kinds.python_object import open_dataset
-from scatcache.images.native_form import find_native_form
+from scatcache.images.native_form import find_form
+from scatcache.spec import Pixels
 from tests.images.parts import read_key
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (7, 20, 24, 3), dtype=np.uint8)
@@ -71,7 +75,7 @@ def test_every_kind_gives_the_same_keys_labels_and_pixels(kind):
     listing = source.find("all").listing
     assert [row.key for row in listing.rows] == [f"{index:05d}" for index in range(7)]
     assert [row.label for row in listing.rows] == LABELS
-    assert find_native_form(source.find("all")) == (20, 24)
+    assert find_form(source.find("all"), Decoding()).shape == (20, 24)
     for row, pixels in zip(listing.rows, PIXELS, strict=True):
         np.testing.assert_array_equal(decode(read_key(source, "all", row.key), size=None), pixels)
     assert source.classes == (("0", "1", "2") if kind is Arrays else ("ant", "bee", "cow"))
@@ -138,7 +142,8 @@ def test_the_listing_covers_length_and_labels_and_the_options_the_version():
         ([], "empty"),
         ({}, "no dataset"),
         ({"../x": [PIXELS[0]]}, "cannot name a split"),
-        ([(PIXELS[0].astype(np.float32), 0)], r"ndarray of float32 \(20, 24, 3\)"),
+        ([(PIXELS[0].astype(np.complex64), 0)], r"ndarray of complex64 \(20, 24, 3\).*samples of complex64"),
+        (({"image": i, "label": 0} for i in range(3)), "a generator: expected an object"),
         (["image.png"], "a str: expected a PIL image"),
         ([(PIXELS[0], "cat")], "label of item 0 is a str"),
         ([(PIXELS[0], 0), (PIXELS[1], 1.5)], "label of item 1 is a float"),
@@ -159,7 +164,7 @@ def test_a_name_of_another_source_or_unfit_for_a_file_is_refused(name):
 def test_images_of_different_sizes_are_named():
     source = open_dataset([PIXELS[0], PIXELS[1][:10]], name="mine")
     with pytest.raises(SourceError, match=r"2 different sizes; the commonest, 20x24 .*--size N"):
-        find_native_form(source.find("all"))
+        find_form(source.find("all"), Decoding())
 
 
 def save_jpeg(pixels: np.ndarray) -> bytes:
@@ -169,12 +174,12 @@ def save_jpeg(pixels: np.ndarray) -> bytes:
 
 
 class Files(Arrays):
-    """Decodes in __getitem__, item 2 of them cut off, item 3 no image, item 4 another shape of array."""
+    """Decodes in __getitem__, item 2 of them cut off, item 3 no image, item 4 no image's array."""
 
     def __getitem__(self, index):
         data = save_jpeg(PIXELS[index])
         if index == 4:
-            return PIXELS[index][:, :, 0], 0
+            return PIXELS[index][None], 0
         return Image.open(io.BytesIO(data[:300] if index == 2 else b"none" if index == 3 else data)).convert("RGB"), 0
 
 
@@ -239,23 +244,53 @@ def damage_png():
 @pytest.mark.parametrize(
     ("dataset", "hint"),
     [
-        (PIXELS[..., 0], "np.repeat"),
-        ([(PIXELS[0, ..., 0], 1)], "np.repeat"),
         ((PIXELS, LABELS), "one image an item"),
-        ([(PIXELS[0].transpose(2, 0, 1), 1)], "colours last"),
-        ([(PIXELS[0] / 255, 1)], "without a transform"),
+        ([(PIXELS[0].transpose(2, 0, 1), 1)], "bands last: give x.transpose(1, 2, 0)"),
+        ([(torch.zeros(3, 20, 24), 1)], "leave ToTensor out of its transforms, or give x.permute(1, 2, 0).numpy()"),
     ],
 )
 def test_arrays_of_another_shape_are_told_what_is_expected(dataset, hint):
-    with pytest.raises(SourceError, match=r"item 0 is .*: expected a PIL image or uint8 \(H, W, 3\)") as caught:
+    with pytest.raises(SourceError, match=r"item 0 is .*: expected a PIL image, or samples \(H, W\)") as caught:
         open_dataset(dataset, name="mine")
-    assert hint in str(caught.value) and "size=N" not in str(caught.value)
+    assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("image", "pixels"),
+    [
+        (PIXELS[0], Pixels()),
+        (Image.fromarray(PIXELS[0]).convert("L"), Pixels()),
+        (PIXELS[0, :, :, 0], Pixels("native", 1, "uint8", 255)),
+        (PIXELS[0].astype(np.uint16) << 8, Pixels("native", 3, "uint16", 65535)),
+        ((PIXELS[0] / 255)[..., :2], Pixels("native", 2, "float32", 1)),
+    ],
+)
+def test_the_first_item_decides_on_the_pixels_and_none_is_changed(image, pixels):
+    source = open_dataset([(image, 0)], name="mine")
+    assert source.pixels == pixels
+    if pixels.kind == "native":
+        found = decode(read_key(source, "all", "00000"), kind="native")
+        np.testing.assert_array_equal(found, image.reshape(20, 24, -1).astype(pixels.dtype))
+
+
+def test_labels_and_targets_may_be_given_as_numbers():
+    given = Contents(labels=np.array(LABELS), targets=np.arange(14).reshape(7, 2) / 4)
+    listing = open_dataset([PIXELS[i] for i in range(7)], name="mine", contents=given).find("all").listing
+    assert [row.label for row in listing.rows] == LABELS
+    np.testing.assert_array_equal(listing.targets, np.arange(14, dtype=np.float32).reshape(7, 2) / 4)
+    by_split = Contents(labels={"train": LABELS})
+    source = open_dataset({"train": [PIXELS[0]] * 7, "unlabeled": [PIXELS[0]]}, name="mine", contents=by_split)
+    assert [row.label for row in source.find("train").listing.rows] == LABELS
+    with pytest.raises(SourceError, match="expected a mapping by split"):
+        open_dataset({"train": [PIXELS[0]] * 7}, name="mine", contents=Contents(labels=LABELS))
+    with pytest.raises(UsageError, match="no columns or arrays by name"):
+        open_dataset([PIXELS[0]], name="mine", contents=Contents(array="image"))
 
 
 def test_that_no_image_is_readable_says_why():
     source = open_dataset([(Image.new("F", (4, 4)), 0)], name="mine")
     with pytest.raises(SourceError, match=r"none of the 1 images .*float samples \(mode F\)"):
-        find_native_form(source.find("all"))
+        find_form(source.find("all"), Decoding())
 
 
 def test_other_errors_of_a_dataset_are_its_own():

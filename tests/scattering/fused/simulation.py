@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from scatcache.scattering.fused_plan import ARGUMENTS, FusedPlan, plan_fused
-from scatcache.spec import ScatteringSpec
+from scatcache.scattering.native.library import SAMPLE_TYPES
+from scatcache.spec import SCALES, ScatteringSpec
 
 FOLDER = Path(__file__).parent
 ASCENDING, DESCENDING, SHUFFLED = range(3)
@@ -67,8 +68,12 @@ def simulate(
     dtype: type = np.float32,
     order: int = ASCENDING,
     source: str | None = None,
+    scale: float | None = None,
 ) -> NDArray[np.floating]:
-    """Coefficients (B, C * n_paths, h, w) of images (B, C, H, W), any strides, by the plan's launches in turn."""
+    """Coefficients (B, C * n_paths, h, w) of images (B, C, H, W), any strides, by the plan's launches in turn.
+
+    scale: what samples are divided by, that of SCALES by default.
+    """
     library = compile_source(source or plan.source, folder)
     n_planes = images.shape[0] * images.shape[1]
     _, height, width = spec.output_shape(*images.shape[2:])
@@ -87,7 +92,8 @@ def simulate(
     for name, stride in zip(strides, images.strides, strict=True):
         arguments[name] = stride // images.itemsize
     arguments["n_colours"] = images.shape[1]
-    arguments["is_uint8"] = images.dtype == np.uint8
+    arguments["sample_type"] = SAMPLE_TYPES[images.dtype.name]
+    arguments["scale"] = SCALES[images.dtype.name] if scale is None else scale
     arguments["is_half"] = dtype == np.float16
     for launch in plan.launches:
         run = getattr(library, launch.name)

@@ -148,7 +148,7 @@ class FullDevice(FusedTransform):
         self.n_fitting = n_fitting
         self.parts: list[int] = []
 
-    def _run_part(self, images: torch.Tensor, out: torch.Tensor, first: int, n_planes: int) -> None:
+    def _run_part(self, images: torch.Tensor, out: torch.Tensor, first: int, n_planes: int, scale: float) -> None:
         if n_planes > self.n_fitting:
             raise torch.cuda.OutOfMemoryError
         self.parts.append(n_planes)

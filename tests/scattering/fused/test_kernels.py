@@ -23,7 +23,7 @@ from tests.scattering.fused.simulation import (
     plan_whole,
     simulate,
 )
-from tests.scattering.tolerances import assert_orders_close
+from tests.scattering.tolerances import TOLERANCES, assert_orders_close, relative_error
 
 # (spec, shape, bytes of shared memory of a block): whole maps, and tiles where these bytes force them.
 CASES = [
@@ -77,14 +77,26 @@ def test_kernels_compute_what_the_reference_computes(
     assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
 
 
-def test_float32_images_and_float16_coefficients(folder: Path) -> None:
+def test_samples_of_every_type_and_float16_coefficients(folder: Path) -> None:
     images = draw_images(TINY_SHAPE, n_images=2)
     plan = plan_whole(TINY, TINY_SHAPE)
     whole = simulate(plan, TINY, images, folder)
     floats = (images / np.float32(255)).astype(np.float32)
     assert np.array_equal(simulate(plan, TINY, floats, folder), whole)
+    assert np.array_equal(simulate(plan, TINY, images.astype(np.float32), folder, scale=255), whole)
+    assert np.array_equal(simulate(plan, TINY, images.astype(np.uint16), folder, scale=255), whole)
+    assert np.array_equal(simulate(plan, TINY, images.astype(np.uint16) * 257, folder), whole)
     half = simulate(plan, TINY, images, folder, dtype=np.float16)
     assert half.dtype == np.float16 and np.array_equal(half, whole.astype(np.float16))
+
+
+def test_offsets_and_negative_samples_are_computed_as_the_reference_computes_them(folder: Path) -> None:
+    noise = np.random.default_rng(1).random((1, 2, *TINY_SHAPE))
+    for low, high, scale in ((-20, 40, 1), (1e6, 1e6 + 100, 1), (1e-3, 2e-3, 1e-3)):
+        images = (low + (high - low) * noise).astype(np.float32)
+        found = simulate(plan_whole(TINY, TINY_SHAPE), TINY, images, folder, scale=scale)
+        expected = expected_of(images.astype(np.float64) / scale, TINY)
+        assert relative_error(found, expected) <= TOLERANCES["float32"]
 
 
 def test_a_plane_is_computed_alone(folder: Path) -> None:

@@ -29,7 +29,9 @@ def coefficients_of(transform, images, dtype=np.float32, *, n_threads=1):
 
 def noise(*shape, dtype=np.float32, seed=0):
     rng = np.random.default_rng(seed)
-    return rng.integers(0, 256, shape, dtype=np.uint8) if dtype == np.uint8 else rng.random(shape, np.float32)
+    if dtype == np.float32:
+        return rng.random(shape, np.float32)
+    return rng.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
 
 
 def photographs(n, shape, seed=0):

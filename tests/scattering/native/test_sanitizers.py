@@ -44,9 +44,9 @@ CASES = [
 ]
 for spec, shape in CASES:
     transform = NativeTransform(spec, shape, core="portable")
-    for dtype, out_dtype in ((np.uint8, np.float16), (np.float32, np.float32)):
+    for dtype, out_dtype in ((np.uint8, np.float16), (np.uint16, np.float16), (np.float32, np.float32)):
         bytes_last = rng.integers(0, 256, (3, *shape, 3), dtype=np.uint8)
-        images = (bytes_last if dtype == np.uint8 else (bytes_last / 255).astype(dtype)).transpose(0, 3, 1, 2)
+        images = bytes_last.astype(dtype).transpose(0, 3, 1, 2)
         results = []
         for n_threads in (1, 2):
             out = np.full((3, 3 * spec.n_paths, *spec.output_shape(*shape)[1:]), np.nan, out_dtype)

@@ -75,11 +75,18 @@ def test_coefficients_on_the_centered_grid_are_the_references(spec, shape, core)
 
 
 @pytest.mark.parametrize("core", EACH_CORE)
-@pytest.mark.parametrize("dtype", [np.float16, np.float32], ids=["float16", "float32"])
-def test_bytes_are_divided_by_255(core, dtype):
-    spec, images = ScatteringSpec(J=2), noise(2, 3, 30, 35, dtype=np.uint8)
-    found = coefficients_of(NativeTransform(spec, (30, 35), core=core), images, dtype)
-    assert_orders_close(found.reshape(2, 3, spec.n_paths, *found.shape[-2:]), scattering2d(images, spec), spec)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16], ids=["uint8", "uint16"])
+def test_samples_are_divided_by_their_scale(core, dtype):
+    spec, images = ScatteringSpec(J=2, L=4), noise(2, 3, 30, 35, dtype=dtype)
+    transform = NativeTransform(spec, (30, 35), core=core)
+    for out_dtype in (np.float16, np.float32):
+        found = coefficients_of(transform, images, out_dtype).reshape(2, 3, spec.n_paths, 7, 8)
+        assert_orders_close(found, scattering2d(images, spec), spec)
+    out = np.empty((2, 3 * spec.n_paths, 7, 8), np.float32)
+    for scale in (1.0, 4095.0, 0.3):
+        transform(images, out, scale=scale)
+        divided = images.astype(np.float32) / np.float32(scale)
+        assert_orders_close(out.reshape(2, 3, -1, 7, 8), scattering2d(divided, spec), spec)
 
 
 @pytest.mark.parametrize("core", EACH_CORE)
@@ -183,7 +190,7 @@ def layouts_of(images):
 
 
 @pytest.mark.parametrize("core", EACH_CORE)
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32], ids=["uint8", "float32"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32], ids=["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("shape", [(32, 32), (33, 47)], ids=str)
 def test_bits_do_not_depend_on_memory(core, dtype, shape):
     transform, images = NativeTransform(ScatteringSpec(J=2, L=6), shape, core=core), noise(3, 3, *shape, dtype=dtype)
@@ -234,7 +241,10 @@ def test_bits_depend_on_nothing_but_the_plane(data):
     extra = st.integers(0, 9) if grid == "kymatio" else st.integers(0, 4).map(lambda half: 2 * half)
     shape = (2**spec.J + draw(extra), 2**spec.J + draw(extra))
     images = noise(
-        draw(st.integers(1, 6)), draw(st.integers(1, 4)), *shape, dtype=draw(st.sampled_from([np.uint8, np.float32]))
+        draw(st.integers(1, 6)),
+        draw(st.integers(1, 4)),
+        *shape,
+        dtype=draw(st.sampled_from([np.uint8, np.uint16, np.float32])),
     )
     transform = NativeTransform(spec, shape, core=draw(st.sampled_from(CORES_HERE)))
     out_dtype = draw(st.sampled_from([np.float16, np.float32]))
@@ -312,11 +322,11 @@ def test_threads_share_a_transform(core, n_threads):
 def test_wrong_arrays_are_refused_and_left_alone():
     transform = NativeTransform(ScatteringSpec(J=2, L=2), (12, 16))
     images, out = noise(2, 3, 12, 16), np.zeros((2, 27, 3, 4), np.float32)
-    for dtype in (np.float64, np.int8, np.float16, ">f4", bool):
-        with pytest.raises(TypeError, match=r"images are .*, out float32: expected uint8 or float32"):
+    for dtype in (np.float64, np.int8, np.float16, ">f4", ">u2", bool):
+        with pytest.raises(TypeError, match=r"images are .*, out float32: expected uint8, uint16 or float32"):
             transform(images.astype(dtype), out)
     for dtype in (np.float64, np.int16, np.uint16, ">f4", ">f2"):
-        with pytest.raises(TypeError, match="expected uint8 or float32, and float16 or float32"):
+        with pytest.raises(TypeError, match="expected uint8, uint16 or float32, and float16 or float32"):
             transform(images, out.astype(dtype))
     for shape in ((2, 3, 16, 12), (2, 12, 16, 3), (6, 12, 16), (12, 16), (2, 3, 12, 15)):
         with pytest.raises(ValueError, match=r"expected \(B, C, 12, 16\)"):

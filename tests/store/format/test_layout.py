@@ -87,10 +87,13 @@ generations = st.lists(
         shard_images=st.sampled_from([6, 12, 600]),
         chunk_images=st.sampled_from([1, 2, 3, 6]),
         generations=generations,
+        n_targets=st.integers(0, 4096),
     )
 )
 def test_layout_survives_json(layout):
     assert SplitLayout.from_dict(json.loads(json.dumps(layout.to_dict()))) == layout
+    # Records of splits without targets are those of before there were any.
+    assert ("n_targets" in layout.to_dict()) == (layout.n_targets > 0)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +114,11 @@ def test_layout_survives_json(layout):
         {"image_shape": None},
         {"folds": ["50"]},
         {"folds": [7]},
+        {"n_targets": -1},
+        {"n_targets": 4097},
+        {"n_targets": 2.0},
+        {"n_targets": True},
+        {"n_targets": None},
         {"surprise": 1},
     ],
 )

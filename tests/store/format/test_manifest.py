@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scatcache.errors import NotAStore, StoreDamaged
-from scatcache.spec import ScatteringSpec
+from scatcache.spec import Pixels, ScatteringSpec
 from scatcache.store.format.encodings import ENCODINGS
 from scatcache.store.format.layout import Generation, SplitLayout
 from scatcache.store.format.manifest import FORMAT, Manifest, differing_fields
@@ -23,7 +23,7 @@ settings = st.builds(
     max_order=st.integers(0, 2),
     grid=st.sampled_from(["kymatio", "centered"]),
     encoding=st.sampled_from(list(ENCODINGS)),
-    pixels=st.just("rgb"),
+    pixels=st.just("native"),
     scale=st.floats(1e-9, 1e9),
     size=counts,
     limit=counts,
@@ -38,12 +38,17 @@ manifests = st.builds(
     source=st.text(),
     official=st.none() | st.booleans(),
     classes=st.lists(st.text()).map(tuple),
+    colours=st.integers(1, 2**15 - 1),
+    dtype=st.sampled_from(["uint8", "uint16", "float32"]),
 )
 MERGED = Settings(J=2).merge(None, pixels="rgb", scale=255.0, encoding="float16")
 MANIFEST = Manifest(MERGED, "sha256:0", "folder", None, ("a", "b"))
 LAYOUT = SplitLayout((24, 24), 12, 3, (Generation(50, 50, "sha256:1"),))
 leaves = st.none() | st.booleans() | st.integers() | st.text(max_size=3)
 trees = st.recursive(leaves, lambda children: st.dictionaries(st.text("ab", min_size=1), children), max_leaves=8)
+
+
+PIXELS = MANIFEST.to_dict()["pixels"]
 
 
 def vary(**change):
@@ -58,6 +63,8 @@ def through_json(fields):
 def test_manifest_survives_json(manifest):
     again = Manifest.from_dict(through_json(manifest.to_dict()))
     assert again == manifest and again.digest == manifest.digest
+    assert again.pixels == Pixels("native", manifest.colours, manifest.dtype, manifest.settings.scale)
+    assert again.spec.colours == manifest.colours
 
 
 @pytest.mark.parametrize(
@@ -70,11 +77,15 @@ def test_manifest_survives_json(manifest):
             {"J": 3},
             {"views": 5, "view_padding": 3},
             {"views": 5, "view_padding": 2},
+            {"scale": 1.0},
+            {"pixels": "native"},
         )
     ]
     + [
         {"classes": ("b", "a")},
         {"source": "photos"},
+        {"settings": replace(MANIFEST.settings, pixels="native"), "colours": 4},
+        {"settings": replace(MANIFEST.settings, pixels="native"), "dtype": "uint16"},
     ],
 )
 def test_digest_tells_manifests_apart(change):
@@ -132,8 +143,16 @@ def test_missing_field_is_damage(field):
 @pytest.mark.parametrize(
     "change",
     [
-        {"pixels": {"kind": "rgb", "colours": 3, "dtype": "uint8", "scale": 1.0}},
-        {"pixels": {"kind": "grey", "colours": 1, "dtype": "uint8", "scale": 255.0}},
+        {"pixels": {**PIXELS, "kind": "hsv"}},
+        {"pixels": {**PIXELS, "colours": 4}},
+        {"pixels": {**PIXELS, "dtype": "uint16"}},
+        {"pixels": {**PIXELS, "scale": 0.0}},
+        {"pixels": {**PIXELS, "scale": 255}},
+        # Of pixels of another kind's decoder.
+        {"pixels": {**PIXELS, "kind": "grey", "colours": 1}},
+        {"pixels": {**PIXELS, "kind": "native"}},
+        {"pixels": {**PIXELS, "kind": "native", "colours": 2**15}, "decoder": "native-1"},
+        {"pixels": {**PIXELS, "kind": "native", "dtype": "int16"}, "decoder": "native-1"},
         {"reduction": {"pool": 2}},
         {"decoder": "another"},
         {"encoding": "uint8"},

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 import scatcache
+from scatcache.spec import Pixels
 from scatcache.store.format.row_arrays import ROW_ARRAYS
 from scatcache.store.reader import open_split
-from tests.store.stores import N_IMAGES, UNREADABLE, make_partial
+from tests.store.golden import make_by_hand
+from tests.store.stores import N_IMAGES, UNREADABLE, flip, make_partial
 
 
 @pytest.fixture(autouse=True)
@@ -109,6 +111,22 @@ def test_consolidated_metadata_is_that_of_the_members(sound):
     for name, metadata in found.items():
         if name != "all":
             assert metadata.to_dict() == consolidated[name].to_dict()
+
+
+@pytest.mark.parametrize(("colours", "dtype"), [(1, np.int8), (127, np.int8), (128, np.int16), (1000, np.int16)])
+def test_colours_are_counted_in_a_type_that_holds_them(tmp_path, colours, dtype):
+    zarr, tensorstore = pytest.importorskip("zarr"), pytest.importorskip("tensorstore")
+    store = tmp_path / "a.zarr"
+    make_by_hand(store, pixels=Pixels("native", colours, "uint16", 65535.0), encoding="float32")
+    array, order = (zarr.open_group(store, mode="r")[f"all/{name}"] for name in ("colour", "order"))
+    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(store / "all/colour")}}
+    theirs = np.asarray(tensorstore.open(spec, read=True).result().read().result())
+    assert array.dtype == theirs.dtype == dtype and order.dtype == np.int8
+    assert array[:].tolist() == theirs.tolist() == np.repeat(np.arange(colours), 3).tolist()
+    assert scatcache.open_cache(store).to_xarray().colour.dtype == dtype
+    assert scatcache.verify(store).ok
+    flip(store / "all/colour/c.0", 3)
+    assert [failure.path for failure in scatcache.verify(store).failures] == ["all/colour/c.0"]
 
 
 def test_unfinished_split_reads_as_absent_elsewhere(store):

@@ -11,7 +11,7 @@ from scatcache.store.format.chunk_index import ENTRY, find_file_bytes, index_of,
 from scatcache.store.format.encodings import crc32c
 from scatcache.store.format.layout import Generation, SplitLayout
 from scatcache.store.format.receipts import Receipt, Unreadable, encode_record, hash_bytes
-from scatcache.store.format.row_arrays import ALL_ROW_ARRAYS, RowTable
+from scatcache.store.format.row_arrays import RowTable, list_arrays
 from scatcache.store.format.shard_file import ABSENT
 from scatcache.store.format.summaries import (
     IndexDigest,
@@ -106,7 +106,7 @@ def test_summary_adds_up_its_receipts():
     assert summary.sums == (0.0 + 0.1 * 1 + 0.1 * 2, 3.0)
     assert summary.notes == {"constant": 3}
     assert summary.receipts == tuple(hash_bytes(encode_record(receipt)) for receipt in RECEIPTS)
-    assert summary.rows.keys() == ALL_ROW_ARRAYS.keys()
+    assert summary.rows.keys() == {*list_arrays(LAYOUT, finished=True)}
     assert summary_fits(summary, LAYOUT, n_channels=2)
 
 
@@ -125,6 +125,21 @@ def test_summary_adds_up_its_receipts():
 )
 def test_counts_that_are_not_the_split_s_do_not_fit(change):
     assert not summary_fits(replace(FINISHED.summary, **change), LAYOUT, n_channels=2)
+
+
+def test_targets_have_a_hash_and_a_split_with_any_lacks_none():
+    target = np.arange(22, dtype=np.float32).reshape(11, 2)
+    layout, rows = replace(LAYOUT, n_targets=2), replace(make_rows(), target=target)
+    summary = finish_split(RECEIPTS, layout, rows).summary
+    assert summary.rows == {
+        **finish_split(RECEIPTS, LAYOUT, make_rows()).summary.rows,
+        "target": summary.rows["target"],
+    }
+    assert summary_fits(summary, layout, n_channels=2) and not summary_fits(summary, LAYOUT, n_channels=2)
+    lacking = {name: found for name, found in summary.rows.items() if name != "target"}
+    assert not summary_fits(replace(summary, rows=lacking), layout, n_channels=2)
+    other = replace(rows, target=target + np.float32(1e-6))
+    assert finish_split(RECEIPTS, layout, other).summary.rows["target"] != summary.rows["target"]
 
 
 def test_sums_are_added_shard_by_shard():

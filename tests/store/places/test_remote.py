@@ -15,7 +15,8 @@ from click.testing import CliRunner
 import scatcache
 from scatcache.commands import cli
 from scatcache.job.store_folder import StoreFolder
-from scatcache.store.places import addresses, objects, remote, web
+from scatcache.remote import addresses, objects, web
+from scatcache.store.places import remote
 from scatcache.store.reader import open_split
 from tests.runs import call
 from tests.store.servers import (
