@@ -43,7 +43,8 @@ def has_image_name(name: str) -> bool:
 
 def holds_samples(key: str) -> bool:
     """Whether the file of a key holds samples and no picture, by its extension."""
-    return key.rpartition(".")[2].lower() in SAMPLE_EXTENSIONS
+    stem, _, extension = key.rpartition(".")
+    return bool(stem) and extension.lower() in SAMPLE_EXTENSIONS
 
 
 def show_path(path: str | os.PathLike[str]) -> str:

@@ -3,7 +3,7 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scatcache.images.keys import escape_name, unescape_name
+from scatcache.images.keys import escape_name, has_image_name, holds_samples, unescape_name
 
 NAMES = st.one_of(st.text(), st.binary().map(os.fsdecode))
 
@@ -31,3 +31,11 @@ def test_plain_names_stay_as_they_are():
 
 def test_bytes_backslashes_and_newlines_are_written_out():
     assert escape_name(os.fsdecode(b"a\xff\\b\nc")) == r"a\xff\\b\u000ac"
+
+
+def test_files_of_samples_count_as_images_and_are_told_from_pictures():
+    for key in ("a/b.npy", "x.FITS", "y.fit", "deep/er/z.fts"):
+        assert has_image_name(key.rpartition("/")[2]) and holds_samples(key)
+    for key in ("a/b.png", "x.tif", "npy", "fits", "a.npy/b.jpg"):
+        assert not holds_samples(key)
+    assert not has_image_name("npy") and not has_image_name(".npy") and not has_image_name("a.npz")

@@ -245,7 +245,7 @@ def test_images_are_known_by_extension_in_any_case_and_the_rest_is_counted(tmp_p
         touch(tmp_path, f"cat/a.{extension}", f"cat/B.{extension.upper()}")
     touch(tmp_path, "cat/labels.csv", "cat/jpg", "cat/.hidden.jpg", "cat/.git/a.jpg", "cat/.jpg", "MANIFEST.csv")
     listing = open_folder(tmp_path).find("all").listing
-    assert len(listing.rows) == 2 * len(IMAGE_EXTENSIONS) == 2 * 29
+    assert len(listing.rows) == 2 * len(IMAGE_EXTENSIONS) == 2 * 33
     assert listing.n_ignored == 6
 
 
