@@ -36,9 +36,14 @@ def is_safe(text: str) -> bool:
 
 
 def has_image_name(name: str) -> bool:
-    """Whether a file of this name counts as an image: by its extension, and not hidden."""
+    """Whether a file of this name is a picture: by its extension, and not hidden."""
     stem, _, extension = name.rpartition(".")
-    return bool(stem) and not stem.startswith(".") and extension.lower() in IMAGE_EXTENSIONS
+    return bool(stem) and not stem.startswith(".") and extension.lower() in PICTURE_EXTENSIONS
+
+
+def has_sample_name(name: str) -> bool:
+    """Whether a file of this name holds samples and no picture: by its extension, and not hidden."""
+    return not name.startswith(".") and holds_samples(name)
 
 
 def holds_samples(key: str) -> bool:
