@@ -255,7 +255,7 @@ def test_images_are_known_by_extension_in_any_case_and_the_rest_is_counted(tmp_p
         "MANIFEST.csv",
     )
     listing = open_folder(tmp_path).find("all").listing
-    assert len(listing.rows) == 2 * len(PICTURE_EXTENSIONS) == 2 * 33
+    assert len(listing.rows) == 2 * len(PICTURE_EXTENSIONS) == 2 * 29
     assert listing.n_ignored == 8
 
 
