@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scatcache.errors import SourceError, UsageError
+from scatcache.images.archives.staging import sweep
 from scatcache.images.archives.unpack import OnArchive, tell_nobody
 from scatcache.images.contents import Contents
 from scatcache.images.image_source import ImageSource, is_source, settle
@@ -49,7 +50,7 @@ KINDS = (
         PARQUET_NAME,
         "parquet files",
         is_parquet,
-        lambda at, contents, _: open_parquet(Path(at), contents),
+        lambda at, contents, where: open_parquet(Path(at), contents, where.work_dir if where.beside else None),
         takes=("array", "labels", "targets"),
     ),
     Kind(
@@ -153,7 +154,10 @@ def open_source(
         kinds = " or ".join(kind.what for kind in KINDS)
         raise SourceError(f"unknown source {show_path(source)!r}: expected {', '.join(DATASETS)}, or {kinds}")
     place = os.fspath(at.root or source)
-    return (_find_kind(place) or KINDS[-1]).open(place, contents or Contents(), at)
+    opened = (_find_kind(place) or KINDS[-1]).open(place, contents or Contents(), at)
+    # What killed runs left; by now this one's own are gone.
+    sweep(at.work_dir)
+    return opened
 
 
 def open_object(

@@ -123,8 +123,8 @@ def _log_warnings(event: Event) -> None:
         logger.warning(event.text)
 
 
-# What sources keep in STORE.job: the indices of tars, and tars and arrays that were inflated.
-_MADE = ("*.index.npz", "*.tar", "*.inflated.npy")
+# What sources keep in STORE.job: indices of tars, tars and arrays that were inflated, copies of parquet's row groups.
+_MADE = ("*.index.npz", "*.tar", "*.inflated.npy", "*.images")
 
 
 def list_kept(folder: StoreFolder) -> frozenset[str]:

@@ -14,7 +14,7 @@ from scatcache.images.archives.tar_members import TarMember, list_members
 from scatcache.images.archives.unpack import OnArchive, tell_nobody
 from scatcache.images.class_names import check_splits, refuse_alike
 from scatcache.images.datasets.devkit import ARCHIVE, find_devkit, read_devkit
-from scatcache.images.datasets.kaggle import SOLUTION, find_images, find_solution
+from scatcache.images.datasets.kaggle import SOLUTION, find_image_folder, find_solution
 from scatcache.images.image_source import ImageSource
 from scatcache.images.keys import escape_name, show_path
 from scatcache.images.kinds.folder import FolderPart, find_classes
@@ -68,7 +68,7 @@ def open_imagenet(
 
 
 def _holds_imagenet(root: Path) -> bool:
-    images = find_images(root)
+    images = find_image_folder(root)
     return any((root / TARS[split]).is_file() or _is_imagenet_folder(images / split) for split in SPLITS)
 
 
@@ -106,7 +106,7 @@ def _is_imagenet_folder(folder: Path) -> bool:
 
 def _find_part(split: str, root: Path, work_dir: Path | None, on_archive: OnArchive) -> FolderPart | TarPart | None:
     """A split's folder or tar, with no classes yet; None where there is neither."""
-    for folder in (root / split, find_images(root) / split):
+    for folder in (root / split, find_image_folder(root) / split):
         if _is_imagenet_folder(folder):
             return FolderPart(folder)
     tar = root / TARS[split]

@@ -22,7 +22,7 @@ _NAME = re.compile(rb"<name>\s*([^<>]{1,99}?)\s*</name>")
 _WNID = re.compile(r"n\d{8}")
 
 
-def find_images(root: Path) -> Path:
+def find_image_folder(root: Path) -> Path:
     """The folder that may hold train and val: ILSVRC/Data/CLS-LOC below root, where there is one, or root itself."""
     for start in range(len(_STEPS)):
         folder = root.joinpath(*_STEPS[start:])

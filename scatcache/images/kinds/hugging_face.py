@@ -15,7 +15,7 @@ from scatcache.images.contents import Contents
 from scatcache.images.image_source import NO_LABEL
 from scatcache.images.kinds.folder import read_image_file
 from scatcache.images.kinds.items import IMAGE_COLUMNS, find_label_column, get_item, read_class_names
-from scatcache.images.kinds.parquet_part import take_bytes
+from scatcache.images.kinds.parquet_file import take_bytes
 from scatcache.images.kinds.table_columns import read_label_column, read_target_column
 from scatcache.images.source import ListedRows, Listing
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,10 @@ from scatcache.images.contents import Contents
 from scatcache.images.image_source import ImageSource
 from scatcache.images.keys import escape_name, show_path
 from scatcache.images.kinds.arrays.array_numbers import name_classes
+from scatcache.images.kinds.group_copies import GroupCopies, has_place
 from scatcache.images.kinds.items import merge_class_names, warn_of_labels
-from scatcache.images.kinds.parquet_part import ParquetPart, TableFile, open_table, refuse_damaged
+from scatcache.images.kinds.parquet_file import TableFile, open_table, refuse_damaged
+from scatcache.images.kinds.parquet_part import ParquetPart
 from scatcache.images.kinds.split_files import is_folder_of, list_files_of, sort_into_splits
 from scatcache.images.kinds.table_columns import (
     TableColumns,
@@ -26,6 +29,8 @@ from scatcache.images.kinds.table_columns import (
 if TYPE_CHECKING:
     pass
 
+# Row groups that an extraction would read more often than this are copied; and told of where there are so many bytes.
+N_TIMES, TOLD_BYTES = 4, 10**9
 PARQUET_NAME, SUFFIX = "parquet", ".parquet"
 
 
@@ -36,8 +41,10 @@ def is_parquet(place: str) -> bool:
     return place.lower().endswith(SUFFIX) and os.path.exists(place)
 
 
-def open_parquet(place: Path, contents: Contents) -> ImageSource:
+def open_parquet(place: Path, contents: Contents, copy_to: Path | None = None) -> ImageSource:
     """Finds the splits, reads which columns there are, and the labels and targets; of the images nothing.
+
+    copy_to: where row groups of many images are copied to as they are read, None for nowhere.
 
     Raises SourceError where a file is cut, damaged or no parquet, files of one folder contradict each other, or there
     is no column of images or labels that make sense; OSError as the disk does.
@@ -63,7 +70,31 @@ def open_parquet(place: Path, contents: Contents) -> ImageSource:
     names = merge_class_names({split: found.names for split, found in columns.items()}, where)
     classes = _check_names(labels, names, where) if names else name_classes(labels, where)
     warnings = warn_of_labels(labels, classes, where) if labels else ()
+    for split, part in parts.items():
+        parts[split], told = _plan_copies(split, part, copy_to)
+        warnings += told
     return ImageSource(PARQUET_NAME, classes, parts, root=root, options=columns[first].options, warnings=warnings)
+
+
+def _plan_copies(split: str, part: ParquetPart, copy_to: Path | None) -> tuple[ParquetPart, tuple[str, ...]]:
+    """The part, with copies where an extraction would read its row groups over and over, and what to tell of that."""
+    rows, sizes = ([getattr(file, name) for file in part.files] for name in ("group_rows", "group_bytes"))
+    n_groups, n_bytes = sum(map(len, rows)), sum(map(sum, sizes))
+    n_rows = sum(map(sum, rows))
+    if n_rows <= N_TIMES * n_groups:
+        return part, ()
+    n_times, shown = n_rows // n_groups, f"{n_bytes / 1e9:,.1f} GB"
+    if copy_to is None or has_place(copy_to, n_bytes):
+        told = (
+            f"split {split}: its images, {shown}, are copied into STORE.job as they are read, each once, for they lie "
+            f"in row groups of {n_times}"
+        )
+        copies = None if copy_to is None else GroupCopies(copy_to, part.path)
+        return replace(part, copies=copies), (told,) if n_bytes > TOLD_BYTES else ()
+    return part, (
+        f"split {split}: its images lie in row groups of {n_times}, each read up to as many times: free {shown} twice "
+        f"over beside the store, and they are copied into STORE.job instead",
+    )
 
 
 def _check_names(labels: dict[str, np.ndarray], names: tuple[str, ...], where: str) -> tuple[str, ...]:

@@ -86,11 +86,11 @@ class SamplesPart:
 
 
 def is_webdataset(place: str) -> bool:
-    """Whether a tar lies there by its name, a folder of tars, or the first of a brace pattern of tars."""
+    """Whether a tar lies there by its name, a folder of tars, or one of a brace pattern of tars."""
     if os.path.isdir(place):
         return is_folder_of(place, SUFFIX)
     name = place.lower()
-    return name.endswith((SUFFIX, *_COMPRESSED)) and os.path.exists(next(expand_braces(place)))
+    return name.endswith((SUFFIX, *_COMPRESSED)) and any(map(os.path.exists, expand_braces(place)))
 
 
 def open_webdataset(

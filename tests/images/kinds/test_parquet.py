@@ -10,6 +10,7 @@ import pytest
 from scatcache.errors import SourceError, UnreadableImage, UsageError
 from scatcache.images.catalogue import open_source, source_exists
 from scatcache.images.contents import Contents
+from scatcache.images.kinds import parquet_file
 from scatcache.images.kinds.parquet_part import ParquetPart
 from tests.images.tars import draw_jpeg
 
@@ -203,10 +204,8 @@ def test_a_part_is_small_when_pickled_and_reads_in_the_copy(tmp_path):
 
 
 def test_a_large_row_group_is_read_in_pieces(tmp_path, monkeypatch):
-    from scatcache.images.kinds import parquet_part
-
-    monkeypatch.setattr(parquet_part, "BATCH_BYTES", 3 * len(IMAGES[0]))
+    monkeypatch.setattr(parquet_file, "BATCH_BYTES", 3 * len(IMAGES[0]))
     part = open_source(write(tmp_path / "a.parquet", group=25)).find("all")
     file, group = part._groups[0]
-    assert max(len(batch) for batch in parquet_part.read_batches(file, group, part.path)) <= 3
+    assert max(len(batch) for batch in parquet_file.read_batches(file, group, part.path)) <= 3
     assert part.read_block([24, 0, 11]) == [IMAGES[24], IMAGES[0], IMAGES[11]]

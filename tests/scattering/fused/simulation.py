@@ -75,6 +75,7 @@ def simulate(
     scale: what samples are divided by, that of SCALES by default.
     """
     library = compile_source(source or plan.source, folder)
+    assert library.arguments_bytes() == ARGUMENTS.itemsize
     n_planes = images.shape[0] * images.shape[1]
     _, height, width = spec.output_shape(*images.shape[2:])
     out_shape = (images.shape[0], images.shape[1] * spec.n_paths, height, width)

@@ -52,3 +52,5 @@ int simulate(const Body& body, long long n_blocks, long long shared_bytes, int o
                         n_blocks, shared_bytes, order);                                                             \
     }
 SCATCACHE_KERNELS(SIMULATE)
+
+extern "C" int arguments_bytes() { return int(sizeof(Arguments)); }

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from scatcache.scattering.fused_plan import FusedPlan, NoFusedPlan
 from scatcache.scattering.reference import scattering2d
 from scatcache.scattering.scattering2d import Scattering2D
 from scatcache.scattering.torch_fft import TorchScattering
-from scatcache.spec import ScatteringSpec
+from scatcache.spec import Pixels, ScatteringSpec
+from tests.scattering.test_batched import KINDS, RGB, images_of
 from tests.scattering.tolerances import assert_orders_close
 
 SPEC = ScatteringSpec(J=2)
@@ -79,6 +81,7 @@ def test_bits_depend_on_nothing_else() -> None:
     assert torch.equal(compute(transform, images.contiguous()), whole)
     assert torch.equal(compute(transform, images[::3]), whole[::3])
     assert torch.equal(compute(transform, images[:9].float() / 255), whole[:9])
+    assert torch.equal(compute(transform, images[:9].to(torch.int32).mul(257).to(torch.uint16)), whole[:9])
     results: dict[int, torch.Tensor] = {}
 
     def work(position: int) -> None:
@@ -115,14 +118,18 @@ def test_the_module_is_fused_on_cuda_and_differentiable() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.usefixtures("needs_fused")
-def test_batches_are_what_the_kernels_give() -> None:
-    transform = open_transform(SPEC, (32, 32), device="cuda")
+@pytest.mark.parametrize("pixels", [RGB, *KINDS], ids=lambda pixels: f"{pixels.colours}x{pixels.dtype}")
+def test_batches_are_what_the_kernels_give(pixels: Pixels) -> None:
+    spec = replace(SPEC, colours=pixels.colours)
+    transform = open_transform(spec, (32, 32), pixels=pixels, device="cuda")
     assert transform.name == "fused"
-    images = np.random.default_rng(2).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
-    out = np.full((5, *transform.output_shape), np.nan, np.float16)
-    transform(images, out)
-    expected = scattering2d(images.transpose(0, 3, 1, 2), SPEC)
-    assert_orders_close(out.reshape(expected.shape), expected, SPEC)
+    images = images_of(5, (32, 32), pixels=pixels)
+    expected = scattering2d(images.transpose(0, 3, 1, 2).astype(np.float64) / pixels.scale, spec)
+    for dtype in (np.float16, np.float32):
+        out = np.full((5, *transform.output_shape), np.nan, dtype)
+        transform(images, out)
+        assert_orders_close(out.reshape(expected.shape), expected, spec)
+        assert np.array_equal(transform.start(images[3:4], np.dtype(dtype))()[0], out[3])
 
 
 @pytest.mark.gpu
