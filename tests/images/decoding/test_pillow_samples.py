@@ -103,14 +103,14 @@ def test_what_pillow_would_change_is_refused_by_header_alone(data, reason):
     assert decode(data).shape[2] == 3
 
 
-def test_jpeg2000_of_other_depths_is_refused_and_of_16_bit_colour_noted_as_cut():
+def test_jpeg2000_of_other_depths_is_refused_and_of_deep_colour_for_every_kind():
     pytest.importorskip("imagecodecs")
     twelve, colour = write_jpeg2000(U16 >> 4, 12), write_jpeg2000(RGB16, 16)
     with pytest.raises(UnreadableImage, match=r"JPEG 2000 of 12 bits .* stretched here"):
         decode(twelve, kind="native")
-    with pytest.raises(UnreadableImage, match="JPEG2000 of more than 8 bits a sample"):
-        decode(colour, kind="native")
-    assert decode_noted(colour, Decoding()).notes == (CUT,)
+    for kind in ("rgb", "grey", "native"):
+        with pytest.raises(UnreadableImage, match="JPEG 2000 of 16-bit colour, which its reader misreads: convert it"):
+            decode(colour, kind=kind)
 
 
 # PIL images
