@@ -176,10 +176,10 @@ def open_object(
         raise SourceError(f"name is {name!r}: expected letters, digits, '_', '-' and '.', and none of {reserved}")
     if is_array(found):
         return open_python_arrays(found, name=name, version=version, contents=contents or Contents())
-    if contents is not None and contents.given:
-        raise UsageError(f"{contents.given[0]} goes with arrays, {name} is a {type(found).__name__}: leave it out")
     if not is_source(found):
         return open_dataset(found, name=name, version=version, contents=contents)
+    if contents is not None and contents.given:
+        raise UsageError(f"{contents.given[0]} goes with arrays and tables, {name} says it itself: leave it out")
     if version is not None:
         raise UsageError(f"version goes with dataset objects, {name} says it in its options: leave version out")
     return replace(settle(found), name=name)
