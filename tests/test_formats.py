@@ -1,16 +1,22 @@
 """Every format that is read: its coefficients are Kymatio's in float64 of what an independent reader finds."""
 
+import io
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import h5py
 import imageio.v3 as imageio
 import numpy as np
+import pyarrow.parquet
 import pytest
 import tifffile
+import torch
 import zarr
 from astropy.io import fits
+from PIL import Image
 
 import scatcache
 from scatcache.scattering.paths import path_table
@@ -190,3 +196,67 @@ def test_files_that_hold_an_array(tmp_path, name):
     assert cache.keys == [f"{i:05d}" for i in range(N)]
     axes = cache.manifest.source_options["axes"]
     check(cache, read(path), options.get("scale", SCALES.get(samples.dtype.type, 1)), axes)
+
+
+def encode(image: np.ndarray, extension: str) -> bytes:
+    buffer = io.BytesIO()
+    if extension == "npy":
+        np.save(buffer, image)
+    else:
+        imageio.imwrite(buffer, image, extension=f".{extension}")
+    return buffer.getvalue()
+
+
+def write_parquet(path: Path, samples: np.ndarray) -> Path:
+    rows = [{"bytes": encode(image, "png"), "path": None} for image in samples]
+    pyarrow.parquet.write_table(pyarrow.table({"image": rows, "label": np.arange(N) % 3}), path, row_group_size=5)
+    return path
+
+
+def write_tar(path: Path, samples: np.ndarray, extension: str) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for i, image in enumerate(samples):
+            for name, data in ((extension, encode(image, extension)), ("cls", b"%d" % (i % 3))):
+                member = tarfile.TarInfo(f"{i:03d}.{name}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    return path
+
+
+def make_table(samples: np.ndarray) -> datasets.Dataset:
+    rows = {"image": [Image.fromarray(image) for image in samples], "label": (np.arange(N) % 3).tolist()}
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["a", "b", "c"]))
+    return datasets.Dataset.from_dict(rows, features=features)
+
+
+TABLES = {
+    "parquet": (WORDS, lambda at, x: write_parquet(at / "t.parquet", x), {}),
+    "webdataset png": (TWELVE_BITS, lambda at, x: write_tar(at / "t.tar", x, "png"), {"scale": 4095}),
+    "webdataset npy": (DEGREES, lambda at, x: write_tar(at / "t.tar", x, "npy"), {}),
+    "hugging face": (BYTES, lambda _, x: make_table(x), {"name": "mine"}),
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_tables_of_image_files(tmp_path, kind):
+    samples, make, options = TABLES[kind]
+    cache = extract(make(tmp_path, samples), tmp_path / "out", pixels="native", **options)
+    assert cache.labels.tolist() == (np.arange(N) % 3).tolist() and len(cache.classes) == 3
+    check(cache, samples, options.get("scale", SCALES.get(samples.dtype.type, 1)))
+
+
+OBJECTS = {
+    "numpy": (SIGNED, lambda _, x: x, "NHWC"),
+    "torch": (BANDS.transpose(0, 3, 1, 2).copy(), lambda _, x: torch.from_numpy(x), "NCHW"),
+    "h5py": (WORDS, lambda at, x: h5py.File(write_h5(at / "a.h5", x))["images"], "NHWC"),
+    "zarr": (TWELVE_BITS, lambda at, x: zarr.open(write_zarr(at / "a.zarr", x)), "NHWC"),
+}
+
+
+@pytest.mark.parametrize("kind", OBJECTS)
+def test_arrays_in_python(tmp_path, kind):
+    samples, make, axes = OBJECTS[kind]
+    labels, targets = np.arange(N) % 4, np.arange(2 * N, dtype=np.float32).reshape(N, 2)
+    cache = extract(make(tmp_path, samples), tmp_path / "out", name="mine", labels=labels, targets=targets)
+    assert cache.labels.tolist() == labels.tolist() and np.array_equal(cache.targets, targets)
+    check(cache, samples, SCALES.get(samples.dtype.type, 1), axes)
