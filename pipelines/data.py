@@ -136,6 +136,7 @@ def open_store(options: Options, wanted: Wanted, *, keep: bool = True) -> Store:
             L=wanted.spec.L,
             max_order=wanted.spec.max_order,
             grid=wanted.spec.grid,
+            pixels="grey" if wanted.spec.colours == 1 else None,
             size=wanted.size if wanted.crop else None,
             limit=wanted.limit,
             views=wanted.views,

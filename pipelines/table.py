@@ -29,6 +29,8 @@ class Row:
 ROWS = (
     Row("cifar10_linear", {"": "test_accuracy"}, "-"),
     Row("cifar10_linear-permuted", {"labels permuted:": "test_accuracy"}, "10 by chance"),
+    Row("grey_linear-mnist", {"": "test_accuracy"}, "-"),
+    Row("grey_linear-fashion-mnist", {"": "test_accuracy"}, "-"),
     Row(
         "cifar10_kernel",
         {f"{n}:": f"test_accuracy_{n}" for n in (100, 500, 1000)},

@@ -46,8 +46,8 @@ def cli() -> None:
 def extract(source: str, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> int:
     """Compute the coefficients of SOURCE into a store, or go on where an earlier run stopped.
 
-    SOURCE: a name from `scatcache sources`, or a folder of images. Settings that are not given are taken from the
-    store where there is one.
+    SOURCE: a name from `scatcache sources`, a folder of images, a file or URL of an array (.npy, .npz, .h5, .fits,
+    Zarr), parquet, or tars. Settings that are not given are taken from the store where there is one.
     """
     with watch(quiet, verbose, overwrite=options["overwrite"]) as on_event:
         report = scatcache.extract(source, on_event=on_event, **options)

@@ -87,7 +87,8 @@ ORDER = {
         "extraction",
     ],
     "load": [
-        "arguments augment lazy read_ahead rows sampler stored_rows",
+        "augment lazy read_ahead rows sampler",
+        "arguments stored_rows",
         "dataset loader selection",
         "preload",
         "cache",

@@ -14,8 +14,11 @@ from scatcache.testing import check_source
 from tests.images.datasets.test_caltech101 import write_form as write_caltech101
 from tests.images.datasets.test_cifar10 import FORMS
 from tests.images.datasets.test_cifar10 import write_form as write_cifar10
+from tests.images.datasets.test_cifar100 import write_cifar100
 from tests.images.datasets.test_imagenet import write_form as write_imagenet
+from tests.images.datasets.test_mnist import write_mnist
 from tests.images.datasets.test_stl10 import write_stl10
+from tests.images.datasets.test_svhn import write_svhn
 from tests.images.kinds.test_python_object import Arrays, HuggingFaceLike, TorchvisionLike
 from tests.runs import find_differences, make_images
 
@@ -76,6 +79,14 @@ BUILT_IN = {
     "photos": write_photos,
     "object": write_object,
     "stl10": lambda root: open_source("stl10", root=write_stl10(root) or root),
+    "svhn": lambda root: open_source("svhn", root=write_svhn(root), work_dir=root / "job"),
+    "cifar100": lambda root: open_source("cifar100", root=write_cifar100(root, "python").parent),
+    **{
+        f"mnist {form}": lambda root, form=form: open_source(
+            "mnist", root=write_mnist(root / "m", packed=form == "packed"), work_dir=root / "job"
+        )
+        for form in ("plain", "packed")
+    },
     **{
         f"cifar10 {form}": lambda root, form=form: open_source("cifar10", root=write_cifar10(root, form) and root)
         for form in FORMS

@@ -59,8 +59,7 @@ def decode_noted(data: bytes | np.ndarray | PIL.Image.Image, how: Decoding) -> D
     """What decode() returns, with what is to be told of it."""
     assert how.size is None or how.size > 0, f"size {how.size}: expected at least 1"
     if isinstance(data, np.ndarray):
-        with turn_refusals():
-            return _decode_array(data, how)
+        return _decode_array(data, how)
     if isinstance(data, PIL.Image.Image):
         return _decode_pil(data, how)
     return try_twice(lambda: _decode_file(io.BytesIO(data), how))
@@ -74,8 +73,7 @@ def read_form(data: bytes | BinaryIO | np.ndarray | PIL.Image.Image, how: Decodi
     Raises UnreadableImage where the header does not parse; OSError where it carries an errno.
     """
     if isinstance(data, np.ndarray):
-        with turn_refusals():
-            return _form_array(data.shape, data.dtype, how)
+        return _form_array(data.shape, data.dtype, how)
     if isinstance(data, PIL.Image.Image):
         height, width, bands = (found := _decode_pil(data, Decoding(how.kind)).pixels).shape
         return ImageForm(height, width, bands, str(found.dtype))

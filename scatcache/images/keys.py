@@ -36,14 +36,20 @@ def is_safe(text: str) -> bool:
 
 
 def has_image_name(name: str) -> bool:
-    """Whether a file of this name counts as an image: by its extension, and not hidden."""
+    """Whether a file of this name is a picture: by its extension, and not hidden."""
     stem, _, extension = name.rpartition(".")
-    return bool(stem) and not stem.startswith(".") and extension.lower() in IMAGE_EXTENSIONS
+    return bool(stem) and not stem.startswith(".") and extension.lower() in PICTURE_EXTENSIONS
+
+
+def has_sample_name(name: str) -> bool:
+    """Whether a file of this name holds samples and no picture: by its extension, and not hidden."""
+    return not name.startswith(".") and holds_samples(name)
 
 
 def holds_samples(key: str) -> bool:
     """Whether the file of a key holds samples and no picture, by its extension."""
-    return key.rpartition(".")[2].lower() in SAMPLE_EXTENSIONS
+    stem, _, extension = key.rpartition(".")
+    return bool(stem) and extension.lower() in SAMPLE_EXTENSIONS
 
 
 def show_path(path: str | os.PathLike[str]) -> str:

@@ -112,5 +112,6 @@ def _describe_label(cache: Cache, row: int) -> str:
 def _describe_settings(cache: Cache) -> str:
     height, width = cache.layout.image_shape
     channels, h, w = cache.row_shape
-    shape = f"{channels} channels ({cache.spec.colours} colours x {cache.spec.n_paths} paths) of {h} x {w}"
+    colours = "1 colour" if cache.spec.colours == 1 else f"{cache.spec.colours} colours"
+    shape = f"{channels} channels ({colours} x {cache.spec.n_paths} paths) of {h} x {w}"
     return f"{cache.manifest.describe()}: images of {height} x {width} -> {shape}"

@@ -35,10 +35,12 @@ logger = logging.getLogger(__name__)
 def extract(source: Any, options: ExtractOptions) -> ExtractReport:
     """Computes the scattering coefficients of a dataset into a Zarr store, or goes on where an earlier run stopped.
 
-    source: a name that `scatcache sources` lists, a folder of images, an implementation of
-    scatcache.Source, or a dataset object, with `__len__` and `__getitem__(index) -> (PIL image or uint8 (H, W, 3),
-    label)` or `-> {"image": ..., "label": ...}`, or a mapping of such objects by split. A dataset object needs a name,
-    and is read in this process, one item at a time.
+    source: a name that `scatcache sources` lists; the path of a folder of images, of a file that holds an array, of
+    parquet files or of tars, or a URL of a Zarr array or of tars; an implementation of scatcache.Source; an array or
+    tensor (N, H, W), (N, H, W, C) or (N, C, H, W); a datasets.Dataset; a dataset object, with `__len__` and
+    `__getitem__(index) -> (image, label)` or `-> {"image": ..., "label": ...}`, image a PIL image or an array (H, W)
+    or (H, W, C), which is read in this process, one item at a time; or a mapping of these by split. Objects need a
+    name. docs/data.md says what becomes of the values.
 
     J to seed are settings: a store's first run fixes them, and where they are None they are taken from it. The rest may
     change from run to run.

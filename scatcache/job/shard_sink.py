@@ -1,7 +1,11 @@
 """Where the coefficients of one shard go: encoded chunk by chunk, summed row by row."""
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
+from scatcache.errors import ScatcacheError
 from scatcache.scattering.channel_sums import find_adder
 from scatcache.store.format.encodings import Encoding
 from scatcache.store.format.shard_file import ShardEncoder
@@ -10,21 +14,28 @@ from scatcache.store.format.shard_file import ShardEncoder
 class ShardSink:
     """Takes coefficients batch by batch, in order, and writes them chunk by chunk; used from one thread at a time.
 
-    sums, square_sums: (n_channels,) float64 over the stored values of the readable rows; reasons: one per row, None
-    where it is readable.
+    keys: of the shard's rows; sums, square_sums: (n_channels,) float64 over the stored values of the readable rows;
+    reasons: one per row, None where it is readable.
     """
 
-    def __init__(self, encoder: ShardEncoder, encoding: Encoding, *, chunk_images: int, n_channels: int):
+    def __init__(
+        self, encoder: ShardEncoder, encoding: Encoding, *, chunk_images: int, n_channels: int, keys: Sequence[str]
+    ):
         self.sums = np.zeros(n_channels, np.float64)
         self.square_sums = np.zeros(n_channels, np.float64)
         self.reasons: list[str | None] = []
         self._encoder, self._encoding, self._chunk_images = encoder, encoding, chunk_images
         self._add = find_adder()
+        self._keys = iter(keys)
         self._held: list[np.ndarray] = []
         self._held_ok: list[bool] = []
 
     def append(self, coefficients: np.ndarray, ok: list[bool]) -> None:
-        """coefficients: (n, n_channels, h, w) in the stored dtype; ok: which of the n are readable."""
+        """coefficients: (n, n_channels, h, w) in the stored dtype; ok: which of the n are readable.
+
+        Raises ScatcacheError for coefficients that the dtype does not hold.
+        """
+        keys = [next(self._keys) for _ in ok]
         for row, readable in zip(coefficients, ok, strict=True):
             if readable:
                 # One row at a time: the last bit of a sum then depends on the shard alone, not on its batches.
@@ -35,6 +46,15 @@ class ShardSink:
             self._held_ok.append(readable)
             if len(self._held) == self._chunk_images:
                 self._write_chunk()
+        # Infinity stays in the sums.
+        if not math.isfinite(self.sums.sum()):
+            key = next(
+                k for k, row, readable in zip(keys, coefficients, ok, strict=True) if readable and not _fits(row)
+            )
+            raise ScatcacheError(
+                f"{key}: its coefficients go beyond {np.finfo(coefficients.dtype).max:.5g}, the most that "
+                f"{self._encoding.name} holds: give a larger --scale, or --encoding float32, for a new store"
+            )
 
     def _write_chunk(self) -> None:
         if any(self._held_ok):
@@ -50,3 +70,7 @@ class ShardSink:
             filler = np.full_like(self._held[0], self._encoding.fill_value)
             self._held += [filler] * (self._chunk_images - len(self._held))
             self._write_chunk()
+
+
+def _fits(row: np.ndarray) -> bool:
+    return bool(np.isfinite(row).all())

@@ -66,7 +66,13 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
     images = ShardImages(job, task, reads)
     with reads, folder.writer.put_shard(task.split, task.shard) as file:
         encoder = ShardEncoder(file.write, n_chunks=layout.n_chunks)
-        sink = ShardSink(encoder, encoding, chunk_images=layout.chunk_images, n_channels=job.manifest.spec.n_channels)
+        sink = ShardSink(
+            encoder,
+            encoding,
+            chunk_images=layout.chunk_images,
+            n_channels=job.manifest.spec.n_channels,
+            keys=task.keys,
+        )
         _fill(sink, transform, encoding.compute_dtype, decode_batches(job, task, images, transform.batch_images))
         # A worker that was given up for dead may have been overtaken: what is finished keeps its file.
         if (done := find_done()) is not None:

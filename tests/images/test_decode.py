@@ -16,7 +16,8 @@ from PIL import Image, ImageFile, ImageOps
 from scatcache.errors import UnreadableImage
 from scatcache.images import decode as decode_module
 from scatcache.images.datasets.photos import open_photos
-from scatcache.images.decode import decode, read_form
+from scatcache.images.decode import decode, decode_noted, read_form
+from scatcache.images.decoding.notes import CONSTANT, CUT, DARK
 from scatcache.images.forms import Decoding
 from tests.images.files import write_tiff
 from tests.images.parts import read_key
@@ -148,6 +149,46 @@ def test_grey_of_16_bits_is_turned_upright():
     assert read_form(data, Decoding()).shape == (40, 30)
 
 
+# Grey
+
+GREYS = {
+    "grey": (encode(Image.fromarray(NOISE[..., 0])), NOISE[..., 0]),
+    "grey bmp": (encode(Image.fromarray(NOISE[..., 0]), "BMP"), NOISE[..., 0]),
+    "grey and alpha": (encode(Image.merge("LA", [Image.fromarray(NOISE[..., b]) for b in (0, 1)])), NOISE[..., 0]),
+    "grey of 16 bits": (encode(Image.fromarray(GREY16)), HIGH_BYTE[..., 0]),
+}
+
+
+@pytest.mark.parametrize(("data", "samples"), GREYS.values(), ids=GREYS)
+def test_grey_files_are_grey_unchanged(data, samples):
+    found = decode(data, kind="grey")
+    np.testing.assert_array_equal(found, samples[..., None])
+    assert found.flags.c_contiguous and found.flags.writeable
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "RGBA", "CMYK", "LAB"])
+@pytest.mark.parametrize("size", [None, 16])
+def test_grey_is_pillows_l_of_the_rgb(mode, size):
+    image = Image.fromarray(NOISE)
+    image = Image.merge("LAB", image.split()) if mode == "LAB" else image.convert(mode)
+    data = encode(image, "TIFF")
+    grey = Image.fromarray(decode_by_hand(data)).convert("L")
+    expected = np.asarray(grey) if size is None else resize_whole(grey, size)
+    for found in (data, image):
+        np.testing.assert_array_equal(decode(found, kind="grey", size=size), expected[..., None])
+    assert read_form(data, Decoding("grey")) == read_form(image, Decoding("grey")) == (30, 40, 1, "uint8")
+
+
+@pytest.mark.parametrize("kind", ["rgb", "grey"])
+def test_notes_and_refusals_of_grey_are_those_of_rgb(kind):
+    dark = GREY16 >> 4
+    assert decode_noted(encode(Image.fromarray(dark)), Decoding(kind)).notes == (CUT, DARK)
+    assert decode_noted(encode(Image.new("RGB", (9, 9), "red")), Decoding(kind)).notes == (CONSTANT,)
+    for refused in (write_tiff(GREY16.astype(np.float32)), Image.fromarray(GREY16.astype(np.float32))):
+        with pytest.raises(UnreadableImage, match=r"float samples.*; for others give --pixels native$"):
+            decode(refused, kind=kind)
+
+
 # EXIF
 
 UPRIGHT = {
@@ -171,6 +212,9 @@ def test_images_are_turned_upright_and_so_is_their_shape(kind, orientation):
     expected = UPRIGHT.get(orientation, UPRIGHT[1])(NOISE)
     np.testing.assert_array_equal(decode(data, size=None), expected)
     assert read_form(data, Decoding()).shape == expected.shape[:2]
+    np.testing.assert_array_equal(decode(data, kind="grey")[..., 0], Image.fromarray(expected).convert("L"))
+    np.testing.assert_array_equal(decode(data, kind="native"), NOISE)
+    assert read_form(data, Decoding("native")) == (30, 40, 3, "uint8")
 
 
 def test_exif_behind_the_pixels_of_a_png_counts(tmp_path):

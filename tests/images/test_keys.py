@@ -3,7 +3,7 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scatcache.images.keys import escape_name, unescape_name
+from scatcache.images.keys import escape_name, has_image_name, has_sample_name, holds_samples, unescape_name
 
 NAMES = st.one_of(st.text(), st.binary().map(os.fsdecode))
 
@@ -31,3 +31,12 @@ def test_plain_names_stay_as_they_are():
 
 def test_bytes_backslashes_and_newlines_are_written_out():
     assert escape_name(os.fsdecode(b"a\xff\\b\nc")) == r"a\xff\\b\u000ac"
+
+
+def test_files_of_samples_are_told_from_pictures():
+    for key in ("a/b.npy", "x.FITS", "y.fit", "deep/er/z.fts"):
+        assert has_sample_name(key.rpartition("/")[2]) and holds_samples(key) and not has_image_name(key)
+    assert has_image_name("b.png")
+    for key in ("a/b.png", "x.tif", "npy", "fits", "a.npy/b.jpg"):
+        assert not holds_samples(key)
+    assert not any(map(has_sample_name, ("npy", ".npy", "a.npz", "b.png")))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+import scatcache
 from scatcache import retries
 from scatcache.errors import ScatcacheError, SourceError, UnreadableImage
 from scatcache.images import decode as decode_module
@@ -320,7 +321,7 @@ class Chunks:
 @pytest.mark.parametrize("ok", [[True] * 5, [False, True, True, True, False], [False] * 4 + [True], [False] * 5])
 def test_a_chunk_without_a_readable_row_stays_absent(ok):
     chunks, values = Chunks(), np.arange(5 * 3 * 4, dtype=np.float16).reshape(5, 3, 2, 2)
-    sink = ShardSink(chunks, ENCODINGS["float16raw"], chunk_images=2, n_channels=3)
+    sink = ShardSink(chunks, ENCODINGS["float16raw"], chunk_images=2, n_channels=3, keys="abcde")
     sink.append(values[:3].copy(), ok[:3])
     sink.append(values[3:].copy(), ok[3:])
     sink.finish()
@@ -336,6 +337,18 @@ def test_a_chunk_without_a_readable_row_stays_absent(ok):
                 assert np.isnan(stored[place]).all()
     readable = values[ok].astype(np.float64)
     np.testing.assert_array_equal(sink.sums, readable.sum(axis=(0, 2, 3)))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
+def test_coefficients_that_the_encoding_does_not_hold_are_refused_by_key(tmp_path, scale):
+    images = np.full((6, 8, 8), 250 if scale < 1 else 1, np.uint8).astype(np.uint8 if scale < 1 else np.float32)
+    images[4] *= 1 if scale < 1 else 70_000
+    options = {"name": "mine", "out": tmp_path / "out", "J": 1, "encoding": "float16", "scale": scale}
+    key = "0000[0-5]" if scale < 1 else "00004"
+    with pytest.raises(ScatcacheError, match=rf"{key}: its coefficients go beyond 65504, .* --encoding float32"):
+        scatcache.extract(images, **options)
+    report = scatcache.extract(images, **{**options, "encoding": "float32", "overwrite": True})
+    assert report.splits["all"].ok == 6
 
 
 def test_no_batch_waits_beyond_those_ahead(tmp_path, monkeypatch):

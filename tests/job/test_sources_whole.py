@@ -11,7 +11,9 @@ from PIL import Image
 import scatcache
 from scatcache.errors import SettingsDiffer, SourceError, UsageError
 from tests.images.datasets.test_caltech101 import write_form as write_caltech101
+from tests.images.datasets.test_mnist import RECORDS, write_mnist
 from tests.images.datasets.test_stl10 import FOLD_LINES, N_TRAIN, write_stl10
+from tests.images.datasets.test_svhn import COUNTS, write_svhn
 from tests.images.imagenets import TRAIN_TAR, write_devkit, write_folders, write_train_tar, write_val_tar
 from tests.images.kinds.test_python_object import LABELS, PIXELS, Arrays, Files, HuggingFaceLike, TorchvisionLike
 from tests.images.tars import draw_jpeg
@@ -161,6 +163,32 @@ def test_stl10s_unlabeled_images_are_added_by_name(tmp_path):
     out = tmp_path / "x.zarr"
     scatcache.extract("stl10", root=tmp_path / "root", out=out, split="unlabeled", J=3, max_order=0)
     assert scatcache.open_cache(out).labels.tolist() == [-1, -1, -1]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_mnist_equals_a_folder_of_its_grey_images(tmp_path, packed):
+    root, out = write_mnist(tmp_path / "root", packed=packed), tmp_path / "x.zarr"
+    images, labels = RECORDS["train"]
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        path = tmp_path / "plain" / str(label) / f"{i:05d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    scatcache.extract(os.path.join(tmp_path / "plain", ""), pixels="grey", out=tmp_path / "plain.zarr", **SETTINGS)
+    scatcache.extract("mnist", root=root, out=out, **SETTINGS)
+    ours, theirs = scatcache.open_cache(out, "train"), scatcache.open_cache(tmp_path / "plain.zarr")
+    assert ours.spec.colours == 1 and ours.labels.tolist() == labels.tolist()
+    assert ours.classes == tuple("0123456789")
+    order = np.argsort([key.partition("/")[2] for key in theirs.keys])
+    assert ours.coefficients(slice(None)).tobytes() == theirs.coefficients(order).tobytes()
+    assert scatcache.verify(out, recompute=1.0).ok
+
+
+def test_svhns_extra_images_are_added_by_name(tmp_path):
+    root, out = write_svhn(tmp_path / "root"), tmp_path / "x.zarr"
+    scatcache.extract("svhn", root=root, out=out, **SETTINGS)
+    assert sorted(scatcache.info(out).splits) == ["test", "train"]
+    scatcache.extract("svhn", root=root, out=out, split="extra")
+    assert {split: len(scatcache.open_cache(out, split)) for split in scatcache.info(out).splits} == COUNTS
 
 
 def test_caltech101_with_its_background_is_a_source_of_its_own(tmp_path):

@@ -11,7 +11,7 @@ import torch
 import scatcache
 
 RECIPES = ("cifar10_linear", "cifar10_fcs", "cifar10_wrn", "cifar10_limited", "stl10_wrn", "imagenet")
-RECIPES += ("caltech101_transfer",)
+RECIPES += ("caltech101_transfer", "grey_linear")
 PNG = b"\x89PNG"
 
 

@@ -13,7 +13,7 @@ from scatcache.errors import SourceError
 from scatcache.images.archives.checksums import find_unofficial, hash_md5
 from scatcache.images.archives.stamps import Stamp, stamp_file
 from scatcache.images.archives.unpack import inflate, unpack_once
-from scatcache.images.datasets.records import Layout, RecordsPart
+from scatcache.images.datasets.mapped_records import Layout, RecordsPart
 from scatcache.images.image_source import ImageSource
 from scatcache.images.keys import show_path
 from scatcache.images.roots import NotFound, locate_root

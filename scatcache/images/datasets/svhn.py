@@ -13,7 +13,7 @@ from scatcache.images.archives.mat_file import MALFORMED_MAT, read_variables
 from scatcache.images.archives.staging import stage
 from scatcache.images.archives.stamps import stamp_file
 from scatcache.images.archives.unpack import unpack_once
-from scatcache.images.datasets.records import Layout, RecordsPart
+from scatcache.images.datasets.mapped_records import Layout, RecordsPart
 from scatcache.images.image_source import ImageSource
 from scatcache.images.keys import show_path
 from scatcache.images.roots import has_any, locate_root

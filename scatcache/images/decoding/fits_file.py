@@ -66,7 +66,7 @@ def _find_scaling(header: Any) -> tuple[Any, Any]:
     zero, scale = header.get("BZERO", 0), header.get("BSCALE", 1)
     for name, value in (("BZERO", zero), ("BSCALE", scale)):
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise UnreadableImage(f"{name} is {value!r} in a FITS header: expected a number")
+            raise UnreadableImage(f"{name} is {value!a} in a FITS header: expected a number")
     return zero, scale
 
 
@@ -97,7 +97,7 @@ def _tile_shape(unit: FitsUnit) -> tuple[int, ...]:
 def _check_tiles(unit: FitsUnit) -> None:
     found = unit.cards.get("ZCMPTYPE", "").strip("' ")
     if found not in _COMPRESSIONS:
-        raise UnreadableImage(f"FITS compression {found}: expected one of {', '.join(_COMPRESSIONS)}")
+        raise UnreadableImage(f"FITS compression {found!a}: expected one of {', '.join(_COMPRESSIONS)}")
     tile = _tile_shape(unit)
     if min(tile) < 1 or prod(tile) > MAX_SAMPLES:
         raise UnreadableImage(f"tiles of {tile} samples in a FITS header")

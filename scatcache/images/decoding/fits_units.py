@@ -14,7 +14,7 @@ from scatcache.errors import UnreadableImage
 
 BLOCK = 2880
 _CARD = 80
-_MOST_HEADER_BLOCKS = 1000
+_MOST_HEADER_BLOCKS = 300
 MOST_UNITS = 1000
 # The standard allows NAXIS to be 999; images have two or three.
 _MOST_AXES, _MOST_COLUMNS = 9, 999
@@ -35,7 +35,7 @@ class FitsUnit:
     def number(self, keyword: str, default: int = 0) -> int:
         text = self.cards.get(keyword, str(default))
         if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
-            raise UnreadableImage(f"{keyword} is {text} in a FITS header: expected an integer")
+            raise UnreadableImage(f"{keyword} is {text!a} in a FITS header: expected an integer")
         return int(text)
 
     def sizes(self, prefix: str) -> tuple[int, ...]:

@@ -42,7 +42,8 @@ def open_numpy(file: BinaryIO, axes: str | None) -> SampleFile:
 
     def load() -> np.ndarray:
         file.seek(start)
-        data = file.read(n_bytes - start)
+        # Arrays over a bytearray may be written to.
+        data = bytearray(file.read(n_bytes - start))
         if len(data) != n_bytes - start:
             raise ValueError(f"{len(data)} bytes where {n_bytes - start} were")
         found = np.frombuffer(data, dtype).reshape(shape, order="F" if is_fortran else "C")

@@ -45,7 +45,7 @@ def take_samples(image: Image.Image, *, cut: bool) -> SampleFile:
 
     def load() -> np.ndarray:
         load_picture(image)
-        return np.asarray(image).astype(dtype, copy=False)
+        return np.array(image).astype(dtype, copy=False)
 
     width, height = image.size
     return SampleFile((height, width, bands), np.dtype(dtype), load)

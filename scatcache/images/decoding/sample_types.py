@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from scatcache.errors import UnreadableImage
 from scatcache.images.decoding.extra_libraries import call_library
 from scatcache.images.decoding.notes import CONSTANT, ROUNDED
-from scatcache.images.decoding.own_pillow import check_size
+from scatcache.images.decoding.own_pillow import MAX_PIXELS
 
 # By the dtype of a file or an array, that which enters the transform.
 _ENTERS = {
@@ -16,11 +17,11 @@ _ENTERS = {
     "int8": "float32", "int16": "float32", "float16": "float32",
     "int32": "float32", "uint32": "float32", "int64": "float32", "uint64": "float32", "float64": "float32",
 }  # fmt: skip
-# These float32 may have to round.
-_ROUNDED = ("int32", "uint32", "int64", "uint64", "float64")
+# The most bytes of samples that float32 never has to round, by the kind of their dtype.
+_EXACT = {"i": 2, "u": 2, "f": 4}
 _ACCEPTED = "expected unsigned or signed integers of 8 to 64 bits, or floats of 16, 32 or 64"
 # As many as four bands of the most pixels have; more of float32 than this would take 2.7 GiB.
-MAX_SAMPLES = 4 * 178_956_970
+MAX_SAMPLES = 4 * MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class SampleFile:
     has_more: Callable[[], bool] = bool
 
     def check(self) -> None:
-        """Raises UnreadableImage or ValueError for what cannot enter the transform, before anything is loaded."""
+        """Raises UnreadableImage for what cannot enter the transform, before anything is loaded."""
         check_shape_of_samples(self.shape)
         find_sample_type(self.dtype)
 
@@ -47,6 +48,7 @@ class SampleFile:
         return found.reshape(self.shape)
 
 
+@cache
 def find_sample_type(dtype: np.dtype) -> str:
     """The dtype, "uint8", "uint16" or "float32", that samples of another enter the transform as.
 
@@ -61,12 +63,13 @@ def find_sample_type(dtype: np.dtype) -> str:
 def check_shape_of_samples(shape: tuple[int, ...]) -> tuple[int, int, int]:
     """(height, width, bands) of (height, width) or (height, width, bands).
 
-    Raises UnreadableImage for other shapes, ValueError for more pixels than an image may have.
+    Raises UnreadableImage for other shapes, and for more pixels or samples than an image may have.
     """
     if len(shape) not in (2, 3) or 0 in shape:
         raise UnreadableImage(f"an array of {shape}: expected (height, width) or (height, width, bands)")
     height, width, bands = (*shape, 1)[:3]
-    check_size((width, height))
+    if height * width > MAX_PIXELS:
+        raise UnreadableImage(f"{height}x{width} pixels, more than the {MAX_PIXELS} allowed")
     if height * width * bands > MAX_SAMPLES:
         raise UnreadableImage(f"{height}x{width} pixels of {bands} bands, more than the {MAX_SAMPLES} samples allowed")
     return height, width, bands
@@ -82,18 +85,21 @@ def settle_samples(found: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     kind = find_sample_type(found.dtype)
     shape = check_shape_of_samples(found.shape)
     found = found if found.ndim == 3 else found.reshape(shape)
+    notes = (CONSTANT,) if is_constant(found) else ()
+    if kind != "float32":
+        return np.ascontiguousarray(found, kind), notes
     with np.errstate(over="ignore", invalid="ignore"):
         samples = np.ascontiguousarray(found, kind)
-    if kind == "float32":
-        _check_finite(samples, found)
-    notes = (ROUNDED,) if found.dtype.name in _ROUNDED and _is_rounded(samples, found) else ()
-    return samples, (*notes, CONSTANT) if is_constant(samples) else notes
+    _check_finite(samples, found)
+    if found.dtype.itemsize > _EXACT[found.dtype.kind] and _is_rounded(samples, found):
+        notes = (ROUNDED, *notes)
+    return samples, notes
 
 
 def is_constant(pixels: np.ndarray) -> bool:
     """Whether all pixels of (height, width, bands) are alike."""
     # Almost every image is told from a constant one by two of its pixels.
-    return bool((pixels[0, 0] == pixels[-1, -1]).all()) and bool((pixels == pixels[0, 0]).all())
+    return pixels.item(0) == pixels.item(pixels.size - pixels.shape[2]) and bool((pixels == pixels[0, 0]).all())
 
 
 def _check_finite(samples: np.ndarray, found: np.ndarray) -> None:

@@ -69,7 +69,10 @@ def note_cut(image: Image.Image) -> tuple[str, ...]:
 
 
 def is_cut(image: Image.Image, file: BinaryIO | None) -> bool:
-    """Whether an image's samples are cut to 8 bits; image: opened from the file, where there is one, and not loaded."""
+    """Whether an image's samples are cut to 8 bits; image: opened from the file, where there is one, and not loaded.
+
+    Raises ValueError where its reader cuts them wrongly.
+    """
     if is_grey_16_bit(image):
         return True
     arguments = [argument for tile in getattr(image, "tile", ()) for argument in _list_values(tile[3])]
@@ -82,7 +85,9 @@ def is_cut(image: Image.Image, file: BinaryIO | None) -> bool:
         data = file.read()
         if image.format == "AVIF":
             return is_deep_avif(data)
-        return abs(next(iter(list_jpeg2000_depths(data)), 0)) > 8
+        if bits := next((abs(depth) for depth in list_jpeg2000_depths(data) if abs(depth) > 8), 0):
+            # Pillow 13 rounds them up, and what is 256 then becomes 0: white turns black.
+            raise ValueError(f"JPEG 2000 of {bits}-bit colour, which its reader misreads: convert it to PNG or TIFF")
     return False
 
 

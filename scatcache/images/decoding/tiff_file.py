@@ -27,7 +27,7 @@ _COMPRESSIONS = {
 }
 _JPEG = 7
 _PREDICTORS = {1: "none", 2: "horizontal", 3: "floating point"}
-_PALETTE = 3
+_FORMAT, _PALETTE = 339, 3
 _WHOLE_BITS = (8, 16, 32, 64)
 # Tiles and strips of one page, and values of one tag.
 MOST_SEGMENTS = 2**20
@@ -44,7 +44,7 @@ def open_tiff(file: BinaryIO, axes: str | None) -> SampleFile:
     tifffile = import_extra("tifffile", "TIFF samples", EXTRA)
     import_extra("imagecodecs", "TIFF samples", EXTRA)
     parts = separate(file)
-    _check_counts(parts.file)
+    _check_tags(parts.file)
     parts.file.seek(0)
     # What tifffile knows of makers' dialects it finds in tags that are left out here, and in names.
     page = tifffile.TiffFile(parts.file, name="page.tif", is_ndpi=False, _multifile=False).pages[0]
@@ -75,14 +75,18 @@ def _read_page(page: Any) -> np.ndarray:
     return out
 
 
-def _check_counts(file: BinaryIO) -> None:
-    """Raises UnreadableImage where reading the tags alone would take much memory."""
+def _check_tags(file: BinaryIO) -> None:
+    """Raises UnreadableImage where reading the tags alone would take much memory, or says nothing clear."""
     directory = read_directory(file)
     if directory is None or not directory.entries:
         raise UnreadableImage("a TIFF file without a directory of tags")
     for tag, count in directory.counts():
         if count > MOST_SEGMENTS:
             raise UnreadableImage(f"{count} values of the TIFF tag {tag}: expected at most {MOST_SEGMENTS}")
+    if len(formats := set(directory.numbers(_FORMAT, most=MOST_SEGMENTS))) > 1:
+        raise UnreadableImage(
+            f"samples of several formats, {', '.join(f'{n:g}' for n in sorted(formats))}: expected one"
+        )
 
 
 def _check_kind(page: Any) -> None:
@@ -90,7 +94,7 @@ def _check_kind(page: Any) -> None:
     if page.photometric == _PALETTE:
         raise UnreadableImage("palette colours: expected samples; give --pixels rgb")
     if not isinstance(bits, int) or not isinstance(n_bands, int):
-        raise UnreadableImage(f"samples of several depths {bits}: expected one")
+        raise UnreadableImage(f"samples of several depths, {bits} bits: expected one")
     if bits < 8:
         raise UnreadableImage(f"{bits}-bit samples: expected 8 bits or more; give --pixels grey or rgb")
     if page.dtype is None or page.dtype.kind not in "uif":

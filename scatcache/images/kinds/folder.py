@@ -14,9 +14,9 @@ from scatcache.images.contents import Contents, check_file_axes
 from scatcache.images.decode import read_form
 from scatcache.images.forms import Decoding, ImageForm
 from scatcache.images.image_source import NO_LABEL, UNLABELED, WHOLE, ImageSource
-from scatcache.images.keys import escape_name, show_path, unescape_name
+from scatcache.images.keys import escape_name, has_image_name, has_sample_name, show_path, unescape_name
 from scatcache.images.kinds.folder_layouts import check_class_folders, find_split_folders
-from scatcache.images.kinds.walk import find_machine_folders, look_into, walk
+from scatcache.images.kinds.walk import Counts, find_machine_folders, look_into, walk
 from scatcache.images.limits import check_image_bytes
 from scatcache.images.source import Listing
 
@@ -31,7 +31,7 @@ class FolderPart:
     """Image files of one folder; keys are their paths in it, labels index classes, the folders right in it.
 
     left_out: class folders that do not count; labelled: whether folders are classes, else all labels are -1; sorted_by:
-    for flat files, the class of each; keys are CLASS/FILE then.
+    for flat files, the class of each; keys are CLASS/FILE then; counts: which names are images'.
     """
 
     folder: Path
@@ -39,6 +39,7 @@ class FolderPart:
     left_out: tuple[str, ...] = ()
     labelled: bool = True
     sorted_by: Mapping[str, str] | None = field(default=None, repr=False)
+    counts: Counts = has_image_name
     image_form: None = None
 
     @cached_property
@@ -47,7 +48,7 @@ class FolderPart:
         labels = {name: label for label, name in enumerate(self.classes)}
         rows: list[tuple[str, int, int]] = []
         n_ignored, n_by_machines = 0, Counter[str]()
-        for file in walk(self.folder, classes=labels if self.labelled else ()):
+        for file in walk(self.folder, classes=labels if self.labelled else (), counts=self.counts):
             if file.key.partition("/")[0] in self.left_out:
                 continue
             if file.is_image:
@@ -101,19 +102,37 @@ def open_folder(folder: Path, contents: Contents | None = None) -> ImageSource:
     if not root.is_dir():
         found = "is not a folder" if root.exists() else "does not exist"
         raise SourceError(f"{show_path(root)} {found}: expected a folder of images")
-    splits, warnings = find_split_folders(root)
+    counts = choose_names(root)
+    splits, warnings = find_split_folders(root, counts)
     folders = {split: root / split for split in splits} if splits else {WHOLE: root}
-    by_split = {split: find_classes(folder, labelled=split != UNLABELED) for split, folder in folders.items()}
-    warnings += check_class_folders(root, by_split, folders)
+    by_split = {
+        split: find_classes(folder, labelled=split != UNLABELED, counts=counts) for split, folder in folders.items()
+    }
+    warnings += check_class_folders(root, by_split, folders, counts)
     classes = {split: tuple(map(escape_name, names)) for split, names in by_split.items()}
     refuse_alike(show_path(root), classes)
     called = {split: show_path(folder) for split, folder in folders.items()}
     warnings += check_splits(called, classes, _find_annotations(folders))
     warnings += _count_beside(root) if splits else ()
     names = tuple(sorted({name for names in classes.values() for name in names}))
-    parts = {split: FolderPart(folder, names, labelled=split != UNLABELED) for split, folder in folders.items()}
+    parts = {
+        split: FolderPart(folder, names, labelled=split != UNLABELED, counts=counts)
+        for split, folder in folders.items()
+    }
     axes = {} if contents is None or contents.axes is None else {"axes": check_file_axes(contents.axes)}
     return ImageSource(FOLDER_NAME, names, parts, root=root, warnings=warnings, options=axes)
+
+
+def choose_names(root: Path) -> Counts:
+    """Which names are images': pictures', but of a folder without any picture those of files of samples.
+
+    Beside pictures a .npy file is rather their labels or features.
+    """
+    if not any(file.is_image for file in walk(root)) and any(
+        file.is_image for file in walk(root, counts=has_sample_name)
+    ):
+        return has_sample_name
+    return has_image_name
 
 
 def _find_annotations(folders: Mapping[str, Path]) -> dict[str, str]:
@@ -135,15 +154,19 @@ def _count_beside(root: Path) -> tuple[str, ...]:
     )
 
 
-def find_classes(folder: Path, *, labelled: bool = True) -> list[str]:
+def find_classes(folder: Path, *, labelled: bool = True, counts: Counts = has_image_name) -> list[str]:
     """Names of the class folders, none for flat files, and none where the images are not labelled.
 
     Raises SourceError where there is no image, a class without images, or an image beside the classes.
     """
-    images, folders = look_into(folder, of_classes=labelled)
-    if not labelled and (images or any(file.is_image for file in walk(folder))):
+    images, folders = look_into(folder, of_classes=labelled, counts=counts)
+    if not labelled and (images or any(file.is_image for file in walk(folder, counts=counts))):
         return []
-    empty = [name for name in folders if not any(file.is_image for file in walk(folder, name, classes=folders))]
+    empty = [
+        name
+        for name in folders
+        if not any(file.is_image for file in walk(folder, name, classes=folders, counts=counts))
+    ]
     classes = [name for name in folders if name not in empty]
     if not images and not classes:
         raise SourceError(f"{show_path(folder)} holds no image: expected class folders of images, or image files")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from scatcache.errors import SourceError
 from scatcache.images.class_names import show_names
-from scatcache.images.keys import escape_name, show_path
+from scatcache.images.keys import escape_name, has_image_name, show_path
 from scatcache.images.kinds.split_names import SPLIT_NAMES, find_split_names, suggest_renames
-from scatcache.images.kinds.walk import find_folders_alone, look_into, may_be_class
+from scatcache.images.kinds.walk import Counts, find_folders_alone, look_into, may_be_class
 
 # Of a folder that is numbered as img2dataset and the like number their shards.
 _NUMBERED = re.compile(r"(?:shard|part|chunk|batch|bucket|tar)?[ _.-]*\d+", re.IGNORECASE)
@@ -23,13 +23,13 @@ SIDECARS = (".json", ".txt")
 N_LOOKED_INTO = 3
 
 
-def find_split_folders(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def find_split_folders(root: Path, counts: Counts = has_image_name) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The split folders at the top, none unless every folder there bears a known split's name; and what to warn of.
 
     Raises SourceError where every folder there looks like a split's and one is spelt in another way, and for images
-    beside split folders.
+    beside split folders. counts: which names are images'.
     """
-    images, folders = look_into(root)
+    images, folders = look_into(root, counts=counts)
     found = find_split_names(folders)
     known = tuple(name for name in SPLIT_NAMES if name in folders)
     others = [name for name in folders if name not in found]
@@ -42,7 +42,7 @@ def find_split_folders(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
         return known, ()
     if not others:
         raise SourceError(f"{_tell_splits(root, found)}: {_advise_renames(found)}")
-    if _share_folders(root, list(found)):
+    if _share_folders(root, list(found), counts):
         raise SourceError(
             f"{_tell_splits(root, found)}, and they hold the same folders; but folder {escape_name(others[0])} lies "
             f"beside them: move it away, or give it a split's name ({', '.join(SPLIT_NAMES)})"
@@ -72,11 +72,11 @@ def _advise_renames(found: dict[str, str]) -> str:
     )
 
 
-def _share_folders(root: Path, names: Sequence[str]) -> bool:
+def _share_folders(root: Path, names: Sequence[str], counts: Counts) -> bool:
     """Whether two or more of these folders hold no image themselves and a folder of the same name."""
     seen: set[str] = set()
     for name in names:
-        images, folders = look_into(root / name)
+        images, folders = look_into(root / name, counts=counts)
         if images or not folders:
             continue
         if seen & {*folders}:
@@ -85,18 +85,24 @@ def _share_folders(root: Path, names: Sequence[str]) -> bool:
     return False
 
 
-def check_class_folders(root: Path, by_split: dict[str, list[str]], folders: dict[str, Path]) -> tuple[str, ...]:
+def check_class_folders(
+    root: Path, by_split: dict[str, list[str]], folders: dict[str, Path], counts: Counts = has_image_name
+) -> tuple[str, ...]:
     """What to warn of in the class folders of each split.
 
     by_split: names of the class folders; folders: where each split lies. Raises SourceError where the one class is a
     folder around the classes, where all classes hold splits, and where they are shards.
     """
-    _refuse_wrapped(root, by_split, folders)
+    _refuse_wrapped(root, by_split, folders, counts)
     warnings: list[str] = []
     for split, classes in by_split.items():
         if classes:
             folder = folders[split]
-            warnings += [*_check_numbers(folder, classes), *_look_below(folder, classes), *_tell_kept(folder, classes)]
+            warnings += [
+                *_check_numbers(folder, classes),
+                *_look_below(folder, classes, counts),
+                *_tell_kept(folder, classes),
+            ]
     return tuple(warnings)
 
 
@@ -109,12 +115,12 @@ def _tell_kept(folder: Path, classes: list[str]) -> tuple[str, ...]:
     )
 
 
-def _refuse_wrapped(root: Path, by_split: dict[str, list[str]], folders: dict[str, Path]) -> None:
+def _refuse_wrapped(root: Path, by_split: dict[str, list[str]], folders: dict[str, Path], counts: Counts) -> None:
     """Raises SourceError for a split's single class that holds folders alone, where those may be the classes: where no
     other split has classes of its own, or has some of them, or is to have the classes of this one."""
     labelled = [split for split, classes in by_split.items() if classes]
     inside = {
-        split: find_folders_alone(folders[split] / by_split[split][0])
+        split: find_folders_alone(folders[split] / by_split[split][0], counts)
         for split in labelled
         if len(by_split[split]) == 1
     }
@@ -122,17 +128,17 @@ def _refuse_wrapped(root: Path, by_split: dict[str, list[str]], folders: dict[st
     plain = {name for split in labelled if split not in wrapped for name in by_split[split]}
     for split in wrapped:
         name = by_split[split][0]
-        inner, below = _descend(folders[split] / name)
+        inner, below = _descend(folders[split] / name, counts)
         if not plain or (name not in plain and (split == labelled[0] or plain & {*below})):
             _refuse_wrapper(root, folders[split], name, inner, below)
 
 
-def _descend(inner: Path) -> tuple[Path, list[str]]:
+def _descend(inner: Path, counts: Counts) -> tuple[Path, list[str]]:
     """Of a folder of folders alone, the one in it where there is something to choose from; and the folders there."""
-    below = find_folders_alone(inner)
-    while len(below) == 1 and below[0] not in SPLIT_NAMES and find_folders_alone(inner / below[0]):
+    below = find_folders_alone(inner, counts)
+    while len(below) == 1 and below[0] not in SPLIT_NAMES and find_folders_alone(inner / below[0], counts):
         inner = inner / below[0]
-        below = find_folders_alone(inner)
+        below = find_folders_alone(inner, counts)
     return inner, below
 
 
@@ -153,13 +159,13 @@ def show_folder(folder: Path) -> str:
     return shlex.quote(show_path(os.path.join(folder, "")))
 
 
-def _look_below(folder: Path, classes: list[str]) -> tuple[str, ...]:
+def _look_below(folder: Path, classes: list[str], counts: Counts) -> tuple[str, ...]:
     """What to warn of where classes hold no image of their own, but splits, or all of them the same folders.
 
     Raises SourceError where what all of several classes hold looks like splits, and where the splits that one holds
     hold the same folders: the classes.
     """
-    held = {name: below for name in classes if (below := find_folders_alone(folder / name))}
+    held = {name: below for name in classes if (below := find_folders_alone(folder / name, counts))}
     of_splits = [name for name, below in held.items() if len(find_split_names(below)) == len(below)]
     all_hold = len(held) == len(classes) > 1
     shown, inner = show_names([escape_name(name) for name in classes]), ""
@@ -177,17 +183,17 @@ def _look_below(folder: Path, classes: list[str]) -> tuple[str, ...]:
             f"{show_path(folder)}: its folders ({shown}) are read as the classes, though each holds the same folders "
             f"({inner}): if those are the classes, give one of the former, as {show_folder(folder / classes[0])}",
         )
-    return tuple(_tell_splits_below(folder, name, held[name]) for name in of_splits if len(held[name]) > 1)
+    return tuple(_tell_splits_below(folder, name, held[name], counts) for name in of_splits if len(held[name]) > 1)
 
 
-def _tell_splits_below(folder: Path, name: str, splits: list[str]) -> str:
+def _tell_splits_below(folder: Path, name: str, splits: list[str], counts: Counts) -> str:
     """A warning of a class that holds what looks like splits. Raises SourceError where these hold the same folders."""
     found = (
         f"{show_path(folder)}: folder {escape_name(name)} holds no image but folders that look like splits "
         f"({show_names([escape_name(split) for split in splits])})"
     )
     give = f"give {show_folder(folder / name)}"
-    if _share_folders(folder / name, splits):
+    if _share_folders(folder / name, splits, counts):
         raise SourceError(
             f"{found}, and they hold the same folders: it would be read as one class, its splits mixed: {give} "
             f"instead, or move it away"

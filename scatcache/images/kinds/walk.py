@@ -6,10 +6,12 @@ import re
 import stat
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from scatcache.images.keys import escape_name, has_image_name
 
+# Whether a file of this name is an image.
+Counts: TypeAlias = Callable[[str], bool]
 _LEADS_NOWHERE = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
 # Thumbnails, what was deleted, what was salvaged: of NAS systems, macOS, Windows and Linux. Some file systems keep the
 # case of a name, others do not.
@@ -58,14 +60,17 @@ def find_machine_folder(key: str) -> str:
     return next(filter(is_made_by_machine, key.split("/")[:-1]), "")
 
 
-def look_into(folder: Path, *, of_classes: bool = False) -> tuple[list[str], list[str]]:
+def look_into(
+    folder: Path, *, of_classes: bool = False, counts: Counts = has_image_name
+) -> tuple[list[str], list[str]]:
     """Names of the images and of the folders directly in a folder, sorted, without dot files and machines' folders.
 
-    of_classes: the folders are classes where no image lies beside them, those that may_be_class too.
+    of_classes: the folders are classes where no image lies beside them, those that may_be_class too; counts: which
+    names are images'.
     """
     with os.scandir(folder) as entries:
         visible = [entry for entry in entries if not entry.name.startswith(".")]
-    images = sorted(entry.name for entry in visible if has_image_name(entry.name) and _has_type(entry, stat.S_ISREG))
+    images = sorted(entry.name for entry in visible if counts(entry.name) and _has_type(entry, stat.S_ISREG))
     keeps = of_classes and not images
     folders = sorted(
         entry.name
@@ -75,7 +80,7 @@ def look_into(folder: Path, *, of_classes: bool = False) -> tuple[list[str], lis
     return images, folders
 
 
-def find_folders_alone(folder: Path) -> list[str]:
+def find_folders_alone(folder: Path, counts: Counts = has_image_name) -> list[str]:
     """Names of the folders directly in a folder that holds no image beside them, sorted; as look_into, and of a folder
     of many images only the first is looked at."""
     folders: list[str] = []
@@ -83,7 +88,7 @@ def find_folders_alone(folder: Path) -> list[str]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if has_image_name(entry.name) and _has_type(entry, stat.S_ISREG):
+            if counts(entry.name) and _has_type(entry, stat.S_ISREG):
                 return []
             if _is_folder(entry) and not is_made_by_machine(entry.name):
                 folders.append(entry.name)
@@ -96,10 +101,12 @@ def find_machine_folders(folder: Path) -> list[str]:
         return sorted(entry.name for entry in entries if is_made_by_machine(entry.name) and _is_folder(entry))
 
 
-def walk(folder: Path, name: str = "", *, classes: Collection[str] = ()) -> Iterator[File]:
+def walk(
+    folder: Path, name: str = "", *, classes: Collection[str] = (), counts: Counts = has_image_name
+) -> Iterator[File]:
     """Every file below a folder, or below its subfolder of that name.
 
-    classes: keys of the folders right in it that are classes, and no machine's.
+    classes: keys of the folders right in it that are classes, and no machine's; counts: which names are images'.
 
     Links to folders are followed, but none back to a folder it lies in. Machines' folders that this user may not look
     into are passed over.
@@ -121,12 +128,12 @@ def walk(folder: Path, name: str = "", *, classes: Collection[str] = ()) -> Iter
                 if _is_folder(entry):
                     stack.append(_enter(visit, entry.name, () if visit.prefix else classes))
                 else:
-                    yield _meet(visit, entry)
+                    yield _meet(visit, entry, counts)
 
 
-def _meet(visit: _Visit, entry: os.DirEntry[str]) -> File:
+def _meet(visit: _Visit, entry: os.DirEntry[str], counts: Counts) -> File:
     key = visit.prefix + escape_name(entry.name)
-    left_out = visit.hidden or visit.machine or not has_image_name(entry.name)
+    left_out = visit.hidden or visit.machine or not counts(entry.name)
     if left_out or not _has_type(entry, stat.S_ISREG):
         return File(key, 0, False, visit.machine)
     return File(key, entry.stat().st_size, True, "")

@@ -13,7 +13,7 @@ from scatcache.errors import SourceError
 from scatcache.images import source as source_module
 from scatcache.images.decode import decode
 from scatcache.images.forms import Decoding
-from scatcache.images.keys import IMAGE_EXTENSIONS
+from scatcache.images.keys import PICTURE_EXTENSIONS
 from scatcache.images.kinds.folder import FolderPart, open_folder
 from scatcache.images.native_form import find_form
 from scatcache.images.source import Listing, Row
@@ -241,12 +241,32 @@ def test_a_split_may_be_flat_beside_one_of_classes(tmp_path):
 
 
 def test_images_are_known_by_extension_in_any_case_and_the_rest_is_counted(tmp_path):
-    for extension in IMAGE_EXTENSIONS:
+    for extension in PICTURE_EXTENSIONS:
         touch(tmp_path, f"cat/a.{extension}", f"cat/B.{extension.upper()}")
-    touch(tmp_path, "cat/labels.csv", "cat/jpg", "cat/.hidden.jpg", "cat/.git/a.jpg", "cat/.jpg", "MANIFEST.csv")
+    touch(
+        tmp_path,
+        "cat/labels.csv",
+        "cat/features.npy",
+        "labels.npy",
+        "cat/jpg",
+        "cat/.hidden.jpg",
+        "cat/.git/a.jpg",
+        "cat/.jpg",
+        "MANIFEST.csv",
+    )
     listing = open_folder(tmp_path).find("all").listing
-    assert len(listing.rows) == 2 * len(IMAGE_EXTENSIONS) == 2 * 29
-    assert listing.n_ignored == 6
+    assert len(listing.rows) == 2 * len(PICTURE_EXTENSIONS) == 2 * 29
+    assert listing.n_ignored == 8
+
+
+def test_files_of_samples_are_images_where_there_is_no_picture(tmp_path):
+    touch(tmp_path, "train/cat/a.npy", "train/dog/b.FITS", "train/dog/.c.npy", "val/cat/d.fit", "val/dog/notes.txt")
+    touch(tmp_path, "val/dog/e.fts")
+    source = pickle.loads(pickle.dumps(open_folder(tmp_path)))
+    assert source.classes == ("cat", "dog")
+    assert [row.key for row in source.find("train").listing.rows] == ["cat/a.npy", "dog/b.FITS"]
+    assert [row.key for row in source.find("val").listing.rows] == ["cat/d.fit", "dog/e.fts"]
+    assert source.find("val").listing.n_ignored == 1
 
 
 def test_the_hash_stays_with_times_and_changes_with_names_sizes_and_classes(tmp_path):
