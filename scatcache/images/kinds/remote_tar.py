@@ -32,7 +32,7 @@ GAP_BYTES = 2**16
 # ones images would wait for each other.
 BLOCK_BYTES = 2**20
 # Members that are looked at: each may be a request.
-_N_LOOKED_AT = 100
+_N_LOOKED_AT = 50
 _REQUESTS_BETWEEN_TELLING = 20
 
 
