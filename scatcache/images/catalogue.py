@@ -76,6 +76,12 @@ KINDS = (
 )
 
 
+def name_kinds() -> str:
+    """What may lie at a path, in words."""
+    *others, last = (kind.what for kind in KINDS)
+    return f"{', '.join(others)} or {last}"
+
+
 def is_known_source(source: str | os.PathLike[str]) -> bool:
     """Whether this names a dataset; a path object, or text with a slash, names a folder."""
     return isinstance(source, str) and source in DATASETS
@@ -151,8 +157,7 @@ def open_source(
     if fetch:
         find_archives(show_path(source))
     if root is None and not source_exists(source):
-        kinds = " or ".join(kind.what for kind in KINDS)
-        raise SourceError(f"unknown source {show_path(source)!r}: expected {', '.join(DATASETS)}, or {kinds}")
+        raise SourceError(f"unknown source {show_path(source)!r}: expected {', '.join(DATASETS)}, {name_kinds()}")
     place = os.fspath(at.root or source)
     opened = (_find_kind(place) or KINDS[-1]).open(place, contents or Contents(), at)
     # What killed runs left; by now this one's own are gone.
@@ -176,10 +181,10 @@ def open_object(
         raise SourceError(f"name is {name!r}: expected letters, digits, '_', '-' and '.', and none of {reserved}")
     if is_array(found):
         return open_python_arrays(found, name=name, version=version, contents=contents or Contents())
-    if contents is not None and contents.given:
-        raise UsageError(f"{contents.given[0]} goes with arrays, {name} is a {type(found).__name__}: leave it out")
     if not is_source(found):
         return open_dataset(found, name=name, version=version, contents=contents)
+    if contents is not None and contents.given:
+        raise UsageError(f"{contents.given[0]} goes with arrays and tables, {name} says it itself: leave it out")
     if version is not None:
         raise UsageError(f"version goes with dataset objects, {name} says it in its options: leave version out")
     return replace(settle(found), name=name)

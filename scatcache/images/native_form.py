@@ -86,12 +86,13 @@ def _agree(counts: Counter[ImageForm], first: dict[ImageForm, str], how: Decodin
     if len(groups) == 1:
         return form
     if all(other[2:] == form[2:] for other in groups):
-        what, advice = "sizes", "give --size N to bring all to N x N pixels"
+        what, describe, advice = "sizes", _describe_size, "give --size N to bring all to N x N pixels"
     else:
-        what, advice = "kinds", "give --pixels rgb or grey for pictures, or sort them into a split for each"
-    others = "; ".join(f"{key} is {_describe(other)}" for other, key in _show_others(first, form, how))
+        what, describe = "kinds", _describe
+        advice = "give --pixels rgb or grey for pictures, or sort them into a split for each"
+    others = "; ".join(f"{key} is {describe(other)}" for other, key in _show_others(first, form, how))
     raise SourceError(
-        f"the images have {len(groups)} different {what}; the commonest, {_describe(form)}, is that of {n_images} of "
+        f"the images have {len(groups)} different {what}; the commonest, {describe(form)}, is that of {n_images} of "
         f"the {counts.total()} read; {others}: {advice}"
     )
 
@@ -108,4 +109,8 @@ def _show_others(first: dict[ImageForm, str], commonest: ImageForm, how: Decodin
 
 def _describe(form: ImageForm) -> str:
     bands = "1 band" if form.bands == 1 else f"{form.bands} bands"
-    return f"{form.height}x{form.width} (height x width) of {bands} of {form.dtype}"
+    return f"{_describe_size(form)} of {bands} of {form.dtype}"
+
+
+def _describe_size(form: ImageForm) -> str:
+    return f"{form.height}x{form.width} (height x width)"

@@ -15,6 +15,7 @@ from scatcache.images.catalogue import (
     explain_clash,
     is_known_source,
     list_contents,
+    name_kinds,
     name_object,
     open_object,
     open_source,
@@ -48,9 +49,8 @@ def check_request(source: Any, options: ExtractOptions) -> None:
     shown = show_path(source)
     if not source_exists(source):
         near = difflib.get_close_matches(str(source).lower(), DATASETS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ", which must exist" if os.sep in str(source) else ""
-        kinds = " or ".join(kind.what for kind in KINDS)
-        raise UsageError(f"unknown source {shown!r}: expected one of {', '.join(DATASETS)}, or {kinds}{hint}")
+        hint = f"; did you mean {near[0]}?" if near else ", which must exist" if {*str(source)} & {os.sep, "."} else ""
+        raise UsageError(f"unknown source {shown!r}: expected one of {', '.join(DATASETS)}, {name_kinds()}{hint}")
     for option in options.contents.given:
         if option not in list_contents(source):
             raise UsageError(f"--{option} goes with arrays and tables, {shown} is neither: leave it out")

@@ -37,6 +37,8 @@ class Ended:
 def warm(call: Callable[[], Any], folder: Path) -> None:
     """Imports into this process what `call` imports when it is run in a child, threads and all that it starts."""
 
+    # pyarrow, which xarray imports where it is installed, starts a thread of its allocator otherwise.
+    os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
     logging.disable(logging.INFO)
     for name in HEAVY:
         importlib.import_module(name)

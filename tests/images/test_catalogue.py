@@ -94,7 +94,7 @@ def test_a_kind_of_path_is_a_row_and_nothing_else(monkeypatch, tmp_path):
     monkeypatch.setattr(catalogue, "KINDS", (kind, *catalogue.KINDS))
     (tmp_path / "a.txt").touch()
     assert open_source(tmp_path / "a.txt") == "it" and opened == [str(tmp_path / "a.txt")]
-    with pytest.raises(SourceError, match=r"or a text or .* or a folder"):
+    with pytest.raises(SourceError, match=r"photos, a text, an array .* or a folder"):
         open_source("gone")
 
 

@@ -18,6 +18,10 @@ TARGET_SHARD_BYTES = 128 * 2**20
 MIN_SHARDS = 32
 # Below this Blosc's header and our crc32c weigh, and lz4 has too little to look back on.
 MIN_CHUNK_BYTES = 16 * 2**10
+# Blosc cuts larger chunks into blocks, and shuffles no block whose numbers are not a multiple of eight: a chunk of one
+# such block (a row of 28 px, in 7x7 maps) stays as large as it was, where lz4 takes 15% off others.
+BLOCK_BYTES = 64 * 2**10
+SHUFFLED_TOGETHER = 8
 # What a split may claim: beyond, numbers are damage and not data.
 MAX_ROWS = 2**40
 MAX_SIDE = 2**24
@@ -161,7 +165,7 @@ def choose_sizes(
     holds one image, several where an image compresses badly for being tiny. A shard_images that was asked for is cut
     to what n_rows rows fill.
     """
-    chunk_images = max(1, MIN_CHUNK_BYTES // row_bytes) if encoding.codec.compresses else 1
+    chunk_images = _choose_chunk(row_bytes, np.dtype(encoding.dtype).itemsize) if encoding.codec.compresses else 1
     if shard_images is None:
         wanted = max(1, min(TARGET_SHARD_BYTES // row_bytes, n_rows // MIN_SHARDS))
         chunk_images = min(chunk_images, wanted)
@@ -171,6 +175,15 @@ def choose_sizes(
     while shard_images % chunk_images:
         chunk_images -= 1
     return shard_images, chunk_images
+
+
+def _choose_chunk(row_bytes: int, item_bytes: int) -> int:
+    """How many rows a compressed chunk holds: MIN_CHUNK_BYTES of them, and no block that is not shuffled."""
+    chunk_images = max(1, MIN_CHUNK_BYTES // row_bytes)
+    if chunk_images * row_bytes >= BLOCK_BYTES:
+        return chunk_images
+    whole = SHUFFLED_TOGETHER // math.gcd(row_bytes // item_bytes, SHUFFLED_TOGETHER)
+    return math.ceil(chunk_images / whole) * whole
 
 
 def shard_name(shard: int) -> str:

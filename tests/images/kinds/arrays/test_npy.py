@@ -6,6 +6,7 @@ import pytest
 
 from scatcache.errors import SourceError
 from scatcache.images.catalogue import open_source
+from scatcache.images.contents import Contents
 from tests.images.kinds.arrays.array_places import make_images
 
 
@@ -56,6 +57,10 @@ def test_objects_are_never_unpickled(tmp_path):
     for name in ("x.npy", "x.npz"):
         with pytest.raises(SourceError, match="Python objects, which are never unpickled"):
             open_source(tmp_path / name)
+    np.save(tmp_path / "images.npy", make_images())
+    np.save(tmp_path / "y.npy", np.full(12, Bomb()), allow_pickle=True)
+    with pytest.raises(SourceError, match="Python objects, which are never unpickled"):
+        open_source(tmp_path / "images.npy", contents=Contents(labels=str(tmp_path / "y.npy")))
 
 
 def test_a_long_header_and_what_follows_the_samples_change_nothing(tmp_path):

@@ -1,6 +1,7 @@
 import contextlib
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import zarr
 from scatcache.errors import ScatcacheError, SourceError, UnreadableImage
 from scatcache.images.catalogue import list_contents, open_source, source_exists
 from scatcache.images.contents import Contents
+from scatcache.images.kinds.arrays.image_array import OpenedHere
 from tests.images.kinds.arrays.array_places import HEIGHT, LABELS, WIDTH, N, make_images, write_place
 from tests.store.servers import QuietHandler, RangeHandler, forget_aws, serve, serve_s3, use_bucket
 
@@ -73,10 +75,16 @@ def test_a_scatcache_store_is_refused(sound, inside):
 
 def test_a_store_that_is_deleted_meanwhile_does_not_read_as_fill_values(tmp_path):
     place = write_place(tmp_path, "v3.zarr", make_images())
-    part = open_source(place).splits["all"]
-    shutil.rmtree(place)
-    with pytest.raises(FileNotFoundError):
-        part.read(0)
+    array = open_source(place).splits["all"].array
+
+    class Deleting:
+        def __getitem__(self, rows):
+            shutil.rmtree(place)
+            return np.zeros((1, HEIGHT, WIDTH))
+
+    for opened in (OpenedHere(Deleting), array.opened):
+        with pytest.raises(FileNotFoundError):
+            replace(array, opened=opened).read_rows(0, 1)
 
 
 def test_what_was_written_anew_under_the_same_name_is_read_anew(tmp_path):
