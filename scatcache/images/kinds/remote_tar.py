@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from scatcache.errors import SourceError, UnreadableImage
+from scatcache.images.archives.tar_members import TarMember
 from scatcache.images.archives.tar_table import INDEX_FORMAT, KeptTable, TarTable, keep_table
 from scatcache.images.archives.unpack import OnArchive, tell_nobody
 from scatcache.images.keys import show_path
@@ -64,8 +65,13 @@ class RemoteTar:
         name, crc = self.url.rpartition("/")[2], zlib.crc32(self.url.encode(errors="surrogateescape"))
         saved = None if work_dir is None else work_dir / f"{name}-{crc:08x}.index.npz"
         stamp = (INDEX_FORMAT, *headers.version, zlib.crc32(repr(parts).encode()))
-        kept = keep_table(saved, stamp, self.where, lambda: list_samples(headers.as_tar(), parts))
-        headers.tell_end()
+
+        def list_files() -> Iterator[TarMember]:
+            logger.info("indexing %s", self.url)
+            yield from list_samples(headers.as_tar(), parts)
+            headers.tell_end()
+
+        kept = keep_table(saved, stamp, self.where, list_files)
         return RemoteTarIndex(self, kept)
 
     def fetch(self, start: int, stop: int) -> tuple[bytes, tuple[int, int]]:
@@ -186,16 +192,13 @@ class _HeaderReader:
         return self._data[offset - self._start : end - self._start]
 
     def _tell(self, offset: int) -> None:
-        if self._n_requests == 0:
-            logger.info("indexing %s", self._tar.url)
         if self._n_requests % _REQUESTS_BETWEEN_TELLING == 0:
             self._on_archive("indexing", self._tar.path.name, offset, self.version[0])
         self._n_requests += 1
 
     def tell_end(self) -> None:
-        """Tells that the tar is done, where anything was told of it."""
-        if self._n_requests:
-            self._on_archive("indexing", self._tar.path.name, self.version[0], self.version[0])
+        """Tells that the tar is done."""
+        self._on_archive("indexing", self._tar.path.name, self.version[0], self.version[0])
 
 
 def list_remote_tars(urls: Sequence[str], pattern: str) -> list[RemoteTar]:
