@@ -100,7 +100,10 @@ def count_bytes(server):
 
 def test_of_large_images_the_headers_alone_are_read_and_small_ones_by_few_requests(server, folder):
     write(folder / "large.tar", ((f"{n:02d}.jpg", bytes(300_000)) for n in range(20)))
-    open_source(f"{server.url}/large.tar")
+    told = []
+    open_source(f"{server.url}/large.tar", on_archive=lambda *what: told.append(what))
+    assert [what[:2] for what in told] == [("indexing", "large.tar")] * len(told) and told[-1][2] == told[-1][3]
+    assert 0 < told[0][2] < told[-1][3]
     assert count_bytes(server) < 1e6 and len(server.requests) < 60
     server.requests.clear()
     write(folder / "small.tar", ((f"{n:04d}.jpg", bytes(1000)) for n in range(2000)))
