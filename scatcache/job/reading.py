@@ -21,7 +21,8 @@ Image: TypeAlias = "bytes | np.ndarray | PIL.Image.Image"
 
 # Encoded images held ahead of decoding, twice per worker. A shard of photographs is some 10 MB of them.
 WINDOW_BYTES = 32 * 2**20
-# Blocks are mostly decompressed, which releases the interpreter's lock.
+# Blocks are mostly decompressed, which releases the interpreter's lock. A part of which most is waiting says how many
+# by its n_readers.
 N_BLOCK_THREADS = 4
 
 
@@ -107,7 +108,8 @@ class ShardReads:
         self._wave_of = {number: wave for wave, numbers in enumerate(self._waves) for number in numbers}
         self._ahead: dict[int, Future[dict[int, Image | ScatcacheError]]] = {}
         self._lock = threading.Lock()
-        n_threads = min(N_BLOCK_THREADS, count_cores()) if any(unit.is_block for unit in self._units) else 1
+        n_readers = getattr(part, "n_readers", None) or min(N_BLOCK_THREADS, count_cores())
+        n_threads = n_readers if any(unit.is_block for unit in self._units) else 1
         self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix="scatcache-read") if self._units else None
 
     def __enter__(self) -> Self:

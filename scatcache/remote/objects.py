@@ -60,20 +60,28 @@ class ObjectFiles:
 
         None where the server answers only with the whole. Raises FileNotFoundError.
         """
+        found = self.fetch_marked(name, span)
+        return None if found is None else found[:2]
+
+    def fetch_marked(self, name: str, span: Span | None) -> tuple[bytes, int, str] | None:
+        """What fetch gives, and what tells this version of the file from others: its ETag, else when it was last
+        modified, "" where the server says neither."""
         headers: dict[str, str] = {}
         if span is not None:
             headers["Range"] = f"bytes=-{span}" if isinstance(span, int) else f"bytes={span[0]}-{span[1] - 1}"
         last: list[bytes] = []
 
-        def check(answer: Answer) -> tuple[bytes, int] | None:
+        def check(answer: Answer) -> tuple[bytes, int, str] | None:
+            mark = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
             if span is not None:
                 # 416: nothing there, which of a range counted from the end says that the file is empty.
-                return (b"", 0) if answer.status == 416 else check_part(answer, span)
+                found = (b"", 0) if answer.status == 416 else check_part(answer, span)
+                return None if found is None else (*found, mark)
             # Of a body without length the end of the connection is the only sign, and so must come twice.
             if not answer.is_whole and last != [answer.body]:
                 last[:] = [answer.body]
                 raise NoAnswer("the server does not say how much it sends", n_bytes=len(answer.body))
-            return answer.body, len(answer.body)
+            return answer.body, len(answer.body), mark
 
         return self._ask(name, lambda: self._addresses.find(name), headers, check)
 

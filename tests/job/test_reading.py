@@ -141,6 +141,14 @@ def test_images_of_a_block_are_read_together_and_once():
     assert sorted(images for images, _ in part.reads if images != 10) == [(0,), (3,), (7, 8, 9)]
 
 
+def test_as_many_blocks_are_read_at_once_as_a_part_says():
+    part, barrier = Blocks(31), threading.Barrier(8, timeout=20)
+    part.n_readers, read_block = 8, part.read_block
+    part.read_block = lambda indices: (barrier.wait(), read_block(indices))[1]
+    with ShardReads(part, "all", range(24)) as reads:
+        assert reads.read(0) == b"image 000"
+
+
 def test_blocks_are_read_in_the_order_of_the_storage_and_two_waves_ahead(monkeypatch):
     monkeypatch.setattr(reading, "N_BLOCK_THREADS", 1)
     monkeypatch.setattr(reading, "WINDOW_BYTES", 54)

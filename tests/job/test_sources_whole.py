@@ -16,7 +16,8 @@ from tests.images.datasets.test_stl10 import FOLD_LINES, N_TRAIN, write_stl10
 from tests.images.datasets.test_svhn import COUNTS, write_svhn
 from tests.images.imagenets import TRAIN_TAR, write_devkit, write_folders, write_train_tar, write_val_tar
 from tests.images.kinds.test_python_object import LABELS, PIXELS, Arrays, Files, HuggingFaceLike, TorchvisionLike
-from tests.images.tars import draw_jpeg
+from tests.images.tars import draw_jpeg, make_tar
+from tests.store.servers import forget_aws, serve
 
 SETTINGS = {"J": 1, "L": 4, "max_order": 1}
 
@@ -64,6 +65,34 @@ def test_imagenets_archives_equal_its_class_folders_and_are_read_at_most_twice(a
         assert len(ours.classes) == 1000 and len(ours.readable) == n_rows
         np.testing.assert_array_equal(ours.labels, theirs.labels)
         assert ours.coefficients(slice(None)).tobytes() == theirs.coefficients(slice(None)).tobytes()
+
+
+def test_tars_at_a_url_give_the_store_of_those_on_the_disk_and_are_remembered(tmp_path, monkeypatch):
+    forget_aws(monkeypatch)
+    (tmp_path / "root").mkdir()
+    for number in range(2):
+        images = {f"{n}": draw_jpeg(n) for n in range(10 * number, 10 * number + 10)}
+        entries = [
+            (f"{key}.{end}", data)
+            for key, image in images.items()
+            for end, data in (("jpg", image), ("cls", key.encode()))
+        ]
+        (tmp_path / f"root/x-{number}.tar").write_bytes(make_tar(entries))
+    settings = {**SETTINGS, "size": 16, "shard_images": 5, "workers": 2}
+    scatcache.extract(str(tmp_path / "root/x-{0..1}.tar"), out=tmp_path / "here.zarr", **settings)
+    with serve(tmp_path / "root") as server:
+        url, out = f"{server.url}/x-{{0..1}}.tar", tmp_path / "there.zarr"
+        before = sorted(tmp_path.rglob("*"))
+        assert scatcache.plan(url, out=out, **settings).images == 20
+        assert sorted(tmp_path.rglob("*")) == before
+        scatcache.extract(url, out=out, **settings)
+        kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("there.zarr.job/*.index.npz")}
+        (out / "all/coefficients/receipts/00003.json").unlink()
+        assert scatcache.resume(out).splits["all"].shards_computed == 1
+        assert {path: path.stat().st_mtime_ns for path in kept} == kept and len(kept) == 2
+        assert scatcache.verify(out, recompute=1.0).ok
+    for path in (tmp_path / "here.zarr").rglob("*"):
+        assert path.is_dir() or path.read_bytes() == (out / path.relative_to(tmp_path / "here.zarr")).read_bytes()
 
 
 def make_imagenet(tmp_path: Path) -> Path:

@@ -2,7 +2,8 @@
 
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import IO, Any, NamedTuple
 
 from scatcache.errors import SourceError
@@ -11,6 +12,9 @@ from scatcache.images.keys import escape_name
 # Long names and pax records are headers with contents, which tarfile reads whole whatever size they claim.
 MAX_HEADER_BYTES = 2**20
 _BLOCK = tarfile.BLOCKSIZE
+
+# Of (n_bytes, offset): those bytes of a file, fewer where it ends.
+ReadAt = Callable[[int, int], bytes]
 
 
 class TarMember(NamedTuple):
@@ -25,17 +29,17 @@ class TarMember(NamedTuple):
 
 
 def list_members(
-    descriptor: int, start: int, n_bytes: int, *, name: str, advice: str = "it is not the official archive"
+    file: int | ReadAt, start: int, n_bytes: int, *, name: str, advice: str = "it is not the official archive"
 ) -> Iterator[TarMember]:
-    """Every regular file of the tar that lies at start .. start + n_bytes of an open file, in its order there.
+    """Every regular file of the tar that lies at start .. start + n_bytes of a file, in its order there.
 
-    Reads the headers alone, about one kilobyte a member. name: of the tar, for messages; advice: what to do about a
-    member that is no plain file.
+    Reads the headers alone, about one kilobyte a member. file: a descriptor, or how to read it; name: of the tar, for
+    messages; advice: what to do about a member that is no plain file.
 
     Raises SourceError where the tar is truncated or damaged, or holds a link, a device, a sparse file, or a path that
     leads outside of it; OSError as the disk does.
     """
-    window: Any = _Window(descriptor, start, n_bytes)
+    window: Any = _Window(partial(os.pread, file) if isinstance(file, int) else file, start, n_bytes)
     end = 0
     try:
         with tarfile.open(fileobj=window, mode="r:", encoding="utf-8", errors="surrogateescape") as tar:
@@ -109,8 +113,8 @@ def check_header_bytes(n_bytes: int) -> None:
 class _Window:
     """A part of a file as tarfile wants a file to be, read by position, so that threads may share the descriptor."""
 
-    def __init__(self, descriptor: int, start: int, n_bytes: int):
-        self._descriptor, self._start, self._n_bytes, self._position = descriptor, start, n_bytes, 0
+    def __init__(self, read_at: ReadAt, start: int, n_bytes: int):
+        self._read_at, self._start, self._n_bytes, self._position = read_at, start, n_bytes, 0
 
     def tell(self) -> int:
         return self._position
@@ -124,9 +128,9 @@ class _Window:
     def read(self, n_bytes: int = -1) -> bytes:
         check_header_bytes(n_bytes)
         n_bytes = max(0, min(n_bytes, self._n_bytes - self._position))
-        data = os.pread(self._descriptor, n_bytes, self._start + self._position) if n_bytes else b""
+        data = self._read_at(n_bytes, self._start + self._position) if n_bytes else b""
         self._position += len(data)
         return data
 
     def close(self) -> None:
-        """The descriptor is its opener's."""
+        """The file is its opener's."""

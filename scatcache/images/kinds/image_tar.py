@@ -13,9 +13,10 @@ from scatcache.images.archives.unpack import OnArchive, tell_nobody
 from scatcache.images.class_names import check_splits, refuse_alike
 from scatcache.images.image_source import UNLABELED, WHOLE, ImageSource
 from scatcache.images.keys import show_path
+from scatcache.images.kinds.local_tar import LocalTar
 from scatcache.images.kinds.split_names import SPLIT_NAMES
 from scatcache.images.kinds.tar import TarPart, is_image_path
-from scatcache.images.kinds.webdataset_samples import ADVICE, look_into_tar
+from scatcache.images.kinds.webdataset_samples import ADVICE
 
 TAR_NAME, SUFFIX = "tar", ".tar"
 
@@ -25,7 +26,7 @@ def is_image_tar(place: str) -> bool:
     if not place.lower().endswith(SUFFIX) or not os.path.isfile(place):
         return False
     with contextlib.suppress(SourceError, OSError):
-        return not look_into_tar(Path(place)).are_samples
+        return not LocalTar(Path(place)).look().are_samples
     return False
 
 

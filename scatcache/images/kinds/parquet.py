@@ -53,7 +53,8 @@ def open_parquet(place: Path, contents: Contents, copy_to: Path | None = None) -
     files = list_files_of(root, SUFFIX) if root.is_dir() else [root]
     if not files:
         raise SourceError(f"{show_path(root)} holds no {SUFFIX} file")
-    splits = sort_into_splits(root, files)
+    where = show_path(root)
+    splits = sort_into_splits(root, files, where)
     columns: dict[str, TableColumns] = {}
     parts: dict[str, ParquetPart] = {}
     for split, paths in splits.items():
@@ -62,10 +63,9 @@ def open_parquet(place: Path, contents: Contents, copy_to: Path | None = None) -
     for split, found in columns.items():
         if found.options != columns[first].options:
             raise SourceError(
-                f"{show_path(root)}: split {first} has {columns[first].options}, split {split} {found.options}: give "
+                f"{where}: split {first} has {columns[first].options}, split {split} {found.options}: give "
                 f"--array, --labels and --targets NAME for columns that both have"
             )
-    where = show_path(root)
     labels = {split: part.labels for split, part in parts.items() if part.labels is not None}
     names = merge_class_names({split: found.names for split, found in columns.items()}, where)
     classes = _check_names(labels, names, where) if names else name_classes(labels, where)

@@ -57,30 +57,30 @@ def _look_for(place: str, suffix: str, depth: int) -> bool | None:
     return False if False in below else has_files or True in below or None
 
 
-def sort_into_splits(root: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+def sort_into_splits(root: Path, files: Sequence[Path], where: str) -> dict[str, list[Path]]:
     """The files of each split, in the order of the keys that their stems make; {"all": files} where no name says one.
 
-    root: the folder given, or the one file. Raises SourceError where some names say a split and others none, or a
-    split's files lie in several folders.
+    root: the folder given, or the one file; where: the same for messages. Raises SourceError where some names say a
+    split and others none, or a split's files lie in several folders.
     """
     said = {file: _find_split(file, root) for file in files}
     silent = [file for file, split in said.items() if split is None]
     if silent and len(silent) < len(said):
         named, split = next((file, split) for file, split in said.items() if split is not None)
         raise SourceError(
-            f"{show_path(root)}: {show_path(named.name)} is of split {split} by its name, {show_path(silent[0].name)} "
+            f"{where}: {show_path(named.name)} is of split {split} by its name, {show_path(silent[0].name)} "
             f"of none: name them {silent[0].stem}-{split}... or the like, or move them apart"
         )
     splits: dict[str, list[Path]] = {}
     for file, found in said.items():
         splits.setdefault(found or WHOLE, []).append(file)
-    check_split_names(splits, show_path(root))
+    check_split_names(splits, where)
     for split, members in splits.items():
         folders = sorted({file.parent for file in members})
         if len(folders) > 1:
             shown = " and ".join(show_path(os.path.relpath(folder, root)) for folder in folders[:2])
             raise SourceError(
-                f"{show_path(root)}: the files of split {split} lie in the folders {shown}: give one of the folders"
+                f"{where}: the files of split {split} lie in the folders {shown}: give one of the folders"
             )
         members.sort(key=lambda file: f"{escape_name(file.stem)}/")
     order = [name for name in _NAMED if name in splits]

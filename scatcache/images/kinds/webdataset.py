@@ -2,91 +2,42 @@
 
 import os
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from scatcache.errors import SourceError
-from scatcache.images.archives.tar_index import TarIndex, index_tar
 from scatcache.images.archives.unpack import OnArchive, tell_nobody
 from scatcache.images.contents import Contents
-from scatcache.images.decode import read_form
-from scatcache.images.forms import Decoding, ImageForm
 from scatcache.images.image_source import ImageSource
 from scatcache.images.keys import escape_name, show_path
 from scatcache.images.kinds.items import warn_of_labels
+from scatcache.images.kinds.local_tar import LocalTar
+from scatcache.images.kinds.remote_tar import RemoteTar, list_remote_tars
+from scatcache.images.kinds.samples_part import LocalSamplesPart, RemoteSamplesPart, SampleRows
 from scatcache.images.kinds.split_files import is_folder_of, list_files_of, sort_into_splits
-from scatcache.images.kinds.webdataset_samples import SampleParts, choose_parts, list_samples, look_into_tar
-from scatcache.images.source import Listing, Location
+from scatcache.images.kinds.webdataset_samples import FirstLook, SampleParts, choose_parts
+from scatcache.remote.urls import check_url, is_url
 
 WEBDATASET_NAME, SUFFIX = "webdataset", ".tar"
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".tar.zst")
-# Headers mostly wait for the disk.
-N_THREADS = 16
+# Headers mostly wait for the disk, or for a server.
+N_THREADS = 32
 # Names that one pattern may stand for.
 _MAX_NAMES = 100_000
 # Of ImageNet-21k there are 21,841.
 _MAX_CLASSES = 1_000_000
 
 
-@dataclass(frozen=True)
-class SamplesPart:
-    """The samples of one split; keys are TAR/SAMPLE, or SAMPLE of a single tar. stems: of the keys, "" for none."""
-
-    indices: tuple[TarIndex, ...]
-    stems: tuple[str, ...]
-    image_form: None = None
-
-    @cached_property
-    def listing(self) -> Listing:
-        rows: list[tuple[str, int, int]] = []
-        for index, stem in zip(self.indices, self.stems, strict=True):
-            above, table = f"{stem}/" if stem else "", index.table
-            columns = table.keys.tolist(), table.labels.tolist(), table.sizes.tolist()
-            rows += [(above + key.decode(), label, size) for key, label, size in zip(*columns, strict=True)]
-        targets = np.concatenate([index.table.targets for index in self.indices])
-        return Listing(rows, targets=targets if targets.shape[1] else None)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Small: each process loads the indices, which were saved."""
-        return {name: value for name, value in self.__dict__.items() if name in self.__dataclass_fields__}
-
-    @cached_property
-    def _starts(self) -> np.ndarray:
-        """int64 (n_tars + 1,), the row at which the samples of each tar start."""
-        return np.cumsum([0, *(len(index.table.keys) for index in self.indices)])
-
-    def _find(self, i: int) -> tuple[TarIndex, int, int]:
-        """The tar of a row, and offset and bytes there."""
-        i = range(int(self._starts[-1]))[i]
-        number = int(np.searchsorted(self._starts, i, side="right")) - 1
-        index, at = self.indices[number], i - int(self._starts[number])
-        return index, int(index.table.offsets[at]), int(index.table.sizes[at])
-
-    def form(self, i: int, how: Decoding) -> ImageForm:
-        """What one image is by its header."""
-        return read_form(self.read(i), how)
-
-    def read(self, i: int) -> bytes:
-        """The bytes of one image file; see TarIndex.read."""
-        index, offset, n_bytes = self._find(i)
-        return index.read_at(offset, n_bytes, f"row {i}")
-
-    def locate(self, i: int) -> Location:
-        """Where the image lies in its tar."""
-        index, offset, n_bytes = self._find(i)
-        return Location(os.fspath(index.tar), offset, n_bytes)
-
-
 def is_webdataset(place: str) -> bool:
-    """Whether a tar lies there by its name, a folder of tars, or one of a brace pattern of tars."""
+    """Whether a tar lies there by its name, a folder of tars, or one of a brace pattern of tars; of a URL the name
+    alone says it."""
+    if is_url(place):
+        return urlsplit(place).path.lower().endswith((SUFFIX, *_COMPRESSED))
     if os.path.isdir(place):
         return is_folder_of(place, SUFFIX)
     name = place.lower()
@@ -98,29 +49,52 @@ def open_webdataset(
 ) -> ImageSource:
     """Finds the splits and indexes the tars; of the images nothing is read. work_dir: where the indices are kept.
 
-    Raises SourceError where a tar is cut, damaged or compressed, or its samples contradict each other; OSError as the
-    disk does.
+    Raises SourceError where a tar is cut, damaged or compressed, or its samples contradict each other; ScatcacheError
+    where a server does not answer; OSError as the disk does.
     """
-    root = Path(place).absolute()
-    tars = _find_tars(root)
-    splits = sort_into_splits(root, tars)
-    parts = choose_parts(look_into_tar(tars[0]), contents, show_path(tars[0]))
-    indexed = dict(zip(tars, _index_all(tars, work_dir, parts, on_archive), strict=True))
+    place = check_url(place) if is_url(place) else os.path.abspath(place)
+    where, tars = show_path(place), _find_tars(place)
+    splits = sort_into_splits(tars[0].path.parent if is_url(place) else Path(place), [tar.path for tar in tars], where)
+    look = tars[0].look()
+    parts = choose_parts(look, contents, tars[0].where)
+    _refuse_class_folders(tars[0], look, parts)
+    with ThreadPoolExecutor(N_THREADS) as pool:
+        indices = pool.map(lambda tar: tar.index_samples(parts, work_dir, on_archive), tars)
+        indexed = dict(zip((tar.path for tar in tars), indices, strict=True))
     samples = {
-        split: SamplesPart(
-            tuple(indexed[tar] for tar in members),
-            ("",) if len(tars) == 1 else tuple(escape_name(tar.stem) for tar in members),
+        split: SampleRows(
+            tuple(indexed[path] for path in members),
+            ("",) if len(tars) == 1 else tuple(escape_name(path.stem) for path in members),
         )
         for split, members in splits.items()
     }
-    where = show_path(root)
-    for split, part in samples.items():
-        if len({index.table.targets.shape[1] for index in part.indices}) > 1:
+    for split, rows in samples.items():
+        if len({index.table.targets.shape[1] for index in rows.indices}) > 1:
             raise SourceError(f"{where}: the tars of split {split} have different numbers of targets a sample")
-    labels = {split: part.listing.rows.labels for split, part in samples.items()}
+    labels = {split: rows.listing.rows.labels for split, rows in samples.items()}
     classes, warnings = _number_classes([*labels.values()], where)
     warnings += warn_of_labels(labels, classes, where)
-    return ImageSource(WEBDATASET_NAME, classes, samples, root=root, options=parts.options, warnings=warnings)
+    part = RemoteSamplesPart if is_url(place) else LocalSamplesPart
+    return ImageSource(
+        WEBDATASET_NAME,
+        classes,
+        {split: part(rows) for split, rows in samples.items()},
+        root=None if is_url(place) else Path(place),
+        url=place if is_url(place) else None,
+        options=parts.options,
+        warnings=warnings,
+    )
+
+
+def _refuse_class_folders(tar: LocalTar | RemoteTar, look: FirstLook, parts: SampleParts) -> None:
+    """Raises SourceError for a tar at a URL that may hold class folders, which would lose their labels; on this disk
+    it is opened as what it is."""
+    if isinstance(tar, RemoteTar) and not look.is_flat and parts.labels is None and parts.targets is None:
+        raise SourceError(
+            f"{tar.where} holds images in folders, and no labels beside them: a tar of class folders is read from a "
+            f"local disk alone: fetch it, then give the file; for samples as webdataset has them give --labels or "
+            f"--targets"
+        )
 
 
 def _number_classes(labels: Sequence[np.ndarray], where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -141,33 +115,19 @@ def _number_classes(labels: Sequence[np.ndarray], where: str) -> tuple[tuple[str
     return tuple(map(str, range(n_classes))), warnings
 
 
-def _index_all(
-    tars: Sequence[Path], work_dir: Path | None, parts: SampleParts, on_archive: OnArchive
-) -> list[TarIndex]:
-    def index(tar: Path) -> TarIndex:
-        # Tars of two folders may share a name.
-        called = f"{tar.name}-{zlib.crc32(os.fsencode(tar)):08x}"
-        return index_tar(
-            tar, work_dir, lambda file: list_samples(file, tar, parts), on_archive, called=called, asked=repr(parts)
-        )
-
-    with ThreadPoolExecutor(N_THREADS) as pool:
-        return list(pool.map(index, tars))
-
-
-def _find_tars(root: Path) -> list[Path]:
-    if root.is_dir():
-        return list_files_of(root, SUFFIX)
-    found = [Path(name) for name in expand_braces(os.fspath(root))]
-    for tar in found:
-        if tar.name.lower().endswith(_COMPRESSED):
+def _find_tars(place: str) -> list[LocalTar] | list[RemoteTar]:
+    if os.path.isdir(place):
+        return [LocalTar(path) for path in list_files_of(Path(place), SUFFIX)]
+    found = [*expand_braces(place)]
+    for name in found:
+        if name.lower().endswith(_COMPRESSED):
             raise SourceError(
-                f"{show_path(tar)} is compressed, and images are read from tars by position: unpack it to a "
+                f"{show_path(name)} is compressed, and images are read from tars by position: unpack it to a "
                 f"plain .tar first, as `gzip -dk` does"
             )
-        if not tar.exists():
-            raise SourceError(f"{show_path(tar)} does not exist, one of the {len(found)} of {show_path(root)}")
-    return found
+        if not is_url(place) and not os.path.exists(name):
+            raise SourceError(f"{show_path(name)} does not exist, one of the {len(found)} of {show_path(place)}")
+    return list_remote_tars(found, place) if is_url(place) else [LocalTar(Path(name)) for name in found]
 
 
 def expand_braces(pattern: str) -> Iterator[str]:

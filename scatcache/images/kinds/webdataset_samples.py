@@ -1,24 +1,22 @@
 """The samples of a webdataset tar: files that share a name up to its first dot, an image and what is said of it."""
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from scatcache.errors import SourceError, UsageError
-from scatcache.images.archives.tar_members import TarMember, list_members
+from scatcache.images.archives.tar_members import ReadAt, TarMember, list_members
 from scatcache.images.contents import Contents
 from scatcache.images.image_source import NO_LABEL
-from scatcache.images.keys import IMAGE_EXTENSIONS, escape_name, show_path
+from scatcache.images.keys import IMAGE_EXTENSIONS, escape_name
 from scatcache.images.kinds.tar import is_in_sight
 
 # Members of which a tar's headers are read to see what its samples are made of.
-_N_LOOKED_AT = 1000
+N_LOOKED_AT = 1000
 # Of their extensions and fields, so many are shown.
 _N_SHOWN = 20
 # Files of more are no label and no JSON of one.
@@ -27,6 +25,14 @@ _IMAGES = IMAGE_EXTENSIONS | {"npy"}
 _JSON, _CLASS = "json", "cls"
 _LABEL_FIELDS = ("label", "cls", "class")
 ADVICE = "pack plain files alone"
+
+
+class OpenTar(NamedTuple):
+    """A tar that is read by position. where: what messages call it; n_bytes: of all of it."""
+
+    where: str
+    n_bytes: int
+    read_at: ReadAt
 
 
 class FirstLook(NamedTuple):
@@ -67,23 +73,19 @@ class SampleParts:
         return {name: part for name, part in found.items() if part is not None}
 
 
-def look_into_tar(tar: Path) -> FirstLook:
+def look_into_tar(tar: OpenTar, n_members: int = N_LOOKED_AT) -> FirstLook:
     """Reads the headers of the first members of a tar. Raises SourceError as list_members does; OSError."""
     extensions: dict[str, None] = {}
     fields: dict[str, Any] = {}
     with_image: set[str] = set()
     with_other: set[str] = set()
-    descriptor = os.open(tar, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        for member in islice(_list_visible(descriptor, tar), _N_LOOKED_AT):
-            key, extension = _split_name(member.key)
-            (with_image if extension in _IMAGES else with_other).add(key)
-            if extension == _JSON and _JSON not in extensions:
-                found = _read_side(descriptor, member, tar)
-                fields = found if isinstance(found, dict) else {}
-            extensions[extension] = None
-    finally:
-        os.close(descriptor)
+    for member in islice(_list_visible(tar), n_members):
+        key, extension = _split_name(member.key)
+        (with_image if extension in _IMAGES else with_other).add(key)
+        if extension == _JSON and _JSON not in extensions:
+            found = _read_side(tar, member)
+            fields = found if isinstance(found, dict) else {}
+        extensions[extension] = None
     is_flat = not any("/" in key for key in with_image)
     return FirstLook(tuple(extensions), fields, is_flat, not with_image.isdisjoint(with_other))
 
@@ -99,41 +101,41 @@ def choose_parts(look: FirstLook, contents: Contents, where: str) -> SampleParts
     return SampleParts(contents.array, contents.labels or look.label, contents.targets)
 
 
-def list_samples(descriptor: int, tar: Path, parts: SampleParts) -> Iterator[TarMember]:
-    """The image of every sample of an open tar, its key the sample's, with its label and targets.
+def list_samples(tar: OpenTar, parts: SampleParts) -> Iterator[TarMember]:
+    """The image of every sample of a tar, its key the sample's, with its label and targets.
 
     Raises SourceError where a sample lacks its image, or what others have, has two images, or lies in two places; as
     list_members does.
     """
     images: dict[str, TarMember] = {}
     said: dict[str, dict[str, Any]] = {}
-    for member in _list_visible(descriptor, tar):
+    for member in _list_visible(tar):
         key, extension = _split_name(member.key)
         if extension == parts.image or (parts.image is None and extension in _IMAGES):
             if key in images:
                 raise SourceError(
-                    f"{show_path(tar)}: sample {key} has two images: give --array, the extension of one, or name the "
+                    f"{tar.where}: sample {key} has two images: give --array, the extension of one, or name the "
                     f"samples apart"
                 )
             images[key] = member
         elif extension == _CLASS and parts.labels is None:
             raise SourceError(
-                f"{show_path(tar)}: sample {key} has {_CLASS}, and those of the first tar have none: give tars alike"
+                f"{tar.where}: sample {key} has {_CLASS}, and those of the first tar have none: give tars alike"
             )
         elif extension in (parts.labels, parts.targets):
-            said.setdefault(key, {})[extension] = _read_side(descriptor, member, tar)
+            said.setdefault(key, {})[extension] = _read_side(tar, member)
         elif extension == _JSON:
-            fields = _read_fields(descriptor, member, tar)
+            fields = _read_fields(tar, member)
             said.setdefault(key, {}).update((n, fields[n]) for n in (parts.labels, parts.targets) if n in fields)
     if lacking := next((key for key in said if key not in images), None):
         wanted = parts.image or "an image"
-        raise SourceError(f"{show_path(tar)}: sample {lacking} lacks {wanted}: add or remove it")
+        raise SourceError(f"{tar.where}: sample {lacking} lacks {wanted}: add or remove it")
     if not images:
-        raise SourceError(f"{show_path(tar)} holds no image")
+        raise SourceError(f"{tar.where} holds no image")
     length: int | None = None
     for key, image in images.items():
         found = said.get(key, {})
-        where = f"{show_path(tar)}: sample {key}"
+        where = f"{tar.where}: sample {key}"
         label = NO_LABEL if parts.labels is None else _check_label(found.get(parts.labels), parts.labels, where)
         targets = () if parts.targets is None else _check_targets(found.get(parts.targets), parts.targets, where)
         length = len(targets) if length is None else length
@@ -142,10 +144,9 @@ def list_samples(descriptor: int, tar: Path, parts: SampleParts) -> Iterator[Tar
         yield image._replace(key=key, label=label, targets=targets)
 
 
-def _list_visible(descriptor: int, tar: Path) -> Iterator[TarMember]:
+def _list_visible(tar: OpenTar) -> Iterator[TarMember]:
     """The members but for hidden files and what machines put among them."""
-    name = show_path(tar)
-    for member in list_members(descriptor, 0, os.fstat(descriptor).st_size, name=name, advice=ADVICE):
+    for member in list_members(tar.read_at, 0, tar.n_bytes, name=tar.where, advice=ADVICE):
         if is_in_sight(member.key):
             yield member
 
@@ -157,23 +158,23 @@ def _split_name(key: str) -> tuple[str, str]:
     return f"{folder}{slash}{stem}", extension.lower()
 
 
-def _read_side(descriptor: int, member: TarMember, tar: Path) -> Any:
+def _read_side(tar: OpenTar, member: TarMember) -> Any:
     """What a small text file says: JSON, which a bare number is too; else the text itself."""
     if member.n_bytes > _MAX_SIDE_BYTES:
         raise SourceError(
-            f"{show_path(tar)}: {member.key} has {member.n_bytes} bytes, more than the {_MAX_SIDE_BYTES} allowed"
+            f"{tar.where}: {member.key} has {member.n_bytes} bytes, more than the {_MAX_SIDE_BYTES} allowed"
         )
-    data = os.pread(descriptor, member.n_bytes, member.offset)
+    data = tar.read_at(member.n_bytes, member.offset)
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
         return data.decode(errors="replace").strip()
 
 
-def _read_fields(descriptor: int, member: TarMember, tar: Path) -> dict[str, Any]:
-    found = _read_side(descriptor, member, tar)
+def _read_fields(tar: OpenTar, member: TarMember) -> dict[str, Any]:
+    found = _read_side(tar, member)
     if not isinstance(found, dict):
-        raise SourceError(f"{show_path(tar)}: {member.key} is no JSON object: expected {{...}}")
+        raise SourceError(f"{tar.where}: {member.key} is no JSON object: expected {{...}}")
     return found
 
 

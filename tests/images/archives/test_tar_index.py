@@ -10,7 +10,7 @@ import pytest
 
 from scatcache.errors import SourceError, UnreadableImage
 from scatcache.images import limits
-from scatcache.images.archives import tar_index
+from scatcache.images.archives import tar_table
 from scatcache.images.archives.tar_index import TarIndex, index_tar
 from scatcache.images.archives.tar_members import list_members
 from tests.images.tars import make_tar
@@ -90,9 +90,9 @@ def test_a_tar_cut_off_or_written_to_while_it_is_read_is_named(tar, tmp_path, ch
     ],
 )
 def test_a_damaged_index_is_made_again(tar, tmp_path, damage):
-    saved = index(tar, tmp_path / "job").saved
+    saved = index(tar, tmp_path / "job").kept.saved
     saved.write_bytes(damage(saved.read_bytes()))
-    tar_index._load.cache_clear()
+    tar_table._load.cache_clear()
     calls = []
     assert index(tar, tmp_path / "job", calls).read("b/2.jpg") == b"two"
     assert calls == [tar] and not Path("ran").exists()
@@ -111,11 +111,11 @@ def test_a_damaged_index_is_made_again(tar, tmp_path, damage):
     ],
 )
 def test_a_forged_index_is_made_again(tar, tmp_path, change):
-    saved = index(tar, tmp_path / "job").saved
+    saved = index(tar, tmp_path / "job").kept.saved
     with np.load(saved) as arrays:
         fields = dict(arrays)
     np.savez(saved, **{**fields, **change})
-    tar_index._load.cache_clear()
+    tar_table._load.cache_clear()
     calls = []
     assert index(tar, tmp_path / "job", calls).read("b/2.jpg") == b"two"
     assert calls == [tar]
@@ -144,18 +144,18 @@ def claim(saved, header: bytes) -> None:
     ],
 )
 def test_an_index_that_claims_what_it_does_not_hold_is_made_again(tar, tmp_path, header):
-    saved = index(tar, tmp_path / "job").saved
+    saved = index(tar, tmp_path / "job").kept.saved
     claim(saved, header)
-    tar_index._load.cache_clear()
+    tar_table._load.cache_clear()
     calls = []
     assert index(tar, tmp_path / "job", calls).read("b/2.jpg") == b"two" and calls == [tar]
 
 
 def test_a_fifo_in_place_of_an_index_is_not_waited_for(tar, tmp_path):
-    saved = index(tar, tmp_path / "job").saved
+    saved = index(tar, tmp_path / "job").kept.saved
     saved.unlink()
     os.mkfifo(saved)
-    tar_index._load.cache_clear()
+    tar_table._load.cache_clear()
     assert index(tar, tmp_path / "job").read("b/2.jpg") == b"two" and saved.is_file()
 
 
@@ -163,8 +163,8 @@ def test_a_saved_index_pickles_small_and_is_missed_when_it_is_gone(tar, tmp_path
     made = index(tar, tmp_path / "job")
     copy = pickle.loads(pickle.dumps(made))
     assert len(pickle.dumps(made)) < 500 and copy.read("a/1.jpg") == FILES["a/1.jpg"]
-    made.saved.unlink()
-    tar_index._load.cache_clear()
+    made.kept.saved.unlink()
+    tar_table._load.cache_clear()
     with pytest.raises(SourceError, match=r"index .* gone"):
         copy.read("a/1.jpg")
 
@@ -203,7 +203,7 @@ def test_an_index_that_may_not_be_written_is_held_in_memory(tar, tmp_path, monke
 
     monkeypatch.setattr(np, "savez", refuse)
     made = index(tar, tmp_path / "job")
-    assert made.saved is None and made.read("b/2.jpg") == b"two"
+    assert made.kept.saved is None and made.read("b/2.jpg") == b"two"
 
 
 def test_indexing_is_told_from_its_start_to_its_end(tmp_path):
