@@ -230,7 +230,7 @@ def make_table(samples: np.ndarray) -> datasets.Dataset:
 
 
 TABLES = {
-    "parquet": (WORDS, lambda at, x: write_parquet(at / "t.parquet", x), {}),
+    "parquet": (BYTES, lambda at, x: write_parquet(at / "t.parquet", x), {}),
     "webdataset png": (TWELVE_BITS, lambda at, x: write_tar(at / "t.tar", x, "png"), {"scale": 4095}),
     "webdataset npy": (DEGREES, lambda at, x: write_tar(at / "t.tar", x, "npy"), {}),
     "hugging face": (BYTES, lambda _, x: make_table(x), {"name": "mine"}),

@@ -42,11 +42,12 @@ class TarIndex:
     def read_at(self, offset: int, n_bytes: int, key: str) -> bytes:
         """The bytes of one file where it lies; see read. key: for messages."""
         check_image_bytes(n_bytes)
-        descriptor = _open(self.tar, self.kept.stamp).descriptor
+        # Held until the end: where threads open it at once, all but one of the descriptors are in no cache.
+        opened = _open(self.tar, self.kept.stamp)
         # One that is written to where it lies keeps its descriptor.
-        _check_stamp(descriptor, self.tar, self.kept.stamp)
+        _check_stamp(opened.descriptor, self.tar, self.kept.stamp)
         data = b""
-        while len(data) < n_bytes and (piece := os.pread(descriptor, n_bytes - len(data), offset + len(data))):
+        while len(data) < n_bytes and (piece := os.pread(opened.descriptor, n_bytes - len(data), offset + len(data))):
             data += piece
         if len(data) != n_bytes:
             raise SourceError(f"{show_path(self.tar)} ends within {key}: it was truncated since it was indexed")

@@ -10,7 +10,7 @@ import pytest
 
 from scatcache.errors import SourceError, UnreadableImage
 from scatcache.images import limits
-from scatcache.images.archives import tar_table
+from scatcache.images.archives import tar_index, tar_table
 from scatcache.images.archives.tar_index import TarIndex, index_tar
 from scatcache.images.archives.tar_members import list_members
 from tests.images.tars import make_tar
@@ -45,6 +45,13 @@ def test_every_file_is_read_by_its_key(tar, tmp_path, kept):
     for key in ("a/2.jpg", "", "zz", "a/1"):
         with pytest.raises(FileNotFoundError):
             made.read(key)
+
+
+def test_a_descriptor_that_is_in_no_cache_is_not_closed_while_it_is_read_from(tar, tmp_path, monkeypatch):
+    """Of threads that open a tar at once each has one, and one is kept: closed, its number is another file's."""
+    monkeypatch.setattr(tar_index, "_open", lambda tar, stamp: tar_index._OpenFile(tar))
+    made = index(tar, tmp_path / "job")
+    assert [made.read(key) for key in FILES] == list(FILES.values())
 
 
 def test_the_later_of_two_files_of_one_name_counts(tmp_path):
