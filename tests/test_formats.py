@@ -19,6 +19,7 @@ from astropy.io import fits
 from PIL import Image
 
 import scatcache
+from scatcache.resources import folder_bytes
 from scatcache.scattering.paths import path_table
 from tests.scattering.oracle import kymatio_coefficients
 
@@ -260,3 +261,16 @@ def test_arrays_in_python(tmp_path, kind):
     cache = extract(make(tmp_path, samples), tmp_path / "out", name="mine", labels=labels, targets=targets)
     assert cache.labels.tolist() == labels.tolist() and np.array_equal(cache.targets, targets)
     check(cache, samples, SCALES.get(samples.dtype.type, 1), axes)
+
+
+def test_a_grey_picture_has_the_coefficients_of_each_colour_of_three_in_a_third_of_the_bytes(tmp_path):
+    images = RNG.normal(128, 40, (320, 28, 28)).clip(0, 255).astype(np.uint8)
+    root = write_files(tmp_path / "images", images, "png", imageio.imwrite)
+    caches = {}
+    for kind in ("rgb", "grey"):
+        report = scatcache.extract(root, out=tmp_path / kind, J=2, pixels=kind, shard_images=320)
+        caches[kind] = scatcache.open_cache(report.store)
+    three = caches["rgb"].coefficients(range(320)).reshape(320, 3, -1, 7, 7)
+    grey = caches["grey"].coefficients(range(320))
+    assert all(np.array_equal(three[:, colour], grey) for colour in range(3))
+    assert folder_bytes(tmp_path / "grey") <= 0.36 * folder_bytes(tmp_path / "rgb")
