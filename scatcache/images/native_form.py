@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 
 from scatcache.errors import SourceError, UnreadableImage
 from scatcache.images.forms import Decoding, ImageForm
@@ -13,6 +14,8 @@ from scatcache.spec import COLOURS, NATIVE
 # Enough headers to say which form is commonest; mixed ones are refused without reading the rest.
 HEADERS_TO_NAME_A_FORM = 2000
 ROWS_PER_BLOCK = 500
+# Handing one row to a thread costs as much as reading the header of a small file.
+ROWS_PER_TASK = 25
 # Reading headers mostly waits for the disk, so more threads than cores help.
 N_THREADS = 16
 # Other forms told of, with one image of each.
@@ -35,7 +38,9 @@ def find_form(part: WholePart, how: Decoding) -> ImageForm:
     with ThreadPoolExecutor(N_THREADS) as pool:
         for start in range(0, n_rows, ROWS_PER_BLOCK):
             block = range(start, min(start + ROWS_PER_BLOCK, n_rows))
-            for i, (form, why) in zip(block, pool.map(partial(_try_header, part, how), block), strict=True):
+            pieces = [block[at : at + ROWS_PER_TASK] for at in range(0, len(block), ROWS_PER_TASK)]
+            found = chain.from_iterable(pool.map(partial(_try_headers, part, how), pieces))
+            for i, (form, why) in zip(block, found, strict=True):
                 if form is None:
                     reason = reason or why
                     continue
@@ -60,6 +65,10 @@ def _take_as(form: ImageForm, how: Decoding) -> ImageForm:
             f"the images are {_describe(form)}: --pixels {how.kind} takes uint8 of 1 or 3 bands: give --pixels native"
         )
     return form._replace(bands=COLOURS[how.kind])
+
+
+def _try_headers(part: WholePart, how: Decoding, rows: range) -> list[tuple[ImageForm | None, str]]:
+    return [_try_header(part, how, i) for i in rows]
 
 
 def _try_header(part: WholePart, how: Decoding, i: int) -> tuple[ImageForm | None, str]:
