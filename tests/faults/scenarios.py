@@ -42,7 +42,8 @@ class Inputs:
 
     def store(self, name: str) -> Path:
         """An undisturbed store: "straight", of the images; "train", of that split alone; "other", by another J;
-        "few-shards"; "array", of the array and its targets; "unpacked", of the archive. Its STORE.job is beside it, and nothing else."""
+        "few-shards"; "array", of the array and its targets; "unpacked", of the archive. Its STORE.job is beside it, and
+        nothing else."""
         return self.folder / f"{name}-store" / "a.zarr"
 
 
@@ -51,8 +52,8 @@ class Scenario:
     """A command and what it finds.
 
     set_out: fills a place, the folder that is watched, in which the store is out/a.zarr; source: what is extracted
-    ("images" or "array" of the inputs, or "cifar10"); more: of the command; again: what heals, where it is not the same command;
-    straight: name of the store it ends in; before: names of those that it may find or leave whole on the way.
+    ("images" or "array" of the inputs, or "cifar10"); more: of the command; again: what heals, where it is not the same
+    command; straight: name of the store it ends in; before: names of those that it may find or leave whole on the way.
     """
 
     name: str
