@@ -277,7 +277,7 @@ def test_verify_compares_with_what_zarr_reads_there(sound, bucket, server, kind,
 
 def test_rows_are_computed_again_where_root_is_told(sound, images, publish):
     url = publish(sound)
-    with pytest.raises(scatcache.SourceError, match="name their folder with --root"):
+    with pytest.raises(scatcache.SourceError, match="name their folder or file with --root"):
         scatcache.verify(url, recompute=0.1)
     report = scatcache.verify(url, recompute=0.1, root=images)
     assert report.ok and report.recomputed
