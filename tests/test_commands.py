@@ -604,7 +604,7 @@ def test_resume_works_without_root_and_says_what_to_do_without_its_memory(tmp_pa
     extract(images, out)
     assert call("resume", out, "--json").result["splits"]["all"]["shards_kept"] == 4
     shutil.rmtree(tmp_path / "a.zarr.job")
-    assert_refused(call("resume", out), "name their folder with --root")
+    assert_refused(call("resume", out), "name their folder or file with --root")
     assert call("resume", out, "--root", images).code == 0
     images.rename(tmp_path / "moved")
     assert call("resume", out).code == 1

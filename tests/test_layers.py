@@ -101,7 +101,10 @@ ORDER = {
     ],
 }
 OUTSIDE = ("cli", "pipelines", "tests")
-HEAVY = ("torch", "cupy", "dask", "distributed", "matplotlib", "zarr")
+HEAVY = (
+    *("torch", "cupy", "dask", "distributed", "matplotlib", "zarr"),
+    *("pyarrow", "h5py", "astropy", "tifffile", "imagecodecs", "datasets", "xarray", "obstore"),
+)
 COUNTS = (81, 243)
 
 

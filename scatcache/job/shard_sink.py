@@ -51,9 +51,10 @@ class ShardSink:
             key = next(
                 k for k, row, readable in zip(keys, coefficients, ok, strict=True) if readable and not _fits(row)
             )
+            wider = "" if coefficients.dtype == np.float32 else ", or --encoding float32,"
             raise ScatcacheError(
                 f"{key}: its coefficients go beyond {np.finfo(coefficients.dtype).max:.5g}, the most that "
-                f"{self._encoding.name} holds: give a larger --scale, or --encoding float32, for a new store"
+                f"{self._encoding.name} holds: give a larger --scale{wider} for a new store"
             )
 
     def _write_chunk(self) -> None:

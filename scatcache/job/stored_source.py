@@ -83,9 +83,9 @@ def open_stored_source(
             f"the store was made from a dataset object: go on with scatcache.extract(dataset, name={name!r}, ...)"
         )
     if root is None and url is None:
-        raise SourceError("the store does not remember where its images are: name their folder with --root")
+        raise SourceError("the store does not remember where its images are: name their folder or file with --root")
     if root is not None and not exists(root) and not source_exists(root):
-        raise SourceError(f"the images were in {show_path(root)}, which is gone: name their folder with --root")
+        raise SourceError(f"the images were in {show_path(root)}, which is gone: name their folder or file with --root")
     contents = Contents().or_else(memory, manifest.source_options)
     work_dir = None if folder is None else folder.job
     # A path: the same text may be a dataset's name.

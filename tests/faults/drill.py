@@ -159,7 +159,7 @@ class Drill:
             yield "left behind", ", ".join(f"data/{name}" for name in left[:5])
 
     def _list_data(self, scenario: Scenario) -> set[str]:
-        return list_names(self.inputs.folder / "unpacked") if scenario.source != "images" else set()
+        return list_names(self.inputs.folder / "unpacked") if scenario.source == "cifar10" else set()
 
 
 def judge_end(ended: Any, control: Control, injection: Injection) -> Iterator[tuple[str, str]]:

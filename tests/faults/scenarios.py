@@ -19,7 +19,8 @@ STALE = "0123456789abcdef0123456789abcdef"
 
 @dataclass(frozen=True)
 class Inputs:
-    """folder: made once, read only. images: 8 in train and 4 in val; archive: a CIFAR-10 of 12 images."""
+    """folder: made once, read only. images: 8 in train and 4 in val; array: 8 of two bands of uint16;
+    targets: of these; archive: a CIFAR-10 of 12 images."""
 
     folder: Path
 
@@ -28,12 +29,21 @@ class Inputs:
         return self.folder / "images"
 
     @property
+    def array(self) -> Path:
+        return self.folder / "array.npy"
+
+    @property
+    def targets(self) -> Path:
+        return self.folder / "targets.npy"
+
+    @property
     def archive(self) -> Path:
         return self.folder / "data" / "cifar-10-binary.tar.gz"
 
     def store(self, name: str) -> Path:
         """An undisturbed store: "straight", of the images; "train", of that split alone; "other", by another J;
-        "few-shards"; "unpacked", of the archive. Its STORE.job is beside it, and nothing else."""
+        "few-shards"; "array", of the array and its targets; "unpacked", of the archive. Its STORE.job is beside it, and
+        nothing else."""
         return self.folder / f"{name}-store" / "a.zarr"
 
 
@@ -42,8 +52,8 @@ class Scenario:
     """A command and what it finds.
 
     set_out: fills a place, the folder that is watched, in which the store is out/a.zarr; source: what is extracted
-    (below the inputs, or "cifar10"); more: of the command; again: what heals, where it is not the same command;
-    straight: name of the store it ends in; before: names of those that it may find or leave whole on the way.
+    ("images" or "array" of the inputs, or "cifar10"); more: of the command; again: what heals, where it is not the same
+    command; straight: name of the store it ends in; before: names of those that it may find or leave whole on the way.
     """
 
     name: str
@@ -57,7 +67,11 @@ class Scenario:
 
     def arguments(self, inputs: Inputs, place: Path, *, again: bool = False) -> list[str]:
         more = self.again if again and self.again is not None else self.more
-        source = [str(inputs.images)] if self.source == "images" else [self.source, "--root", str(place / "data")]
+        source = {
+            "images": [str(inputs.images)],
+            "array": [str(inputs.array), "--targets", str(inputs.targets)],
+            "cifar10": ["cifar10", "--root", str(place / "data")],
+        }[self.source]
         return ["extract", *source, "--J", "2", "--out", str(place / "out" / "a.zarr"), *SETTINGS, *more]
 
 
@@ -66,12 +80,16 @@ def make_inputs(folder: Path) -> Inputs:
     inputs = Inputs(folder)
     make_images(inputs.images / "train", 8, seed=1)
     make_images(inputs.images / "val", 4, seed=2)
+    samples = np.random.default_rng(3)
+    np.save(inputs.array, samples.integers(0, 65536, (8, 32, 32, 2), dtype=np.uint16))
+    np.save(inputs.targets, samples.random((8, 3), np.float32))
     _write_archive(inputs.archive)
     extract = ["extract", str(inputs.images)]
     _make_store(inputs.store("straight"), [*extract, "--J", "2"])
     _make_store(inputs.store("train"), [*extract, "--J", "2", "--split", "train"])
     _make_store(inputs.store("other"), [*extract, "--J", "1"])
     _make_store(inputs.store("few-shards"), [*extract, "--J", "2"], *FEW_SHARDS)
+    _make_store(inputs.store("array"), ["extract", str(inputs.array), "--targets", str(inputs.targets), "--J", "2"])
     data = folder / "unpacked"
     shutil.copytree(inputs.archive.parent, data)
     _make_store(inputs.store("unpacked"), ["extract", "cifar10", "--root", str(data), "--J", "2"])
@@ -169,6 +187,7 @@ SCENARIOS = {
         Scenario("rootless", set_out_rootless),
         Scenario("overwritten", set_out_overwritten, more=("--overwrite",), again=(), before=("other",)),
         Scenario("split-added", set_out_split_added, more=("--split", "val"), before=("train",)),
+        Scenario("array", set_out_fresh, source="array", straight="array"),
         Scenario("unpacked", set_out_unpacked, source="cifar10", straight="unpacked"),
         Scenario("processes", set_out_fresh, more=("--processes", *FEW_SHARDS), straight="few-shards", processes=True),
     )

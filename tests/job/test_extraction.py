@@ -166,7 +166,7 @@ def test_resume_without_its_memory_says_what_to_do(tmp_path, images):
     with pytest.raises(Stop):
         scatcache.extract(images, out=tmp_path / "a.zarr", on_event=stop_after(1), **SMALL)
     shutil.rmtree(tmp_path / "a.zarr.job")
-    with pytest.raises(SourceError, match="name their folder with --root"):
+    with pytest.raises(SourceError, match="name their folder or file with --root"):
         scatcache.resume(tmp_path / "a.zarr")
     assert scatcache.resume(tmp_path / "a.zarr", root=images).state == "complete"
     assert scatcache.resume(tmp_path / "a.zarr").state == "complete"

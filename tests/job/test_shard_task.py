@@ -351,6 +351,12 @@ def test_coefficients_that_the_encoding_does_not_hold_are_refused_by_key(tmp_pat
     assert report.splits["all"].ok == 6
 
 
+def test_coefficients_beyond_float32_are_not_advised_float32(tmp_path):
+    options = {"name": "mine", "out": tmp_path / "out", "J": 1, "scale": 1e-300}
+    with pytest.raises(ScatcacheError, match=r"go beyond 3\.4028e\+38, .*: give a larger --scale for a new store$"):
+        scatcache.extract(np.ones((6, 8, 8), np.float32), **options)
+
+
 def test_no_batch_waits_beyond_those_ahead(tmp_path, monkeypatch):
     """Memory does not grow with the shard: a slow disk holds up decoding."""
     job, tasks, _ = make_job(tmp_path, n_images=30, shard_images=30)

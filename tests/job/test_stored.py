@@ -353,5 +353,5 @@ def test_images_that_were_moved_away_are_told(images, store, tmp_path):
     shutil.copytree(images, moved)
     scatcache.resume(store, root=moved)
     shutil.rmtree(moved)
-    with pytest.raises(ScatcacheError, match=r"the images were in .*moved.*name their folder with --root"):
+    with pytest.raises(ScatcacheError, match=r"the images were in .*moved.*name their folder or file with --root"):
         scatcache.resume(store)

@@ -13,7 +13,7 @@ from scatcache.images.source import ListedRows, Listing
 from scatcache.spec import Pixels
 from scatcache.store.format.manifest import Manifest
 
-# float16 chunks then hold 3 rows; the last of the 5 shards holds 2 rows, and so an unfilled chunk.
+# float16 chunks then hold 4 rows; the last of the 5 shards holds 2 rows, and so an unfilled chunk.
 N_IMAGES, SIDE, SHARD_IMAGES = 50, 24, 12
 SETTINGS = {"J": 2, "L": 4, "shard_images": SHARD_IMAGES}
 UNREADABLE = (5, 17, 18)

@@ -20,9 +20,9 @@ from scatcache.store.format.row_arrays import (
 )
 
 COORDINATES = "order j1 theta1 j2 theta2 colour label key source_index view file_bytes status"
-# Of splits with targets.
 # An array may not bear the name of one of its own dimensions in every reader.
 TARGET_DIMENSIONS = ("image", "k")
+# Of splits with targets.
 TARGET_COORDINATES = f"{COORDINATES} {TARGET}"
 # What shows that a group is a split of ours.
 OWN_COORDINATES = (COORDINATES, TARGET_COORDINATES)
