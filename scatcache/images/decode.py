@@ -17,7 +17,13 @@ from scatcache.images.decoding.pillow_samples import take_samples
 from scatcache.images.decoding.refusals import try_twice, turn_refusals
 from scatcache.images.decoding.resizing import resize_and_crop, resize_samples
 from scatcache.images.decoding.sample_files import find_format, open_samples
-from scatcache.images.decoding.sample_types import check_shape_of_samples, find_sample_type, is_constant, settle_samples
+from scatcache.images.decoding.sample_types import (
+    check_shape_of_samples,
+    find_sample_type,
+    is_constant,
+    refuse_mask,
+    settle_samples,
+)
 from scatcache.images.decoding.samples import check_samples, cut_grey, is_cut, is_grey_16_bit, note_cut
 from scatcache.images.decoding.strict_pillow import adopt_pillow, strict_pillow
 from scatcache.images.forms import Decoding, ImageForm
@@ -59,6 +65,7 @@ def decode_noted(data: bytes | np.ndarray | PIL.Image.Image, how: Decoding) -> D
     """What decode() returns, with what is to be told of it."""
     assert how.size is None or how.size > 0, f"size {how.size}: expected at least 1"
     if isinstance(data, np.ndarray):
+        refuse_mask(data)
         return _decode_array(data, how)
     if isinstance(data, PIL.Image.Image):
         return _decode_pil(data, how)
@@ -73,6 +80,7 @@ def read_form(data: bytes | BinaryIO | np.ndarray | PIL.Image.Image, how: Decodi
     Raises UnreadableImage where the header does not parse; OSError where it carries an errno.
     """
     if isinstance(data, np.ndarray):
+        refuse_mask(data)
         return _form_array(data.shape, data.dtype, how)
     if isinstance(data, PIL.Image.Image):
         height, width, bands = (found := _decode_pil(data, Decoding(how.kind)).pixels).shape

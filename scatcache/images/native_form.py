@@ -49,10 +49,8 @@ def find_form(part: WholePart, how: Decoding) -> ImageForm:
             if len(_group(counts, how)) > 1 and counts.total() >= HEADERS_TO_NAME_A_FORM:
                 break
     if not counts:
-        raise SourceError(
-            f"none of the {n_rows} images has a readable header ({reason}): check the files, or give --pixels native "
-            f"for samples that are no 8-bit picture"
-        )
+        advice = "" if how.kind == NATIVE else ", or give --pixels native for samples that are no 8-bit picture"
+        raise SourceError(f"none of the {n_rows} images has a readable header ({reason}): check the files{advice}")
     return _agree(counts, first, how)
 
 

@@ -51,9 +51,11 @@ def check_request(source: Any, options: ExtractOptions) -> None:
         near = difflib.get_close_matches(str(source).lower(), DATASETS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ", which must exist" if {*str(source)} & {os.sep, "."} else ""
         raise UsageError(f"unknown source {shown!r}: expected one of {', '.join(DATASETS)}, {name_kinds()}{hint}")
+    takes = list_contents(source)
     for option in options.contents.given:
-        if option not in list_contents(source):
-            raise UsageError(f"--{option} goes with arrays and tables, {shown} is neither: leave it out")
+        if option not in takes:
+            words = ", ".join(f"--{name}" for name in takes) or "no such option"
+            raise UsageError(f"--{option} does not go with {shown}, which takes {words}: leave it out")
     if options.name is not None or options.version is not None:
         raise UsageError(f"name and version go with dataset objects, {shown} is none: leave them out")
     can = [row.name for row in DATASETS.values() if row.archives]

@@ -8,10 +8,11 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from scatcache.errors import ScatcacheError, SourceError, StoreDamaged
+from scatcache.images.contents import Contents
 from scatcache.job.events import ClusterWaiting, Event, JobFinished, JobPlanned, ShardFinished
 from scatcache.job.executors import open_cluster
 from scatcache.job.planned import Job, JobPlan, survey, update
@@ -67,7 +68,8 @@ class JobRun:
         remember(
             folder,
             root=job.source.url or str(job.source.root or ""),
-            **job.source.memory,
+            # What an earlier store in the same place was made with is forgotten.
+            **{entry.name: None for entry in fields(Contents)} | dict(job.source.memory),
             host=socket.gethostname(),
             started=time.time(),
         )

@@ -7,10 +7,18 @@ from typing import Any
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 
+from scatcache.errors import ScatcacheError
 from scatcache.remote.objects import Span
 
 # (bytes, size of the whole file), or None; see ObjectFiles.fetch.
 Fetch = Callable[[str, Span | None], tuple[bytes, int] | None]
+
+
+def _tell_others(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What asyncio prints of tasks nobody asked about, but for failures of ours: zarr-python asks for several files at
+    once, and raises the first failure alone."""
+    if not isinstance(context.get("exception"), ScatcacheError):
+        loop.default_exception_handler(context)
 
 
 class ZarrFiles(Store):
@@ -26,6 +34,9 @@ class ZarrFiles(Store):
         return self is other
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        loop = asyncio.get_running_loop()
+        if loop.get_exception_handler() is None:
+            loop.set_exception_handler(_tell_others)
         data = await asyncio.to_thread(self._read, key, byte_range)
         return None if data is None else prototype.buffer.from_bytes(data)
 

@@ -508,3 +508,11 @@ def test_crops_of_photographs_pass_through():
     pytest.importorskip("skimage")
     crop = read_key(open_photos(), "all", "chelsea/0000-0128")
     assert decode(crop, size=None) is crop
+
+
+@pytest.mark.parametrize("kind", ["rgb", "native"])
+def test_masked_arrays_are_refused(kind):
+    masked = np.ma.array(np.zeros((8, 8, 3), np.uint8), mask=True)
+    for take in (lambda: decode(masked, kind=kind), lambda: read_form(masked, Decoding(kind))):
+        with pytest.raises(UnreadableImage, match=r"a masked array: give .filled"):
+            take()

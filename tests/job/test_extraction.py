@@ -523,3 +523,13 @@ def test_integers_of_numpy_are_integers_and_floats_are_not(images, tmp_path):
     assert scatcache.extract(images, out=tmp_path / "a.zarr", **typed, limit=np.int32(2)).splits["test"].rows == 2
     with pytest.raises(TypeError, match=r"limit is 2\.0: expected an integer"):
         scatcache.extract(images, out=tmp_path / "b.zarr", **SMALL, limit=2.0)
+
+
+def test_a_store_overwritten_without_labels_forgets_those_of_the_first(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((4, 8, 8), np.float32))
+    np.save(tmp_path / "y.npy", np.arange(4))
+    given = {"out": tmp_path / "a.zarr", "J": 1, "L": 1}
+    scatcache.extract(tmp_path / "x.npy", labels=tmp_path / "y.npy", **given)
+    scatcache.extract(tmp_path / "x.npy", overwrite=True, **given)
+    assert scatcache.extract(tmp_path / "x.npy", **given).state == "complete"
+    assert scatcache.resume(tmp_path / "a.zarr").state == "complete"

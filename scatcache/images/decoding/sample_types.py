@@ -111,6 +111,12 @@ def _check_finite(samples: np.ndarray, found: np.ndarray) -> None:
     raise UnreadableImage(f"{value:g} at {name_place(~is_finite)}{beyond}: expected finite samples")
 
 
+def refuse_mask(found: np.ndarray) -> None:
+    """Raises UnreadableImage for a masked array: what is masked would be read as if it were not."""
+    if isinstance(found, np.ma.MaskedArray):
+        raise UnreadableImage("a masked array: give .filled(value) of it, for samples have no mask")
+
+
 def name_place(is_bad: np.ndarray) -> str:
     """The first place, row by row, of (height, width) or (height, width, bands) where it is so."""
     row, column, band = (*np.unravel_index(int(is_bad.argmax()), is_bad.shape), 0)[:3]

@@ -48,6 +48,8 @@ class TableItemsPart:
         i = range(len(self.labels))[i]
         found = self.images[i].column(0)
         if hasattr(found.type, "storage_type"):
+            if found.null_count:
+                raise UnreadableImage("the row holds no image")
             return np.ascontiguousarray(found.chunk(0).to_numpy(zero_copy_only=False)[0])
         cell = found[0]
         data = take_bytes(cell["bytes"] if cell.is_valid else cell)
@@ -80,6 +82,10 @@ def find_table(dataset: Any, contents: Contents, name: str) -> TableItemsPart | 
     library: Any = sys.modules.get("datasets")
     if library is None or not isinstance(dataset, library.Dataset):
         return None
+    if contents.axes is not None:
+        raise UsageError(
+            f"axes is {contents.axes!r}, and the images of {name} say themselves how they stand: leave it out"
+        )
     for option in ("array", "labels", "targets"):
         column = getattr(contents, option)
         if isinstance(column, str) and column not in dataset.column_names:

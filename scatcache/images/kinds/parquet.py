@@ -124,6 +124,8 @@ def _open_split(paths: Sequence[Path], contents: Contents) -> tuple[TableColumns
         check_stamp(stamp)
     assert first is not None, "a split has a file"
     columns, where = first
+    if not any(sum(file.group_rows) for file in files):
+        raise SourceError(f"{where} holds no row: expected one for each image")
     if len({found.shape[1] for found in targets}) > 1:
         raise SourceError(f"{where}: column {columns.targets} holds fewer or more targets in other files of the split")
     part = ParquetPart(
@@ -141,8 +143,9 @@ def _describe(table: Any, path: str, stamp: Any) -> TableFile:
     paths = [groups[0].column(j).path_in_schema for j in range(groups[0].num_columns)] if groups else []
     at = paths.index(path) if path in paths else -1
     where = show_path(stamp.path)
-    if groups and at < 0:
-        raise SourceError(f"{where} has no column {path}")
+    if groups and paths.count(path) != 1:
+        found = "no column" if at < 0 else "several columns that may be called"
+        raise SourceError(f"{where} has {found} {escape_name(path)}: name its columns apart")
     rows = tuple(group.num_rows for group in groups)
     # A value takes a byte at the least; what claims more rows than that is not worth the memory.
     if sum(rows) > stamp.n_bytes or min(rows, default=0) < 0:

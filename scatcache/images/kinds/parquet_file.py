@@ -1,5 +1,6 @@
 """Parquet files as they are read: row group by row group, in batches, so that memory stays bounded."""
 
+import atexit
 import contextlib
 import threading
 from collections import OrderedDict, deque
@@ -93,6 +94,8 @@ class RowWindow:
 
 _windows: OrderedDict[tuple[TableFile, int, str], RowWindow] = OrderedDict()
 _windows_lock = threading.Lock()
+# They read on from open files, which are closed while the modules that close them are there.
+atexit.register(_windows.clear)
 
 
 def read_in_order(file: TableFile, group: int, path: str, row: int) -> ImageBytes:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -81,6 +82,10 @@ def sort_into_splits(root: Path, files: Sequence[Path], where: str) -> dict[str,
             shown = " and ".join(show_path(os.path.relpath(folder, root)) for folder in folders[:2])
             raise SourceError(
                 f"{where}: the files of split {split} lie in the folders {shown}: give one of the folders"
+            )
+        if alike := [stem for stem, n in Counter(file.stem for file in members).items() if n > 1]:
+            raise SourceError(
+                f"{where}: several files of split {split} are called {escape_name(alike[0])}: rename them"
             )
         members.sort(key=lambda file: f"{escape_name(file.stem)}/")
     order = [name for name in _NAMED if name in splits]

@@ -1,6 +1,7 @@
 """Which columns of a table hold the images, their labels and targets; what they hold as arrays."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,8 @@ def choose_columns(schema: "pyarrow.Schema", contents: Contents, where: str) -> 
 
     Raises SourceError where there is none of images, or several that might be; UsageError for a name that it lacks.
     """
+    if twice := [name for name, n in Counter(schema.names).items() if n > 1]:
+        raise SourceError(f"{where} has several columns {escape_name(twice[0])}: name them apart")
     for option in ("array", "labels", "targets"):
         name = getattr(contents, option)
         if name is not None and (not isinstance(name, str) or name not in schema.names):
@@ -167,6 +170,6 @@ def read_target_column(column: "pyarrow.ChunkedArray", name: str, where: str) ->
             f"{where}: column {shown} holds {escape_name(str(column.type)[:60])}: expected numbers as targets"
         )
     # A number that is missing is nobody's: NaN.
-    values = column.to_numpy() if not column.null_count else column.cast(pyarrow.float64()).to_numpy()
+    values = column.to_numpy() if not column.null_count else column.cast(pyarrow.float64(), safe=False).to_numpy()
     (k,) = lengths or {1}
     return check_targets(f"{where}: column {shown}", values.reshape(n_rows, k or 0), n_rows)

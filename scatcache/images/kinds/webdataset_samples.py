@@ -1,7 +1,9 @@
 """The samples of a webdataset tar: files that share a name up to its first dot, an image and what is said of it."""
 
 import json
+import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
@@ -49,12 +51,14 @@ class FirstLook(NamedTuple):
         """The extension or field that is a label without being asked for."""
         if _CLASS in self.extensions:
             return _CLASS
-        return next((field for field in _LABEL_FIELDS if isinstance(self.fields.get(field), int)), None)
+        return _find_label(self.fields)
 
     @property
     def are_samples(self) -> bool:
         """Whether they are webdataset's, and not image files in class folders, with something beside them or not."""
-        return self.has_pairs and (self.is_flat or self.label is not None)
+        # Names with dots in them, which have no pairs, have labels nonetheless.
+        has_labels = any(extension.rpartition(".")[2] == _CLASS for extension in self.extensions)
+        return has_labels or (self.has_pairs and (self.is_flat or self.label is not None))
 
 
 @dataclass(frozen=True)
@@ -127,11 +131,18 @@ def list_samples(tar: OpenTar, parts: SampleParts) -> Iterator[TarMember]:
         elif extension == _JSON:
             fields = _read_fields(tar, member)
             said.setdefault(key, {}).update((n, fields[n]) for n in (parts.labels, parts.targets) if n in fields)
+            if parts.labels is None and (field := _find_label(fields)) is not None:
+                raise SourceError(
+                    f"{tar.where}: sample {key} has the label {field}, and the first has none: give all samples theirs"
+                )
     if lacking := next((key for key in said if key not in images), None):
         wanted = parts.image or "an image"
         raise SourceError(f"{tar.where}: sample {lacking} lacks {wanted}: add or remove it")
     if not images:
-        raise SourceError(f"{tar.where} holds no image")
+        raise SourceError(
+            f"{tar.where} holds no sample with {parts.image or 'an image'}: what is behind the first dot of a name is "
+            f"its extension; give --array for another, or names without other dots"
+        )
     length: int | None = None
     for key, image in images.items():
         found = said.get(key, {})
@@ -142,6 +153,11 @@ def list_samples(tar: OpenTar, parts: SampleParts) -> Iterator[TarMember]:
         if len(targets) != length:
             raise SourceError(f"{where} has {len(targets)} targets, another {length}: expected as many in each")
         yield image._replace(key=key, label=label, targets=targets)
+
+
+def _find_label(fields: dict[str, Any]) -> str | None:
+    """The field of a sample's JSON file that is a label without being asked for."""
+    return next((field for field in _LABEL_FIELDS if isinstance(fields.get(field), int)), None)
 
 
 def _list_visible(tar: OpenTar) -> Iterator[TarMember]:
@@ -192,7 +208,17 @@ def _check_targets(found: Any, name: str, where: str) -> tuple[float, ...]:
     targets = found if isinstance(found, list) else [found]
     if not targets or not all(isinstance(target, int | float) and not isinstance(target, bool) for target in targets):
         raise SourceError(f"{where}: its targets {escape_name(name)} are {_show(found)}: expected a number, or a list")
-    return tuple(float(np.float32(target)) for target in targets)
+    rounded = tuple(map(_round_target, targets))
+    if any(abs(new) == math.inf != abs(old) for new, old in zip(rounded, targets, strict=True)):
+        raise SourceError(f"{where}: its targets {escape_name(name)} are {_show(found)}: beyond float32")
+    return rounded
+
+
+def _round_target(target: float) -> float:
+    """As float32 holds it, infinity where it is beyond that."""
+    with np.errstate(over="ignore"), suppress(OverflowError):
+        return float(np.float32(target))
+    return math.inf
 
 
 def _show(value: Any) -> str:

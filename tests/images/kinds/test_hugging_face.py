@@ -128,3 +128,18 @@ def test_a_streamed_dataset_and_labels_that_are_texts_are_refused(table):
     texts = table.remove_columns("label").add_column("label", ["a"] * 12)
     with pytest.raises(SourceError, match="column label holds string: expected integers"):
         open_object(texts, name="mine")
+
+
+def test_a_row_without_samples_is_unreadable_and_the_others_are_as_they_were():
+    samples = np.arange(3 * 64, dtype=np.uint8).reshape(3, 8, 8)
+    features = datasets.Features(image=datasets.Array2D((8, 8), "uint8"))
+    found = datasets.Dataset.from_dict({"image": [samples[0], None, samples[2]]}, features=features)
+    part = open_object(found, name="mine").find("all")
+    with pytest.raises(UnreadableImage, match="the row holds no image"):
+        part.read(1)
+    np.testing.assert_array_equal(part.read(2), samples[2])
+
+
+def test_axes_do_not_go_with_a_table(table):
+    with pytest.raises(UsageError, match="axes is 'HWC', and the images of mine say themselves how they stand"):
+        open_object(table, name="mine", contents=Contents(axes="HWC"))

@@ -1,4 +1,6 @@
 import pickle
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import datasets
@@ -209,3 +211,39 @@ def test_a_large_row_group_is_read_in_pieces(tmp_path, monkeypatch):
     file, group = part._groups[0]
     assert max(len(batch) for batch in parquet_file.read_batches(file, group, part.path)) <= 3
     assert part.read_block([24, 0, 11]) == [IMAGES[24], IMAGES[0], IMAGES[11]]
+
+
+def test_targets_that_float32_rounds_may_lie_beside_missing_ones(tmp_path):
+    path = write(tmp_path / "a.parquet", t=[None, *[2**53 + 1] * 24])
+    targets = open_source(path, contents=Contents(targets="t")).splits["all"].listing.targets
+    assert np.isnan(targets[0, 0]) and (targets[1:] == 2**53).all()
+
+
+def test_columns_that_cannot_be_told_apart_are_refused(tmp_path):
+    table = pyarrow.table([BYTES, BYTES], ["image", "image"])
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(SourceError, match=r"a.parquet has several columns image: name them apart"):
+        open_source(tmp_path / "a.parquet")
+    path = write(tmp_path / "b.parquet", **{"image.bytes": IMAGES[::-1]})
+    for array in ("image", "image.bytes"):
+        with pytest.raises(SourceError, match=r"b.parquet has several columns that may be called image.bytes"):
+            open_source(path, contents=Contents(array=array))
+
+
+def test_files_that_would_share_their_keys_are_refused(tmp_path):
+    write(tmp_path / "root/a.parquet")
+    write(tmp_path / "root/a.PARQUET")
+    with pytest.raises(SourceError, match="several files of split all are called a: rename them"):
+        open_source(tmp_path / "root")
+
+
+def test_a_table_without_rows_says_so(tmp_path):
+    with pytest.raises(SourceError, match=r"a.parquet holds no row: expected one for each image"):
+        open_source(write(tmp_path / "a.parquet", image=BYTES[:0], label=pyarrow.array([], "int64")))
+
+
+def test_a_run_ends_without_a_word_of_what_it_had_open(tmp_path):
+    path = write(tmp_path / "a.parquet")
+    command = [sys.executable, "-m", "scatcache.commands", "extract", path, "--J", "1", "--L", "1", "-q"]
+    done = subprocess.run([*command, "--out", tmp_path / "a.zarr"], capture_output=True, text=True, check=True)
+    assert "Traceback" not in done.stderr

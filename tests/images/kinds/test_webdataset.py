@@ -170,3 +170,27 @@ def test_a_compressed_tar_is_refused_with_advice(tmp_path):
     (tmp_path / "a.tar.gz").write_bytes(b"anything")
     with pytest.raises(SourceError, match=r"a.tar.gz is compressed, .*: unpack it to a plain .tar first"):
         open_source(tmp_path / "a.tar.gz")
+
+
+@pytest.mark.parametrize("value", ["1e300", "-1e39", "1" + "0" * 400, "[0, 1e39]"])
+def test_targets_beyond_float32_are_refused(tmp_path, value):
+    path = write(tmp_path / "a.tar", [("0000.jpg", IMAGES["0000"]), ("0000.json", f'{{"xy": {value}}}'.encode())])
+    with pytest.raises(SourceError, match=r"sample 0000: its targets xy are .*: beyond float32"):
+        open_source(path, contents=Contents(targets="xy"))
+
+
+def test_labels_are_never_left_out_because_the_first_sample_has_none(tmp_path):
+    entries = [("0000.jpg", IMAGES["0000"]), ("0000.json", b"{}"), ("0001.jpg", IMAGES["0001"])]
+    path = write(tmp_path / "a.tar", [*entries, ("0001.json", b'{"label": 1}')])
+    with pytest.raises(SourceError, match="sample 0001 has the label label, and the first has none: give all"):
+        open_source(path)
+
+
+def test_labels_are_never_left_out_because_names_hold_dots(tmp_path):
+    dotted = [(f"img_0.{key}.{e}", d) for key, data in IMAGES.items() for e, d in (("jpg", data), ("cls", b"1"))]
+    with pytest.raises(SourceError, match="holds no sample with an image: what is behind the first dot of a name"):
+        open_source(write(tmp_path / "a.tar", dotted))
+    path = write(tmp_path / "b.tar", [(name.replace("img_0.", "").replace("jpg", "a.jpg"), d) for name, d in dotted])
+    with pytest.raises(SourceError, match="sample 0000 lacks an image"):
+        open_source(path)
+    assert open_source(path, contents=Contents(array="a.jpg")).splits["all"].listing.rows.labels.tolist() == [1] * 6

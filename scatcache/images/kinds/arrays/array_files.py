@@ -9,9 +9,16 @@ from urllib.parse import urlsplit
 from scatcache.errors import SourceError
 from scatcache.images.contents import Contents
 from scatcache.images.image_source import WHOLE, ImageSource
-from scatcache.images.keys import show_path
+from scatcache.images.keys import escape_name, show_path
 from scatcache.images.kinds.arrays.array_axes import check_images, find_axes
-from scatcache.images.kinds.arrays.array_numbers import LABELS, TARGETS, is_numbers_file, name_classes, read_numbers
+from scatcache.images.kinds.arrays.array_numbers import (
+    LABELS,
+    TARGETS,
+    is_numbers_file,
+    list_names,
+    name_classes,
+    read_numbers,
+)
 from scatcache.images.kinds.arrays.array_part import ArrayPart, warn_of_blocks
 from scatcache.images.kinds.arrays.fits import list_fits
 from scatcache.images.kinds.arrays.hdf5 import list_hdf5
@@ -69,7 +76,7 @@ def open_array_place(place: str, contents: Contents, work_dir: Path | None = Non
     given = (contents.array or "", contents.labels, contents.targets)
     found = list_heads(place, tuple(name for name in given if isinstance(name, str)), work_dir)
     name = choose_array(where, found, contents.array)
-    shown = f"{name} in {where}" if name else where
+    shown = f"{escape_name(name)} in {where}" if name else where
     part, warnings = make_part(shown, found[name], contents, found=found, where=where)
     options = ({"array": name} if name else {}) | {"axes": part.axes} | _name_numbers(contents)
     return ImageSource(
@@ -100,7 +107,7 @@ def choose_array(where: str, found: Mapping[str, ArrayHead], wanted: str | None)
 
     Raises SourceError where there is none of the name, or several may be meant.
     """
-    held = ", ".join(f"{name} ({head})" for name, head in found.items() if name)
+    held = list_names(found)
     if wanted is not None:
         name = wanted.strip("/")
         if name not in found or not name:

@@ -12,7 +12,7 @@ import numpy as np
 
 from scatcache.errors import SourceError
 from scatcache.images.image_source import NO_LABEL
-from scatcache.images.keys import show_path
+from scatcache.images.keys import escape_name, show_path
 from scatcache.images.kinds.arrays.array_axes import describe_dtype
 from scatcache.images.kinds.arrays.image_array import ArrayHead
 from scatcache.images.kinds.arrays.npy import list_npy
@@ -43,11 +43,16 @@ def read_numbers(what: str, given: Any, n_images: int, *, found: Mapping[str, Ar
         )
     if name.strip("/") in found:
         return check(shown, _read_head(what, shown, found[name.strip("/")], n_images), n_images)
-    held = ", ".join(f"{key} ({head})" for key, head in found.items() if key)
+    held = list_names(found)
     raise SourceError(
         f"{shown}: there is no .npy or .csv file of that path, and {where} holds "
         f"{'no array of that name, only ' + held if held else 'no named arrays'}: check --{what}"
     )
+
+
+def list_names(found: Mapping[str, ArrayHead]) -> str:
+    """The named arrays among those found, for messages."""
+    return ", ".join(f"{escape_name(name)} ({head})" for name, head in found.items() if name)
 
 
 def is_numbers_file(given: Any) -> bool:
@@ -58,6 +63,9 @@ def is_numbers_file(given: Any) -> bool:
 
 
 def _as_numbers(what: str, given: Any) -> np.ndarray:
+    if isinstance(given, np.ma.MaskedArray):
+        advice = "-1 for none" if what == LABELS else "NaN for what nobody knows"
+        raise SourceError(f"{what} are a masked array: give .filled(value) of it, {advice}")
     if hasattr(given, "detach"):
         given = given.detach()
     try:

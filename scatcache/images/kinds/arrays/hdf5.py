@@ -12,7 +12,7 @@ import numpy as np
 
 from scatcache.errors import SourceError, UnreadableImage
 from scatcache.images.archives.stamps import Stamp, check_stamp
-from scatcache.images.keys import show_path
+from scatcache.images.keys import escape_name, show_path
 from scatcache.images.kinds.arrays.image_array import (
     ArrayHead,
     ImageArray,
@@ -51,7 +51,9 @@ class Hdf5Array:
         except (OSError, *_MALFORMED) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
-            raise UnreadableImage(f"its samples in {self.name} do not decode ({type(error).__name__})") from error
+            raise UnreadableImage(
+                f"its samples in {escape_name(self.name)} do not decode ({type(error).__name__})"
+            ) from error
         return found
 
     def locate_row(self, row: int) -> None:
@@ -70,7 +72,9 @@ def list_hdf5(path: Path, wanted: tuple[str, ...]) -> dict[str, ArrayHead]:
         file.visititems(nodes.__setitem__)
         nodes |= {name: file.get(name) for name in map(_strip, wanted) if name and name not in nodes}
         return {
-            name: ArrayHead(node.shape, _find_dtype(node), partial(_place, f"{name} in {where}", stamp, name))
+            name: ArrayHead(
+                node.shape, _find_dtype(node), partial(_place, f"{escape_name(name)} in {where}", stamp, name)
+            )
             for name, node in nodes.items()
             if isinstance(node, h5py.Dataset) and node.shape is not None
         }

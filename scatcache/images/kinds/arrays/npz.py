@@ -22,7 +22,7 @@ from scatcache.errors import SourceError
 from scatcache.images.archives.staging import stage
 from scatcache.images.archives.stamps import Stamp, check_stamp
 from scatcache.images.archives.unpack import READ_ONLY
-from scatcache.images.keys import show_path
+from scatcache.images.keys import escape_name, show_path
 from scatcache.images.kinds.arrays.image_array import ArrayHead, ImageArray, PlainArray, ScatteredArray, stamp_regular
 from scatcache.images.kinds.arrays.npy import place_npy, read_npy_header, refuse_objects
 
@@ -49,7 +49,7 @@ def list_npz(path: Path, work_dir: Path | None) -> dict[str, ArrayHead]:
                 continue
             name = member.filename.removesuffix(_SUFFIX)
             with archive.open(member) as file:
-                shape, dtype, is_fortran = read_npy_header(f"{name} in {where}", file)
+                shape, dtype, is_fortran = read_npy_header(f"{escape_name(name)} in {where}", file)
                 n_before = file.tell()
             place = partial(_place, where, stamp, member, n_before, shape, dtype, is_fortran, work_dir)
             found[name] = ArrayHead(shape, dtype, place)
@@ -67,7 +67,7 @@ def _place(
     work_dir: Path | None,
 ) -> ImageArray:
     """The array of a member of the archive. n_before: bytes of its header."""
-    shown = f"{member.filename} in {where}"
+    shown = f"{escape_name(member.filename)} in {where}"
     refuse_objects(shown, dtype)
     n_bytes = n_before + int(np.prod(shape, dtype=object)) * dtype.itemsize
     if n_bytes != member.file_size:
@@ -87,7 +87,7 @@ def _find_data(where: str, stamp: Stamp, member: zipfile.ZipInfo) -> int:
         file.seek(member.header_offset)
         head = file.read(_LOCAL_HEADER.size)
     if len(head) != _LOCAL_HEADER.size or not head.startswith(b"PK\3\4"):
-        raise SourceError(f"{where} is damaged at {member.filename}: write it again with numpy.savez")
+        raise SourceError(f"{where} is damaged at {escape_name(member.filename)}: write it again with numpy.savez")
     _, n_name, n_extra = _LOCAL_HEADER.unpack(head)
     return member.header_offset + _LOCAL_HEADER.size + n_name + n_extra
 

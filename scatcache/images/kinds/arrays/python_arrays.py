@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from scatcache.errors import ScatcacheError, SourceError, UnreadableImage
+from scatcache.errors import ScatcacheError, SourceError, UnreadableImage, UsageError
 from scatcache.images.contents import Contents
 from scatcache.images.image_source import WHOLE, ImageSource, check_split_names
 from scatcache.images.kinds.arrays.array_files import describe_pixels, make_part
@@ -72,8 +72,10 @@ def open_python_arrays(found: Any, *, name: str, version: str | None, contents: 
 
     version: what the caller declares of the samples, which the listing does not cover.
 
-    Raises SourceError where one is no array of images, or splits differ in axes, bands or dtype.
+    Raises SourceError where one is no array of images, or splits differ in axes; UsageError for the name of one.
     """
+    if contents.array is not None:
+        raise UsageError(f"array is {contents.array!r}, and {name} is an array itself, without a name: leave array out")
     arrays = found if isinstance(found, Mapping) else {WHOLE: found}
     check_split_names(arrays, name)
     parts: dict[str, ArrayPart] = {}
@@ -130,6 +132,8 @@ def _look_at(where: str, values: Any) -> ArrayHead:
         raise SourceError(
             f"{where} is {kind}: expected a NumPy array: give numpy.asarray(x), or save it as a .npy file"
         )
+    elif not getattr(getattr(values, "id", None), "valid", True):
+        raise SourceError(f"{where} is of an HDF5 file that is closed: leave it open until all is read")
     else:
         chunks = values.chunks
         rows_per_block = min(chunks[0], values.shape[0]) or 1 if chunks and values.shape else 1

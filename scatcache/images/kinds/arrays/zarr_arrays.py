@@ -120,7 +120,7 @@ def refuse_own_store(path: Path) -> None:
     """Raises SourceError for a store of ours, and what is in one."""
     for folder in (path, *path.parents[:_DEPTH]):
         is_ours = False
-        with suppress(OSError, ValueError, AttributeError, TypeError):
+        with suppress(OSError, ValueError, AttributeError, TypeError, RecursionError):
             is_ours = _OURS in json.loads((folder / DOCUMENTS[0]).read_bytes()).get("attributes", {})
         if is_ours:
             raise _refuse_ours(show_path(path))

@@ -245,3 +245,20 @@ def test_a_label_array_behind_a_link_is_found(tmp_path):
     with h5py.File(tmp_path / "x.h5", "a") as file:
         file["y"] = h5py.SoftLink("/more/labels")
     assert open_source(tmp_path / "x.h5", contents=Contents(labels="y")).classes == ("0", "1", "2")
+
+
+@pytest.mark.parametrize("name", ["x.h5", "x.npz", "x.zarr"])
+def test_odd_names_of_arrays_leave_messages_on_one_line(tmp_path, name):
+    images = {"a\nb": make_images(), "c\x1b[2J": make_images()}
+    if name == "x.npz":
+        np.savez(tmp_path / name, **images)
+    else:
+        group = h5py.File(tmp_path / name, "w") if name == "x.h5" else zarr.create_group(tmp_path / name)
+        for key, values in images.items():
+            group.create_dataset(key, data=values) if name == "x.h5" else group.create_array(key, data=values)
+        if name == "x.h5":
+            group.close()
+    for contents in (Contents(), Contents(array="a\nb", axes="NHWC"), Contents(array="a\nb", labels="nix")):
+        with pytest.raises(SourceError) as refused:
+            open_source(tmp_path / name, contents=contents)
+        assert str(refused.value).isprintable() and r"a\u000ab" in str(refused.value)

@@ -108,3 +108,9 @@ def test_classes_are_numbered_over_all_splits_together():
 def test_gaps_among_the_labels_are_told_with_the_way_to_renumber_them(labels, words):
     with pytest.raises(SourceError, match=words + r".*numpy.unique\(labels, return_inverse=True\)"):
         name_classes({"all": np.array(labels)}, "x")
+
+
+@pytest.mark.parametrize(("what", "words"), [(LABELS, "-1 for none"), (TARGETS, "NaN for what nobody knows")])
+def test_what_is_masked_is_no_number(what, words):
+    with pytest.raises(SourceError, match=f"{what} are a masked array: give .filled.value. of it, {words}"):
+        read(what, np.ma.array([0, 1, 2, 3], mask=[True, False, False, False]))

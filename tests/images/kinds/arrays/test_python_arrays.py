@@ -115,3 +115,15 @@ def test_what_goes_with_arrays_is_refused_of_other_objects():
         open_object(Own(), contents=Contents(labels=[0]))
     with pytest.raises(UsageError, match="needs a name"):
         open_object(make_images())
+
+
+def test_an_array_in_python_has_no_name_to_give():
+    with pytest.raises(UsageError, match="array is 'x', and mine is an array itself, without a name: leave array out"):
+        open_object(make_images(), name="mine", contents=Contents(array="x"))
+
+
+def test_an_array_of_a_file_closed_before_it_is_given_says_so(tmp_path):
+    with h5py.File(write_place(tmp_path, "plain.h5", make_images())) as file:
+        images = file["images"]
+    with pytest.raises(SourceError, match="mine is of an HDF5 file that is closed: leave it open"):
+        open_object(images, name="mine")

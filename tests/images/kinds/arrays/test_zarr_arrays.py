@@ -169,3 +169,10 @@ def test_a_store_of_ours_files_and_nothing_at_a_url_are_refused(sound, tmp_path,
         with pytest.raises(ScatcacheError, match="carries a user, password or query"):
             open_source(f"{server.url.replace('//', '//user:secret@')}/x.zarr")
     assert json.loads((sound / "zarr.json").read_text())
+
+
+def test_metadata_nested_beyond_reason_is_refused(tmp_path):
+    (tmp_path / "x.zarr").mkdir()
+    (tmp_path / "x.zarr/zarr.json").write_text("[" * 100_000)
+    with pytest.raises(SourceError, match=r"x.zarr holds no Zarr array or group that can be read"):
+        open_source(tmp_path / "x.zarr")
