@@ -165,10 +165,12 @@ def choose_sizes(
     holds one image, several where an image compresses badly for being tiny. A shard_images that was asked for is cut
     to what n_rows rows fill.
     """
-    chunk_images = _choose_chunk(row_bytes, np.dtype(encoding.dtype).itemsize) if encoding.codec.compresses else 1
+    wanted = max(1, min(TARGET_SHARD_BYTES // row_bytes, n_rows // MIN_SHARDS))
+    chunk_images = 1
+    if encoding.codec.compresses:
+        most = wanted if shard_images is None else MIN_CHUNK_BYTES
+        chunk_images = _choose_chunk(row_bytes, np.dtype(encoding.dtype).itemsize, most=most)
     if shard_images is None:
-        wanted = max(1, min(TARGET_SHARD_BYTES // row_bytes, n_rows // MIN_SHARDS))
-        chunk_images = min(chunk_images, wanted)
         shard_images = wanted - wanted % chunk_images
     # Absent chunks are not free: each takes 16 bytes of the index.
     shard_images = min(shard_images, max(1, math.ceil(n_rows / chunk_images)) * chunk_images)
@@ -177,13 +179,14 @@ def choose_sizes(
     return shard_images, chunk_images
 
 
-def _choose_chunk(row_bytes: int, item_bytes: int) -> int:
-    """How many rows a compressed chunk holds: MIN_CHUNK_BYTES of them, and no block that is not shuffled."""
+def _choose_chunk(row_bytes: int, item_bytes: int, *, most: int) -> int:
+    """How many rows a compressed chunk holds: MIN_CHUNK_BYTES of them, and no block that is not shuffled; at most most,
+    which may leave no other."""
     chunk_images = max(1, MIN_CHUNK_BYTES // row_bytes)
-    if chunk_images * row_bytes >= BLOCK_BYTES:
-        return chunk_images
-    whole = SHUFFLED_TOGETHER // math.gcd(row_bytes // item_bytes, SHUFFLED_TOGETHER)
-    return math.ceil(chunk_images / whole) * whole
+    if chunk_images * row_bytes < BLOCK_BYTES:
+        whole = SHUFFLED_TOGETHER // math.gcd(row_bytes // item_bytes, SHUFFLED_TOGETHER)
+        chunk_images = min(math.ceil(chunk_images / whole) * whole, max(whole, most - most % whole))
+    return min(chunk_images, most)
 
 
 def shard_name(shard: int) -> str:

@@ -75,11 +75,12 @@ def test_tiny_compressed_images_share_a_chunk():
     assert choose_sizes(50_000, 31_104, encoding=ENCODINGS["float16"]) == (1562, 1)
 
 
+@pytest.mark.parametrize("n_rows", [300, 10_000])
 @pytest.mark.parametrize(("colours", "side"), [(1, 28), (3, 28), (1, 36), (5, 20), (2, 12)])
-def test_a_chunk_of_odd_maps_is_still_shuffled(colours, side):
+def test_a_chunk_of_odd_maps_is_still_shuffled(colours, side, n_rows):
     """Else Blosc would leave it as large as it was: numbers whose upper bits are equal, the lower ones random."""
     encoding, shape = ENCODINGS["float16"], ScatteringSpec(J=2, colours=colours).output_shape(side, side)
-    _, chunk = choose_sizes(10_000, 2 * math.prod(shape), encoding=encoding)
+    _, chunk = choose_sizes(n_rows, 2 * math.prod(shape), encoding=encoding)
     values = np.random.default_rng(0).uniform(1, 2, (chunk, *shape)).astype(np.float16)
     assert len(encoding.encode(values)[0]) < 0.75 * values.nbytes
 
