@@ -223,8 +223,9 @@ def test_exchanged_shards_are_refused(encoded, tmp_path, kinds, partial):
 
 def test_exchanged_chunks_under_a_mended_index_are_refused(store):
     path, reader = store / "all/coefficients/c.0.0.0.0", open_split(store)
-    data, n_bytes = path.read_bytes(), 16 * 4 + 4
-    index = np.frombuffer(data[-n_bytes:-4], "<u8").reshape(4, 2).copy()
+    data, n_chunks = path.read_bytes(), reader.layout.n_chunks
+    n_bytes = 16 * n_chunks + 4
+    index = np.frombuffer(data[-n_bytes:-4], "<u8").reshape(n_chunks, 2).copy()
     index[[0, 1]] = index[[1, 0]]
     path.write_bytes(data[:-n_bytes] + index.tobytes() + crc32c(index.tobytes()).to_bytes(4, "little"))
     # The chunks lie where they did: other programs alone would exchange them.
@@ -327,14 +328,14 @@ def test_foreign_record_of_a_finished_split_is_damage(store):
 
 def test_a_finished_split_is_read_without_receipts_and_shard_indices(store, monkeypatch):
     """Ten thousand receipts would take longer than the rows of an epoch."""
-    expected = read_all(store)
+    expected, n_bytes = read_all(store), 16 * open_split(store).layout.n_chunks + 4
     for path in (store / "all/coefficients/receipts").glob("0*.json"):
         path.unlink()
     monkeypatch.setattr(split_records.SplitRecords, "receipt", None)
     for shard in range(5):
         path = files_of(store, shard)[0]
         data = path.read_bytes()
-        path.write_bytes(data[:-68] + bytes(68))
+        path.write_bytes(data[:-n_bytes] + bytes(n_bytes))
     np.testing.assert_array_equal(read_all(store), expected)
 
 
