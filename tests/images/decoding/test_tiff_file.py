@@ -213,7 +213,15 @@ def test_without_the_library_the_extra_is_named(monkeypatch, missing):
 )
 def test_a_size_that_is_no_single_integer_takes_no_memory(tag, entry):
     """Multiplied by the other side, a height of 100 numbers once took all the memory there was."""
-    ours = {256: (4, 1, 2**31 - 12), 257: (4, 1, 8), 258: (3, 1, 8), 262: (3, 1, 1), tag: entry}
+    ours = {
+        256: (4, 1, 2**31 - 12),
+        257: (4, 1, 8),
+        258: (3, 1, 8),
+        262: (3, 1, 1),
+        322: (3, 1, 16),
+        323: (3, 1, 16),
+        tag: entry,
+    }
     directory = b"".join(struct.pack("<HHII", tag, *ours[tag]) for tag in sorted(ours))
     data = struct.pack("<2sHIH", b"II", 42, 8, len(ours)) + directory + bytes(1000)
     with pytest.raises(UnreadableImage, match=r"a TIFF file whose .* is not one integer"):
