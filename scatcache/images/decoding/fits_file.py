@@ -81,8 +81,14 @@ def _read_image(fits: Any, file: BinaryIO, first: FitsUnit, unit: FitsUnit) -> n
     number = int(unit.start != first.start)
     if unit.is_compressed:
         _check_gzip(fits, data, number, unit)
-    with fits.open(io.BytesIO(data), memmap=False, lazy_load_hdus=True) as units:
-        found = units[number].data
+    try:
+        with fits.open(io.BytesIO(data), memmap=False, lazy_load_hdus=True) as units:
+            found = units[number].data
+    except RuntimeError as error:
+        # The one that astropy raises on a header; others tell of this process.
+        if not str(error).startswith("Invalid TFORM"):
+            raise
+        raise ValueError(str(error)) from error
     if not isinstance(found, np.ndarray) or found.shape != unit.shape:
         raise ValueError(f"{getattr(found, 'shape', None)} decoded, where the FITS header says {unit.shape}")
     return found

@@ -28,6 +28,12 @@ _COMPRESSIONS = {
 _JPEG = 7
 _PREDICTORS = {1: "none", 2: "horizontal", 3: "floating point"}
 _FORMAT, _PALETTE = 339, 3
+# Tags of one integer each: of several, or of a text, tifffile makes tuples and texts that a product repeats.
+_SINGLE = {
+    256: "width", 257: "height", 259: "compression", 262: "photometric", 277: "samples of a pixel",
+    278: "rows of a strip", 284: "planes", 317: "predictor", 322: "width of a tile",
+    323: "height of a tile", 32997: "depth", 32998: "depth of a tile",
+}  # fmt: skip
 _WHOLE_BITS = (8, 16, 32, 64)
 # Tiles and strips of one page, and values of one tag.
 MOST_SEGMENTS = 2**20
@@ -83,6 +89,8 @@ def _check_tags(file: BinaryIO) -> None:
     for tag, count in directory.counts():
         if count > MOST_SEGMENTS:
             raise UnreadableImage(f"{count} values of the TIFF tag {tag}: expected at most {MOST_SEGMENTS}")
+    if wrong := next((what for tag, what in _SINGLE.items() if not directory.is_one_integer(tag)), None):
+        raise UnreadableImage(f"a TIFF file whose {wrong} is not one integer")
     if len(formats := set(directory.numbers(_FORMAT, most=MOST_SEGMENTS))) > 1:
         raise UnreadableImage(
             f"samples of several formats, {', '.join(f'{n:g}' for n in sorted(formats))}: expected one"

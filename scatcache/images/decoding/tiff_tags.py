@@ -11,6 +11,7 @@ _NUMBERS = {
     3: "H", 4: "I", 5: "II", 6: "b", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"
 }  # fmt: skip
 _RATIONALS = (5, 10)
+_INTEGERS = (1, 3, 4, 6, 8, 9, 13, 16, 17, 18)
 _BYTES = (1, 2, 7)
 # A byte order, then the number 42 in that order, or in the other; BigTIFF has 43.
 _SIGNATURES = {
@@ -85,6 +86,11 @@ class Directory:
     def counts(self) -> Iterator[tuple[int, int]]:
         """Each tag and the number of its values, as it claims."""
         return ((tag, self._count(entry)) for tag, entry in self.entries)
+
+    def is_one_integer(self, tag: int) -> bool:
+        """Whether a tag, wherever it stands, is a single integer; also where it is missing."""
+        found = [entry for known, entry in self.entries if known == tag]
+        return all(self._count(entry) == 1 and self._type(entry) in _INTEGERS for entry in found)
 
     def _type(self, entry: bytes) -> int:
         return self.form.number(entry[2:4])

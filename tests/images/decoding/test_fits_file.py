@@ -199,3 +199,10 @@ def test_without_astropy_the_extra_is_named(monkeypatch):
     for read in (decode_noted, read_form):
         with pytest.raises(SourceError, match=r"^reading FITS needs astropy: pip install 'scatcache\[fits\]'$"):
             read(write_image(U8), NATIVE)
+
+
+def test_a_column_of_another_type_is_damage_and_ends_no_run():
+    data = write_fits(None, I16, compression="RICE_1")
+    form = data.index(b"'1PB(")
+    with pytest.raises(UnreadableImage, match="Invalid TFORM1"):
+        decode(data[:form] + b"'1PL(" + data[form + 5 :], kind="native")

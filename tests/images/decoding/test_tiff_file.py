@@ -206,3 +206,14 @@ def test_without_the_library_the_extra_is_named(monkeypatch, missing):
         ):
             read(write_tiff(U8), NATIVE)
     assert decode(write_tiff(U8)).shape == (30, 41, 3)
+
+
+@pytest.mark.parametrize("entry", [(257, 4, 100, 8), (256, 2, 1, 65), (257, 7, 1, 65), (323, 12, 1, 8)])
+def test_a_size_that_is_no_single_integer_takes_no_memory(entry):
+    """Multiplied by the width, a height of 100 numbers once took all the memory there was."""
+    data = write_tiff_by_tifffile(U8, tile=(16, 16))
+    for tag, *rest in ((256, 4, 1, 2**31 - 12), entry):
+        place = next(at for at in range(10, len(data), 12) if data[at : at + 2] == struct.pack("<H", tag))
+        data = data[:place] + struct.pack("<HHII", tag, *rest) + data[place + 12 :]
+    with pytest.raises(UnreadableImage, match=r"a TIFF file whose .* is not one integer"):
+        read_form(data, NATIVE)
