@@ -140,11 +140,11 @@ def _open_split(paths: Sequence[Path], contents: Contents) -> tuple[TableColumns
 def _describe(table: Any, path: str, stamp: Any) -> TableFile:
     metadata = table.metadata
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    paths = [groups[0].column(j).path_in_schema for j in range(groups[0].num_columns)] if groups else []
-    at = paths.index(path) if path in paths else -1
+    # Of a row group no column is asked for: damaged statistics of one would end the process.
+    paths = [table.schema.column(j).path for j in range(metadata.num_columns)]
     where = show_path(stamp.path)
     if groups and paths.count(path) != 1:
-        found = "no column" if at < 0 else "several columns that may be called"
+        found = "several columns that may be called" if path in paths else "no column"
         raise SourceError(f"{where} has {found} {escape_name(path)}: name its columns apart")
     rows = tuple(group.num_rows for group in groups)
     # A value takes a byte at the least; what claims more rows than that is not worth the memory.
@@ -154,5 +154,5 @@ def _describe(table: Any, path: str, stamp: Any) -> TableFile:
         stamp,
         escape_name(Path(stamp.path).stem),
         rows,
-        tuple(group.column(at).total_uncompressed_size for group in groups),
+        tuple(group.total_byte_size for group in groups),
     )

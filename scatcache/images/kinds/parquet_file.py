@@ -24,8 +24,8 @@ N_HELD = 2
 
 
 class TableFile(NamedTuple):
-    """One parquet file. stem: its name in keys; group_rows: rows of each of its row groups; group_bytes: what the
-    images of each take, as the file says."""
+    """One parquet file. stem: its name in keys; group_rows: rows of each of its row groups; group_bytes: what
+    each takes uncompressed, as the file says."""
 
     stamp: Stamp
     stem: str
