@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from scatcache.load.rows import Rows as Rows
     from scatcache.scattering.scattering2d import Scattering2D as Scattering2D
     from scatcache.spec import Pixels as Pixels
+    from scatcache.spec import Reduction as Reduction
     from scatcache.spec import ScatteringSpec as ScatteringSpec
     from scatcache.version import __version__ as __version__
 
@@ -78,7 +79,7 @@ _PUBLIC = {
     ".load.loader": "CacheLoader",
     ".load.rows": "Rows",
     ".scattering.scattering2d": "Scattering2D",
-    ".spec": "Pixels ScatteringSpec",
+    ".spec": "Pixels Reduction ScatteringSpec",
     ".version": "__version__",
 }
 _MODULES = {name: module for module, names in _PUBLIC.items() for name in names.split()}

@@ -64,7 +64,7 @@ def name_failure(error: Exception, store: StoreRecords) -> str:
 
 def _check_small_files(store: StoreRecords, manifest: Manifest, split: str) -> Iterator[Failure]:
     """Each for itself, so that one that is damaged hides no other."""
-    channels = channel_table(manifest.spec)
+    channels = manifest.add_step(channel_table(manifest.spec))
     expected = {f"{split}/{name}/c.0": with_crc(channel_chunk(values)) for name, values in channels.items()}
     layout, summary = store.read_layout(manifest, split), None
     try:

@@ -85,7 +85,7 @@ def check_files(
     begun = [split for split in store.own_splits() if split not in splits]
     failures = [Failure(split, None, f"{split}/zarr.json", _advise_on_begun(store, split)) for split in begun]
     beside = []
-    channel_folders = tuple(channel_table(manifest.spec))
+    channel_folders = tuple(manifest.add_step(channel_table(manifest.spec)))
     for name in sorted(sizes or ()):
         split = name.partition("/")[0]
         parts = name.split("/")

@@ -71,7 +71,7 @@ def _check_store(records: StoreRecords, manifest: Manifest) -> tuple[list[str], 
     splits, lost = records.splits(), records.lost_splits()
     found = {split: records.find_layouts(manifest, split) for split in [*splits, *lost]}
     layouts = {split: layouts[0] for split, layouts in found.items() if layouts}
-    expected = expect(records.place, manifest, layouts, channels=channel_table(manifest.spec))
+    expected = expect(records.place, manifest, layouts, channels=manifest.add_step(channel_table(manifest.spec)))
     in_documents, notes = check_documents(records, expected)
     strays, beside = check_files(records, manifest, found, layouts, expected)
     lost_paths = {f"{split}/zarr.json" for split in lost}

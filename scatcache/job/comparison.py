@@ -37,8 +37,11 @@ def compare(folder: StoreFolder, stored: Manifest, wanted: Manifest, listed: Lis
 
     Where a split's records contradict one another, one is damaged, and the right one is that which agrees.
     """
-    # An encoding is chosen by its name, and its facts follow.
-    then, now = (manifest.to_dict() | {"encoding": manifest.encoding} for manifest in (stored, wanted))
+    # An encoding is chosen by its name and its step, and its facts follow.
+    then, now = (
+        manifest.to_dict() | {"encoding": manifest.encoding, "step": manifest.settings.step}
+        for manifest in (stored, wanted)
+    )
     differing = list(differing_fields(then, now))
     changed = [split for split, records in listed.records.items() if records and listed.layouts[split] not in records]
     if not (differing or changed):

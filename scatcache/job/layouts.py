@@ -10,7 +10,6 @@ from scatcache.images.native_form import find_form
 from scatcache.images.source import Listing
 from scatcache.job.planning import choose_folds, lay_out
 from scatcache.retries import with_retries
-from scatcache.store.format.encodings import find_encoding
 from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest
 
@@ -56,7 +55,7 @@ def make_layout(manifest: Manifest, split: str, listing: Listing, *, shape: tupl
     images."""
     return lay_out(
         manifest.spec,
-        find_encoding(manifest.encoding),
+        manifest.stored_as,
         n_listed=len(listing.rows),
         listing=listing.hash,
         image_shape=_check_shape(manifest, split, shape),

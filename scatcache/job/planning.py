@@ -9,7 +9,7 @@ import numpy as np
 
 from scatcache.images.source import ListedRows, Listing
 from scatcache.spec import ScatteringSpec
-from scatcache.store.format.encodings import Encoding, find_encoding
+from scatcache.store.format.encodings import Encoding
 from scatcache.store.format.json_text import to_json
 from scatcache.store.format.layout import Generation, SplitLayout, choose_sizes
 from scatcache.store.format.manifest import Manifest
@@ -144,7 +144,7 @@ def lay_out(
 
 def bound_bytes(manifest: Manifest, layouts: Iterable[SplitLayout]) -> int:
     """What splits of these layouts take on disk at most, were nothing compressible."""
-    encoding = find_encoding(manifest.encoding)
+    encoding = manifest.stored_as
     total = 2 * len(to_json(manifest.to_dict(), indent=2))
     for layout in layouts:
         each = row_bytes(manifest.spec, layout.image_shape, encoding) + CHUNK_OVERHEAD_BYTES + ROW_OVERHEAD_BYTES

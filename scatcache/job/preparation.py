@@ -8,6 +8,7 @@ from scatcache.errors import UsageError
 from scatcache.images.forms import Decoding, ImageForm
 from scatcache.images.image_source import ImageSource
 from scatcache.images.source import Listing
+from scatcache.job.calibration import calibrate
 from scatcache.job.comparison import Listed, compare
 from scatcache.job.layouts import find_forms, make_layout
 from scatcache.job.pixels import decoding_for, settle_pixels
@@ -21,8 +22,8 @@ from scatcache.options import list_options
 from scatcache.resources import free_disk_bytes
 from scatcache.retries import with_retries
 from scatcache.scattering.filters import filter_bank_hash
-from scatcache.spec import ScatteringSpec
-from scatcache.store.format.encodings import ENCODING_OF
+from scatcache.spec import Pixels, ScatteringSpec
+from scatcache.store.format.encodings import DEFAULT_STEP, ENCODING_OF, ENCODINGS, QUANTISED, Calibration
 from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.store_settings import ALL_VIEWS, Settings
@@ -55,6 +56,11 @@ def prepare(
     manifest = make_manifest(
         source, merged, {split: form for split, form in forms.items() if form is not None}, how, wanted=chosen
     )
+    backend = choose_backend(options)
+    if manifest.stored_as.quantised:
+        manifest = replace(
+            manifest, calibration=_settle_steps(source, manifest, stored, listings, forms, backend, chosen)
+        )
     layouts = {}
     for split in chosen:
         form = forms[split]
@@ -73,8 +79,27 @@ def prepare(
         for split in chosen
     }
     left_out = [warning for split in chosen for warning in count_left_out(split, listings[split])]
-    plan = _make_plan(folder, manifest, layouts, choose_backend(options), warnings=(*source.warnings, *left_out))
+    plan = _make_plan(folder, manifest, layouts, backend, warnings=(*source.warnings, *left_out))
     return Job(replace(plan, is_new=stored is None), folder, manifest, layouts, source, rows)
+
+
+def _settle_steps(
+    source: ImageSource,
+    manifest: Manifest,
+    stored: Manifest | None,
+    listings: Mapping[str, Listing],
+    forms: Mapping[str, ImageForm | None],
+    backend: tuple[str, str, str],
+    chosen: Sequence[str],
+) -> Calibration | None:
+    """The store's own calibration; of a new one, what a sample of its largest split gives."""
+    if stored is not None:
+        # Where the settings differ, compare() says so.
+        return stored.calibration
+    split = max(chosen, key=lambda split: len(listings[split].rows))
+    form = forms[split]
+    assert form is not None
+    return calibrate(source.find(split), manifest, form.shape, device=backend[0], backend=backend[1])
 
 
 def _make_plan(
@@ -126,6 +151,7 @@ def make_manifest(
     views = make_views(merged, [form.shape for form in forms.values()])
     pixels = settle_pixels(source, merged, {split: forms[split] for split in wanted}, how)
     resolved = {entry.name: getattr(merged, entry.name) for entry in list_options(Settings)}
+    resolved |= {"step": choose_step(merged, pixels)}
     resolved |= {"pixels": pixels.kind, "scale": pixels.scale, "encoding": merged.encoding or ENCODING_OF[pixels.dtype]}
     resolved |= {"view_padding": None} if views is None else {"views": views.n, "view_padding": views.padding}
     settings = Settings(**resolved)
@@ -139,6 +165,16 @@ def make_manifest(
         colours=pixels.colours,
         dtype=pixels.dtype,
     )
+
+
+def choose_step(merged: Settings, pixels: Pixels) -> float | None:
+    """The step of quantised coefficients, None of others. Raises UsageError where one is typed for others."""
+    name = merged.encoding or ENCODING_OF[pixels.dtype]
+    if ENCODINGS[name].quantised:
+        return DEFAULT_STEP if merged.step is None else merged.step
+    if merged.step is not None:
+        raise UsageError(f"step is given, encoding {name} has none: give --encoding {QUANTISED} too, or leave it out")
+    return None
 
 
 def make_views(merged: Settings, image_shapes: Sequence[tuple[int, int]]) -> Views | None:

@@ -27,7 +27,6 @@ from scatcache.job.takeover import check_ours
 from scatcache.job.tasks import run_tasks, tell_workers
 from scatcache.job.workers import choose_decode_threads, choose_workers, keep_torch_threads, rows_out_of_collections
 from scatcache.scattering.paths import channel_table
-from scatcache.store.format.encodings import find_encoding
 from scatcache.store.format.receipts import Receipt
 from scatcache.store.format.summaries import finish_split
 
@@ -119,7 +118,7 @@ class JobRun:
 
     def _check_space(self, plan: JobPlan) -> None:
         """Refuses what cannot fit even when it compresses as natural images do."""
-        expected = int(plan.bytes_left * find_encoding(self.job.manifest.encoding).typical_ratio)
+        expected = int(plan.bytes_left * self.job.manifest.stored_as.typical_ratio)
         if expected > plan.free_bytes:
             raise ScatcacheError(
                 f"{plan.store} needs about {expected / 1e9:.2f} GB more (at most {plan.bytes_left / 1e9:.2f}), "
@@ -130,7 +129,7 @@ class JobRun:
         job, folder, manifest = self.job, self.job.folder, self.job.manifest
         folder.writer.mend_root(manifest)
         folder.clean(job.layouts)
-        channels = channel_table(manifest.spec)
+        channels = manifest.add_step(channel_table(manifest.spec))
         for split, layout in job.layouts.items():
             folder.writer.add_split(manifest, split, layout, rows=job.rows[split], channels=channels)
             if len(self.receipts[split]) < layout.n_shards:

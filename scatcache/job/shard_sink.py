@@ -30,32 +30,46 @@ class ShardSink:
         self._held: list[np.ndarray] = []
         self._held_ok: list[bool] = []
 
-    def append(self, coefficients: np.ndarray, ok: list[bool]) -> None:
-        """coefficients: (n, n_channels, h, w) in the stored dtype; ok: which of the n are readable.
+    def append(self, coefficients: np.ndarray, reasons: list[str | None]) -> None:
+        """coefficients: (n, n_channels, h, w) in the encoding's compute_dtype; reasons: why each is unreadable, None
+        where it is readable.
 
         Raises ScatcacheError for coefficients that the dtype does not hold.
         """
-        keys = [next(self._keys) for _ in ok]
-        for row, readable in zip(coefficients, ok, strict=True):
-            if readable:
+        keys = [next(self._keys) for _ in reasons]
+        for row, reason in zip(coefficients, reasons, strict=True):
+            if self._encoding.quantised:
+                row, reason = self._quantise(row, reason)
+            if reason is not None:
+                row[...] = self._encoding.fill_value
+            elif not self._encoding.quantised:
                 # One row at a time: the last bit of a sum then depends on the shard alone, not on its batches.
                 self._add(row, self.sums, self.square_sums)
-            else:
-                row[...] = self._encoding.fill_value
+            self.reasons.append(reason)
             self._held.append(row)
-            self._held_ok.append(readable)
+            self._held_ok.append(reason is None)
             if len(self._held) == self._chunk_images:
                 self._write_chunk()
         # Infinity stays in the sums.
         if not math.isfinite(self.sums.sum()):
-            key = next(
-                k for k, row, readable in zip(keys, coefficients, ok, strict=True) if readable and not _fits(row)
-            )
+            key = next(k for k, row, r in zip(keys, coefficients, reasons, strict=True) if r is None and not _fits(row))
             wider = "" if coefficients.dtype == np.float32 else ", or --encoding float32,"
             raise ScatcacheError(
                 f"{key}: its coefficients go beyond {np.finfo(coefficients.dtype).max:.5g}, the most that "
                 f"{self._encoding.name} holds: give a larger --scale{wider} for a new store"
             )
+
+    def _quantise(self, row: np.ndarray, reason: str | None) -> tuple[np.ndarray, str | None]:
+        """The row as it is stored, and why it is unreadable: its coefficients may be more than the integers hold."""
+        stored = np.empty(row.shape, self._encoding.dtype)
+        if reason is None and not self._encoding.quantise(row, stored):
+            reason = (
+                f"its coefficients go beyond what {self._encoding.dtype} holds at this step: a larger --step or "
+                f"--encoding float32, for a new store, would keep it"
+            )
+        if reason is None:
+            self._add(self._encoding.restore(stored), self.sums, self.square_sums)
+        return stored, reason
 
     def _write_chunk(self) -> None:
         if any(self._held_ok):

@@ -23,7 +23,6 @@ from scatcache.job.shard_sink import ShardSink
 from scatcache.job.store_folder import StoreFolder
 from scatcache.job.takeover import check_ours
 from scatcache.spec import NATIVE
-from scatcache.store.format.encodings import find_encoding
 from scatcache.store.format.receipts import Receipt, Unreadable
 from scatcache.store.format.shard_file import ShardEncoder
 from scatcache.version import __version__
@@ -60,7 +59,7 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
     )
     if (done := find_done()) is not None:
         return done
-    encoding = find_encoding(job.manifest.encoding)
+    encoding = job.manifest.stored_as
     transform = _find_transform(job, task.split)
     reads = ShardReads(_find_part(job, task), task.split, dict.fromkeys(task.images))
     images = ShardImages(job, task, reads)
@@ -104,8 +103,7 @@ def _fill(sink: ShardSink, transform: Any, dtype: str, batches: Iterator[tuple[n
         pending: deque[Future[None]] = deque()
         for batch, reasons in batches:
             coefficients = transform.start(batch, dtype)
-            pending.append(writing.submit(_append, sink, coefficients, [reason is None for reason in reasons]))
-            sink.reasons.extend(reasons)
+            pending.append(writing.submit(_append, sink, coefficients, reasons))
             if len(pending) > N_BATCHES_AHEAD:
                 pending.popleft().result()
         for future in pending:
@@ -113,8 +111,8 @@ def _fill(sink: ShardSink, transform: Any, dtype: str, batches: Iterator[tuple[n
     sink.finish()
 
 
-def _append(sink: ShardSink, coefficients: Callable[[], np.ndarray], ok: list[bool]) -> None:
-    sink.append(coefficients(), ok)
+def _append(sink: ShardSink, coefficients: Callable[[], np.ndarray], reasons: list[str | None]) -> None:
+    sink.append(coefficients(), reasons)
 
 
 def _make_receipt(

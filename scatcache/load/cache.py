@@ -34,7 +34,7 @@ class Cache:
 
     labels: int64 (n,); targets: float32 (n, k), numbers to predict, None where the split has none; keys: list of str;
     views: uint16 (n,), 0 being the plain image; classes: names that labels index; spec: of the transform; manifest:
-    every setting; row_shape: (n_channels, h, w); dtype: as stored; readable: int64 indices of the rows with
+    every setting; row_shape: (n_channels, h, w); dtype: of coefficients(); readable: int64 indices of the rows with
     coefficients; folds: the source's folds, None where it has none. Loaders take a cache as Rows.
     """
 
@@ -84,7 +84,7 @@ class Cache:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self._reader.encoding.dtype)
+        return np.dtype(self._reader.encoding.value_dtype)
 
     @property
     def n_views(self) -> int:

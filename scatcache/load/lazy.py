@@ -8,7 +8,7 @@ import numpy.typing as npt
 from scatcache.errors import StoreIncomplete
 from scatcache.scattering.paths import channel_table
 from scatcache.store.format.metadata import RECORD, TARGET_DIMENSIONS
-from scatcache.store.format.row_arrays import REMOVED, TARGET
+from scatcache.store.format.row_arrays import OK, TARGET
 from scatcache.store.reader import SplitReader
 
 if TYPE_CHECKING:
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 def read_shard(reader: SplitReader, shard: int, dtype: np.dtype[Any]) -> np.ndarray:
     """(n_positions of the shard, n_channels, h, w) of dtype, checked; NaN where no row is delivered."""
     positions = np.asarray(reader.layout.positions_of(shard))
-    values = reader.read(positions).astype(dtype, copy=False)
-    # Others hold the fill value already.
-    values[reader.records.status[positions] == REMOVED] = np.nan
+    values = reader.encoding.restore(reader.read(positions)).astype(dtype, copy=False)
+    values[reader.records.status[positions] != OK] = np.nan
     return values
 
 
@@ -38,7 +37,7 @@ def build_dask(reader: SplitReader, dtype: npt.DTypeLike | None = None) -> "dask
     import dask.array
     from dask.delayed import delayed
 
-    wanted = find_dtype(dtype, reader.encoding.dtype)
+    wanted = find_dtype(dtype, reader.encoding.value_dtype)
     layout = reader.layout
     if reader.records.summary is None:
         raise StoreIncomplete(f"split {reader.split} is incomplete: {reader.records.store.place.finish}")
@@ -62,7 +61,10 @@ def build_xarray(reader: SplitReader, dtype: npt.DTypeLike | None = None) -> "xa
     table = reader.records.rows
     rows = {name: ("image", getattr(table, name)) for name in ("label", "source_index", "view", "file_bytes")}
     targets = {} if table.target is None else {TARGET: (TARGET_DIMENSIONS, table.target)}
-    channels = {name: ("channel", values) for name, values in channel_table(reader.manifest.spec).items()}
+    channels = {
+        name: ("channel", values)
+        for name, values in reader.manifest.add_step(channel_table(reader.manifest.spec)).items()
+    }
     return xarray.Dataset(
         {"coefficients": (("image", "channel", "y", "x"), build_dask(reader, dtype))},
         coords={

@@ -36,7 +36,10 @@ class StoredRows:
         return np.flatnonzero(self._status == OK)
 
     def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """(n, n_channels, h, w) in the stored dtype. Raises UnreadableImage, StoreIncomplete, StoreDamaged."""
+        """(n, n_channels, h, w) coefficients. Raises UnreadableImage, StoreIncomplete, StoreDamaged."""
+        return self.reader.encoding.restore(self._read_stored(rows))
+
+    def _read_stored(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         self._refuse_unreadable(rows)
         return self.reader.read(self.stored_row[rows])
 

@@ -20,6 +20,7 @@ from scatcache.scattering.batch_transform import BatchTransform, check_arrays
 from scatcache.scattering.fused import FusedTransform, try_fused
 from scatcache.scattering.magnitudes import ShiftedBatches, settle_scale
 from scatcache.scattering.native.transform import NativeTransform
+from scatcache.scattering.reduction import reduce_maps
 from scatcache.scattering.torch_fft import BUDGET_BYTES, TorchScattering
 from scatcache.spec import NATIVE as NATIVE_PIXELS
 from scatcache.spec import Pixels, ScatteringSpec
@@ -169,6 +170,37 @@ class FusedBatches:
                 self._run(images[part], out[part])
 
 
+class ReducedBatches:
+    """A BatchTransform around one of whole maps: what spec keeps of them."""
+
+    def __init__(self, transform: BatchTransform, spec: ScatteringSpec) -> None:
+        self.spec = spec
+        self.shape = transform.shape
+        self.pixels = transform.pixels
+        self.name = transform.name
+        self.core = transform.core
+        self.versions = transform.versions
+        self.device = transform.device
+        self.output_shape = spec.output_shape(*transform.shape)
+        self.batch_images = transform.batch_images
+        self._transform = transform
+
+    def __call__(self, images: NDArray[Any], out: NDArray[np.floating]) -> None:
+        check_arrays(self, images, out)
+        out[...] = self.start(images, out.dtype)()
+
+    def start(self, images: NDArray[Any], dtype: np.dtype[Any]) -> Callable[[], NDArray[np.floating]]:
+        started = self._transform.start(images, np.dtype(np.float32))
+
+        def finish() -> NDArray[np.floating]:
+            maps = started()
+            by_colour = maps.reshape(len(maps), self.spec.colours, -1, *maps.shape[2:])
+            reduced = reduce_maps(by_colour, self.spec)
+            return np.ascontiguousarray(reduced.reshape(len(maps), *self.output_shape), dtype)
+
+        return finish
+
+
 _TRANSFORMS: dict[str, type[NativeBatches] | type[TorchBatches]] = {NATIVE: NativeBatches, TORCH: TorchBatches}
 
 
@@ -189,8 +221,11 @@ def open_transform(
     pixels = pixels or Pixels(NATIVE_PIXELS, spec.colours)
     if pixels.colours != spec.colours:
         raise ValueError(f"pixels are of {pixels.colours} colours, the spec of {spec.colours}: expected as many")
+    spec.check_shape(*shape)
     settled, shift = settle_scale(pixels)
-    transform = _open(spec, shape, settled, device=resolve_device(device), backend=backend)
+    transform = _open(spec.whole, shape, settled, device=resolve_device(device), backend=backend)
+    if spec != spec.whole:
+        transform = ReducedBatches(transform, spec)
     return ShiftedBatches(transform, pixels, shift) if shift or pixels.dtype == "float32" else transform
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from scatcache.durable import is_temporary
 from scatcache.errors import StoreDamaged
 from scatcache.store.format.json_text import parse_json
-from scatcache.store.format.metadata import DIMENSIONS, OWN_COORDINATES
+from scatcache.store.format.metadata import DIMENSIONS, is_own
 from scatcache.store.format.receipts import parse_receipt
 from scatcache.store.format.summaries import parse_summary
 from scatcache.store.places.place import Place
@@ -26,7 +26,7 @@ def find_splits(place: Place) -> list[str]:
 def _is_split(place: Place, name: str) -> bool:
     damage = contextlib.suppress(FileNotFoundError, StoreDamaged, ValueError, TypeError, KeyError)
     with damage:
-        if parse_json(place.read(f"{name}/zarr.json"))["attributes"]["coordinates"] in OWN_COORDINATES:
+        if is_own(parse_json(place.read(f"{name}/zarr.json"))["attributes"]["coordinates"]):
             return True
     with damage:
         # The first file of a split, as the group's metadata is the last.

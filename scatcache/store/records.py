@@ -12,7 +12,7 @@ from scatcache.store.format.chunk_index import parse_index
 from scatcache.store.format.json_text import parse_json
 from scatcache.store.format.layout import SplitLayout, receipt_name, shard_name
 from scatcache.store.format.manifest import Manifest
-from scatcache.store.format.metadata import OWN_COORDINATES, RECORD
+from scatcache.store.format.metadata import RECORD, is_own
 from scatcache.store.format.receipts import Receipt, hash_bytes, parse_receipt
 from scatcache.store.format.row_arrays import (
     RowTable,
@@ -105,7 +105,7 @@ class StoreRecords:
         for name, member in members.items():
             with contextlib.suppress(TypeError, KeyError):
                 attributes = member["attributes"]
-                if "/" not in name and attributes["coordinates"] in OWN_COORDINATES:
+                if "/" not in name and is_own(attributes["coordinates"]):
                     listed[name] = attributes.get(RECORD)
         return listed
 

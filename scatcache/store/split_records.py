@@ -7,7 +7,6 @@ import numpy as np
 
 from scatcache.errors import StoreDamaged, StoreIncomplete
 from scatcache.store.format.chunk_index import ENTRY, index_of
-from scatcache.store.format.encodings import find_encoding
 from scatcache.store.format.layout import receipt_name
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.receipts import Receipt, Unreadable, fits
@@ -28,7 +27,7 @@ class SplitRecords:
     def __init__(self, store: StoreRecords, manifest: Manifest, split: str, *, allow_partial: bool = False):
         self.store, self.manifest, self.split = store, manifest, split
         self.layout = store.read_layout(manifest, split)
-        self.encoding = find_encoding(manifest.encoding)
+        self.encoding = manifest.stored_as
         self.row_shape = manifest.spec.output_shape(*self.layout.image_shape)
         self.summary = self._read_summary()
         if self.summary is None and not allow_partial:

@@ -9,7 +9,7 @@ from scatcache.errors import ScatcacheError, StoreDamaged
 from scatcache.store.documents import ROOT, encode_document, expect, merge, read_document
 from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest, is_split_name
-from scatcache.store.format.metadata import TARGET_COORDINATES, channel_chunk, describe_root, describe_split
+from scatcache.store.format.metadata import ALL_COORDINATES, channel_chunk, describe_root, describe_split
 from scatcache.store.format.receipts import Receipt, encode_record, fits
 from scatcache.store.format.row_arrays import STATUS, RowTable, encode_rows, hold_same, list_arrays, with_crc
 from scatcache.store.format.shard_file import index_bytes, read_index
@@ -133,7 +133,7 @@ class StoreWriter:
                 "",
                 "/coefficients",
                 "/coefficients/receipts",
-                *(f"/{name}" for name in TARGET_COORDINATES.split()),
+                *(f"/{name}" for name in ALL_COORDINATES.split()),
             ):
                 self.place.sweep(f"{split}{folder}")
 

@@ -1,15 +1,22 @@
 """How one chunk of coefficients becomes bytes: dtype, codec, crc32c; the table of names is here alone."""
 
-from dataclasses import dataclass
+import base64
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import google_crc32c
 import numpy as np
+from numpy.typing import NDArray
 
 from scatcache.errors import StoreDamaged
 from scatcache.store.format.codecs import Blosc, Codec, Plain
 
 CRC_BYTES = 4
+QUANTISED_DTYPES = ("int8", "int16")
+QUANTISED = "quantised"
+# Where nobody says: in standard deviations of a channel.
+DEFAULT_STEP = 0.2
 
 
 def crc32c(data: Any) -> int:
@@ -22,7 +29,8 @@ class Encoding:
     """name: as in the manifest; compute_dtype: of the coefficients that come from the transform; dtype: of the stored
     ones; fill: what Zarr's readers see where nothing is stored; tolerance: ||stored - recomputed|| / ||recomputed|| of
     a row at most: the dtype's rounding, and room for another backend's; typical_ratio: stored bytes over dtype's bytes
-    on natural images; codec: what compresses a chunk."""
+    on natural images; codec: what compresses a chunk; quantised: whether integers are stored, S = step * stored, their
+    dtype and the step of each channel being a store's own, see Calibration."""
 
     name: str
     compute_dtype: str
@@ -31,6 +39,40 @@ class Encoding:
     tolerance: float
     typical_ratio: float
     codec: Codec
+    quantised: bool = False
+    calibration: "Calibration | None" = None
+
+    def calibrated(self, calibration: "Calibration") -> "Encoding":
+        """This encoding with the dtype and the steps of a store."""
+        assert self.quantised
+        return replace(self, dtype=calibration.dtype, calibration=calibration)
+
+    @property
+    def steps(self) -> NDArray[np.float32] | None:
+        """(n_channels,) float32: what stored integers are multiplied by; None where values are stored."""
+        return None if self.calibration is None else self.calibration.array
+
+    @property
+    def value_dtype(self) -> str:
+        """Of coefficients as readers get them."""
+        return self.compute_dtype if self.quantised else self.dtype
+
+    def restore(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """Coefficients of stored ones (..., n_channels, h, w): float32 step * stored of quantised ones, others as they
+        are."""
+        if self.steps is None:
+            return stored
+        return stored * self.steps[:, None, None]
+
+    def quantise(self, values: NDArray[np.floating], out: NDArray[np.signedinteger]) -> bool:
+        """Fills out, of dtype, with the nearest integers to values / step, both (n_channels, h, w); False where one is
+        none that dtype holds: then out means nothing."""
+        assert self.steps is not None
+        found = np.rint(values / self.steps[:, None, None])
+        with np.errstate(invalid="ignore"):
+            out[...] = found
+        most = np.iinfo(self.dtype).max
+        return bool((np.abs(found) <= most).all())
 
     def to_dict(self) -> dict[str, Any]:
         """What the manifest says of it."""
@@ -41,6 +83,7 @@ class Encoding:
             "fill": self.fill,
             "tolerance": self.tolerance,
             "parameters": self.codec.parameters,
+            **({} if self.calibration is None else self.calibration.to_dict()),
         }
 
     @property
@@ -57,8 +100,8 @@ class Encoding:
         ]
 
     def encode(self, values: np.ndarray) -> tuple[bytes, int]:
-        """(bytes with their crc32c appended, that crc32c) of C-contiguous values in compute_dtype."""
-        assert values.dtype == self.compute_dtype and values.flags.c_contiguous
+        """(bytes with their crc32c appended, that crc32c) of C-contiguous stored values."""
+        assert values.dtype == self.dtype and values.flags.c_contiguous
         payload = self.codec.encode(np.ascontiguousarray(values, np.dtype(self.dtype).newbyteorder("<")))
         crc = crc32c(payload)
         return payload + crc.to_bytes(CRC_BYTES, "little"), crc
@@ -76,6 +119,38 @@ class Encoding:
         self.codec.decode(payload, out)
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """What a store's quantised coefficients are made with, fixed by its first run.
+
+    step: in standard deviations of each channel; dtype: of the stored integers; steps: float32 (n_channels,), their
+    little-endian bytes in base64.
+    """
+
+    step: float
+    dtype: str
+    steps: str
+
+    def __post_init__(self) -> None:
+        if self.dtype not in QUANTISED_DTYPES:
+            raise ValueError(f"quantised coefficients are {self.dtype!r}: expected {' or '.join(QUANTISED_DTYPES)}")
+        if not (self.array.size and np.isfinite(self.array).all() and (self.array > 0).all()):
+            raise ValueError("the steps of a quantised store are not all above 0")
+
+    @classmethod
+    def of(cls, step: float, steps: NDArray[np.floating], *, dtype: str) -> "Calibration":
+        """steps: (n_channels,)."""
+        return cls(step, dtype, base64.b64encode(np.ascontiguousarray(steps, "<f4").tobytes()).decode("ascii"))
+
+    @cached_property
+    def array(self) -> NDArray[np.float32]:
+        """The steps, read-only."""
+        return np.frombuffer(base64.b64decode(self.steps, validate=True), "<f4")
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"step": self.step, "steps": self.steps}
+
+
 # Bytes per coefficient on natural images at J=2 and the RMS error over the channel's standard deviation:
 # float16 1.64, 3e-4; float16raw 2, 3e-4; float32 3.3, exact.
 ENCODINGS = {
@@ -84,6 +159,7 @@ ENCODINGS = {
         Encoding("float16", "float16", "float16", "NaN", 1e-3, 0.82, Blosc("lz4", 5)),
         Encoding("float16raw", "float16", "float16", "NaN", 1e-3, 1.0, Plain()),
         Encoding("float32", "float32", "float32", "NaN", 1e-5, 0.82, Blosc("zstd", 3)),
+        Encoding(QUANTISED, "float32", "int16", 0, 1e-5, 0.25, Blosc("zstd", 3), quantised=True),
     )
 }
 # The default by the pixels' dtype: what float16 rounds away is less than 8 bits say.

@@ -2,19 +2,21 @@
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, get_type_hints
 
+import numpy as np
+
 from scatcache.errors import NotAStore, StoreDamaged
 from scatcache.options import list_options
-from scatcache.spec import GREY, NATIVE, RGB, Pixels, ScatteringSpec
-from scatcache.store.format.encodings import ENCODINGS
+from scatcache.spec import ALL_ANGLES, GREY, NATIVE, RGB, WHOLE, Pixels, Reduction, ScatteringSpec
+from scatcache.store.format.encodings import ENCODINGS, Calibration, Encoding, find_encoding
 from scatcache.store.format.json_text import to_json
 from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.store_settings import Settings
-from scatcache.typed import check
+from scatcache.typed import build, check
 from scatcache.views import Views
 
 FORMAT = 2
@@ -22,6 +24,8 @@ FORMAT = 2
 MAX_FORMAT = 9999
 # What made pixels of images, by their kind; another one gives other pixels.
 DECODERS = {RGB: "pillow-rgb-2", GREY: "pillow-grey-1", NATIVE: "native-1"}
+# The coordinate of quantised coefficients.
+STEP = "step"
 # 64 GiB of float16 in one row: what claims more is damaged.
 MAX_ROW_VALUES = 2**35
 
@@ -30,7 +34,8 @@ MAX_ROW_VALUES = 2**35
 class Manifest:
     """What made a store and never changes. settings: merged, none of them open; filter_bank: hash of the transform's
     wavelets; source, official, source_options: where pixels came from, and what else was chosen of it; classes: names
-    that labels index; colours, dtype: of the pixels that enter the transform, see Pixels.
+    that labels index; colours, dtype: of the pixels that enter the transform, see Pixels; calibration: of quantised
+    coefficients, None for others.
     """
 
     settings: Settings
@@ -41,6 +46,7 @@ class Manifest:
     source_options: dict[str, Any] = field(default_factory=dict)
     colours: int = Pixels.colours
     dtype: str = Pixels.dtype
+    calibration: Calibration | None = None
 
     @cached_property
     def pixels(self) -> Pixels:
@@ -49,7 +55,8 @@ class Manifest:
 
     @cached_property
     def spec(self) -> ScatteringSpec:
-        return ScatteringSpec(**self.settings.within("spec"), colours=self.colours)
+        reduction = Reduction(**self.settings.within("reduction"))
+        return ScatteringSpec(**self.settings.within("spec"), colours=self.colours, reduction=reduction)
 
     @cached_property
     def views(self) -> Views | None:
@@ -63,7 +70,19 @@ class Manifest:
 
     @property
     def encoding(self) -> str:
+        """The name of stored_as."""
         return str(self.settings.encoding)
+
+    @cached_property
+    def stored_as(self) -> Encoding:
+        """How coefficients are stored."""
+        encoding = find_encoding(self.encoding)
+        return encoding if self.calibration is None else encoding.calibrated(self.calibration)
+
+    def add_step(self, channels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The coordinates of the channels, with `step` where coefficients are quantised: S = step * stored."""
+        steps = self.stored_as.steps
+        return {**channels} if steps is None else {**channels, STEP: steps}
 
     @property
     def seed(self) -> int:
@@ -75,11 +94,11 @@ class Manifest:
             **placed,
             "format": FORMAT,
             "pixels": self.pixels.to_dict(),
-            "reduction": None,
+            "reduction": None if self.spec.reduction == WHOLE else placed["reduction"],
             "filter_bank": self.filter_bank,
             "decoder": DECODERS[self.pixels.kind],
             "source": {**self.source_options, "name": self.source, "official": self.official},
-            "encoding": ENCODINGS[self.encoding].to_dict(),
+            "encoding": self.stored_as.to_dict(),
             "views": None if self.views is None else placed["views"],
             "classes": list(self.classes),
         }
@@ -90,7 +109,9 @@ class Manifest:
         check_format(fields)
         try:
             views = {"n": 1, "padding": None} if fields["views"] is None else fields["views"]
-            source = fields["source"]
+            reduction = {"pool": None, "angles": ALL_ANGLES} if fields["reduction"] is None else fields["reduction"]
+            encoding, source = {"step": None, **fields["encoding"]}, fields["source"]
+            placed = {**fields, "views": views, "reduction": reduction, "encoding": encoding}
             facts = {
                 "filter_bank": fields["filter_bank"],
                 "source": source["name"],
@@ -101,7 +122,12 @@ class Manifest:
                 "dtype": fields["pixels"]["dtype"],
             }
             checked = {name: check(get_type_hints(cls)[name], value, name) for name, value in facts.items()}
-            manifest = cls(settings=Settings.from_dict({**fields, "views": views}), **checked)
+            calibration = None
+            if ENCODINGS[encoding["name"]].quantised:
+                known = {name: encoding[name] for name in ("step", "dtype", "steps")}
+                calibration = build(Calibration, known)
+            manifest = cls(settings=Settings.from_dict(placed), **checked, calibration=calibration)
+            manifest.check_calibration()
             is_ours = manifest.to_dict() == fields
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
@@ -109,6 +135,12 @@ class Manifest:
         if not is_ours:
             raise StoreDamaged("the manifest in zarr.json holds values that this version never writes: restore it")
         return manifest
+
+    def check_calibration(self) -> None:
+        """Raises ValueError where there is not one step for each channel of quantised coefficients."""
+        n_steps = None if self.stored_as.steps is None else len(self.stored_as.steps)
+        if n_steps != (self.spec.n_channels if self.stored_as.quantised else None):
+            raise ValueError(f"there are {n_steps} steps for {self.spec.n_channels} channels")
 
     def check_split(self, layout: SplitLayout) -> None:
         """Raises ValueError for a split whose images or rows these settings cannot have."""
@@ -123,7 +155,9 @@ class Manifest:
 
     def describe(self) -> str:
         """The settings in one line, without those that are nothing or of the plain image alone."""
-        left_out = ("views", "view_padding") if self.views is None else ()
+        left_out: tuple[str, ...] = ("views", "view_padding") if self.views is None else ()
+        if not self.spec.reduction.averages_angles:
+            left_out += ("angles",)
         given = {entry.name: getattr(self.settings, entry.name) for entry in list_options(Settings)}
         return ", ".join(f"{k}={v}" for k, v in given.items() if v is not None and k not in left_out)
 

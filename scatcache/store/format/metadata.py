@@ -1,13 +1,12 @@
 """The zarr.json documents of a store, as Zarr's core specification v3 has them."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import numpy as np
 
-from scatcache.store.format.encodings import find_encoding
 from scatcache.store.format.layout import SplitLayout
-from scatcache.store.format.manifest import Manifest
+from scatcache.store.format.manifest import STEP, Manifest
 from scatcache.store.format.row_arrays import (
     ALL_ROW_ARRAYS,
     TARGET,
@@ -19,13 +18,12 @@ from scatcache.store.format.row_arrays import (
     row_codecs,
 )
 
-COORDINATES = "order j1 theta1 j2 theta2 colour label key source_index view file_bytes status"
+_OF_PATHS, _OF_ROWS = "order j1 theta1 j2 theta2", "label key source_index view file_bytes status"
 # An array may not bear the name of one of its own dimensions in every reader.
 TARGET_DIMENSIONS = ("image", "k")
-# Of splits with targets.
-TARGET_COORDINATES = f"{COORDINATES} {TARGET}"
-# What shows that a group is a split of ours.
-OWN_COORDINATES = (COORDINATES, TARGET_COORDINATES)
+# Of averaged angles, of quantised coefficients and of rows with targets.
+_SOMETIMES = ("dtheta", STEP, TARGET)
+ALL_COORDINATES = f"{_OF_PATHS} dtheta colour {STEP} {_OF_ROWS} {TARGET}"
 # The attribute that holds what is ours: of the root the settings, of a split its record.
 RECORD = "scatcache"
 DIMENSIONS = ("image", "channel", "y", "x")
@@ -58,7 +56,7 @@ def describe_array(
 
 def describe_coefficients(manifest: Manifest, layout: SplitLayout) -> dict[str, Any]:
     """The zarr.json of a split's coefficients: (image, channel, y, x), one shard a file."""
-    encoding = find_encoding(manifest.encoding)
+    encoding = manifest.stored_as
     output_shape = manifest.spec.output_shape(*layout.image_shape)
     sharding = {
         "chunk_shape": [layout.chunk_images, *output_shape],
@@ -99,13 +97,22 @@ def describe_split(
             (manifest.spec.n_channels,),
             (manifest.spec.n_channels,),
             data_type=values.dtype.name,
-            fill_value=0,
+            fill_value=values.dtype.type(0).item(),
             codecs=[describe_bytes(values.dtype), {"name": "crc32c"}],
             dimensions=("channel",),
         )
-    coordinates = TARGET_COORDINATES if layout.n_targets else COORDINATES
-    attributes = {"coordinates": coordinates, RECORD: layout.to_dict()}
+    attributes = {"coordinates": name_coordinates(documents), RECORD: layout.to_dict()}
     return {"": describe_group(attributes, documents), **documents}
+
+
+def name_coordinates(present: Container[str]) -> str:
+    """A split's attribute `coordinates`. present: the names of its arrays."""
+    return " ".join(name for name in ALL_COORDINATES.split() if name not in _SOMETIMES or name in present)
+
+
+def is_own(coordinates: object) -> bool:
+    """Whether an attribute `coordinates` shows that a group is a split of ours."""
+    return isinstance(coordinates, str) and coordinates == name_coordinates(coordinates.split())
 
 
 def describe_group(attributes: dict[str, Any], members: dict[str, dict[str, Any]]) -> dict[str, Any]:

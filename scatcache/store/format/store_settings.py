@@ -6,7 +6,7 @@ from typing import Any, get_type_hints
 
 from scatcache.errors import UsageError
 from scatcache.options import Options, list_options, setting
-from scatcache.spec import GRIDS, KINDS, MAX_SEED, RANGES, ScatteringSpec
+from scatcache.spec import ANGLES, GRIDS, KINDS, MAX_SEED, RANGES, Reduction, ScatteringSpec
 from scatcache.typed import check
 
 ALL_VIEWS = "all"
@@ -63,6 +63,19 @@ class Settings(Options):
         within=FROM_1,
         metavar="N",
     )
+    pool: int | None = setting(
+        "keep the means over this many by as many cells of each map; 1 gives one vector an image",
+        otherwise="whole maps",
+        stored="reduction.pool",
+        within=FROM_1,
+        metavar="G",
+    )
+    angles: str | None = setting(
+        "keep paths of every angle, or their mean over turns of the wavelets",
+        default=Reduction.angles,
+        stored="reduction.angles",
+        choices=ANGLES,
+    )
     limit: int | None = setting(
         "a fair sample of this many images of each split", stored="limit", within=FROM_1, metavar="N"
     )
@@ -72,6 +85,13 @@ class Settings(Options):
         stored="encoding.name",
         choices=_list_encodings,
         metavar="NAME",
+    )
+    step: float | None = setting(
+        "largest rounding of a quantised coefficient, twice over, in standard deviations of its channel",
+        otherwise="0.2 where coefficients are quantised",
+        stored="encoding.step",
+        above=0,
+        metavar="S",
     )
     views: int | str | None = setting(
         "store this many views of each image: the plain one, then random crops and flips, or all that there are",
