@@ -59,7 +59,7 @@ ORDER = {
     "remote": ["urls web", "addresses", "objects", "zarr_files"],
     "scattering": [
         "batch_transform morlet paths radices",
-        "filters fused_source magnitudes",
+        "filters fused_source magnitudes reduction",
         "fused_plan reference torch_fft",
         "native",
         "channel_sums fused",
@@ -76,7 +76,7 @@ ORDER = {
     ],
     "job": [
         "pixels planning reading shard_sink sharing store_folder watching worker_processes",
-        "comparison executors layouts shard_job stored stored_source takeover",
+        "calibration comparison executors layouts shard_job stored stored_source takeover",
         "shard_images tasks",
         "shard_task",
         "planned",

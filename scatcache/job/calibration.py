@@ -27,7 +27,7 @@ LEAST_SPREAD = 1e-3
 def calibrate(part: Part, manifest: Manifest, shape: tuple[int, int], *, device: str, backend: str) -> Calibration:
     """The calibration of a new store of a split: of its first rows in storage order, which are a seeded sample.
 
-    Raises SourceError where none of them can be read, or all are of one value.
+    Raises SourceError where none of them can be read.
     """
     n_images = min(max(SAMPLE_VALUES // (shape[0] * shape[1] * manifest.colours), LEAST_IMAGES), MOST_IMAGES)
     limit = min(n_images, manifest.settings.limit or n_images)
@@ -42,14 +42,16 @@ def calibrate(part: Part, manifest: Manifest, shape: tuple[int, int], *, device:
         for row in coefficients:
             add(row, sums, square_sums)
         n_read += len(batch)
-    n_values = max(n_read, 1) * height * width
-    spread = np.sqrt(np.maximum(square_sums / n_values - (sums / n_values) ** 2, 0))
-    if not n_read or not 0 < spread.max() < np.inf:
-        found = f"all of one value in {n_read}" if n_read else "unreadable in all"
+    if not n_read:
         raise SourceError(
-            f"the steps of quantised coefficients come from a sample, and images are {found} of its {len(chosen)} "
-            f"images: give --encoding float32, or mend the images"
+            f"the steps of quantised coefficients come from a sample of {len(chosen)} images, all of which are "
+            f"unreadable: is this the right folder? or give --encoding float32"
         )
+    n_values = n_read * height * width
+    spread = np.sqrt(np.maximum(square_sums / n_values - (sums / n_values) ** 2, 0))
+    if not spread.any():
+        # One image in one cell, or images of one value: then a part of the value itself, or of the largest sample.
+        spread = LEAST_SPREAD * (np.sqrt(square_sums / n_values) if square_sums.any() else np.ones(n_channels))
     step = manifest.settings.step
     assert step is not None
     return Calibration.of(step, step * np.maximum(spread, LEAST_SPREAD * spread.max()), dtype="int16")

@@ -26,6 +26,7 @@ from scatcache.spec import Pixels, ScatteringSpec
 from scatcache.store.format.encodings import DEFAULT_STEP, ENCODING_OF, ENCODINGS, QUANTISED, Calibration
 from scatcache.store.format.layout import SplitLayout
 from scatcache.store.format.manifest import Manifest
+from scatcache.store.format.row_arrays import RowTable
 from scatcache.store.format.store_settings import ALL_VIEWS, Settings
 from scatcache.views import Views, choose_padding, count_windows
 
@@ -68,19 +69,21 @@ def prepare(
         layouts[split] = make_layout(manifest, split, listings[split], shape=form.shape)
     if stored is not None:
         compare(folder, stored, manifest, Listed(listings, records, layouts))
-    rows = {
-        split: order_rows(
-            listings[split].rows,
-            seed=manifest.seed,
-            limit=merged.limit,
-            n_views=manifest.n_views,
-            targets=listings[split].targets,
-        )
-        for split in chosen
-    }
+    rows = {split: _order(listings[split], manifest) for split in chosen}
     left_out = [warning for split in chosen for warning in count_left_out(split, listings[split])]
     plan = _make_plan(folder, manifest, layouts, backend, warnings=(*source.warnings, *left_out))
     return Job(replace(plan, is_new=stored is None), folder, manifest, layouts, source, rows)
+
+
+def _order(listing: Listing, manifest: Manifest) -> RowTable:
+    """A split's rows in storage order."""
+    return order_rows(
+        listing.rows,
+        seed=manifest.seed,
+        limit=manifest.settings.limit,
+        n_views=manifest.n_views,
+        targets=listing.targets,
+    )
 
 
 def _settle_steps(

@@ -45,7 +45,7 @@ ROOT = Path(__file__).resolve().parents[2]
         ("grid", "corner", "one of kymatio, centered"),
         ("pixels", "rgba", "one of rgb, grey, native"),
         ("axes", "NHWD", "one of NHW, NHWC, NCHW, HW, HWC, CHW"),
-        ("encoding", "bfloat16", "one of float16, float16raw, float32"),
+        ("encoding", "bfloat16", "one of float16, float16raw, float32, quantised"),
     ],
 )
 def test_values_out_of_range_are_named_with_what_is_expected(name, value, expected):
@@ -97,7 +97,7 @@ def test_a_new_store_needs_J():
 
 def test_what_is_not_typed_is_the_default_in_a_new_store():
     merged = Settings(J=2).merge(None, size=224)
-    assert merged == Settings(J=2, L=8, max_order=2, grid="kymatio", size=224, views=1, seed=0)
+    assert merged == Settings(J=2, L=8, max_order=2, grid="kymatio", size=224, angles="all", views=1, seed=0)
 
 
 def test_padding_of_the_plain_image_is_refused():

@@ -322,8 +322,9 @@ class Chunks:
 def test_a_chunk_without_a_readable_row_stays_absent(ok):
     chunks, values = Chunks(), np.arange(5 * 3 * 4, dtype=np.float16).reshape(5, 3, 2, 2)
     sink = ShardSink(chunks, ENCODINGS["float16raw"], chunk_images=2, n_channels=3, keys="abcde")
-    sink.append(values[:3].copy(), ok[:3])
-    sink.append(values[3:].copy(), ok[3:])
+    reasons = [None if readable else "torn" for readable in ok]
+    sink.append(values[:3].copy(), reasons[:3])
+    sink.append(values[3:].copy(), reasons[3:])
     sink.finish()
     assert [chunk is None for chunk in chunks.taken] == [not any(ok[start : start + 2]) for start in (0, 2, 4)]
     for chunk, start in zip(chunks.taken, (0, 2, 4), strict=True):
@@ -337,6 +338,7 @@ def test_a_chunk_without_a_readable_row_stays_absent(ok):
                 assert np.isnan(stored[place]).all()
     readable = values[ok].astype(np.float64)
     np.testing.assert_array_equal(sink.sums, readable.sum(axis=(0, 2, 3)))
+    assert sink.reasons == reasons
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-3])

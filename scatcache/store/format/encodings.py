@@ -100,8 +100,8 @@ class Encoding:
         ]
 
     def encode(self, values: np.ndarray) -> tuple[bytes, int]:
-        """(bytes with their crc32c appended, that crc32c) of C-contiguous stored values."""
-        assert values.dtype == self.dtype and values.flags.c_contiguous
+        """(bytes with their crc32c, that crc32c) of C-contiguous values in compute_dtype, or of quantised ones."""
+        assert values.dtype == (self.dtype if self.quantised else self.compute_dtype) and values.flags.c_contiguous
         payload = self.codec.encode(np.ascontiguousarray(values, np.dtype(self.dtype).newbyteorder("<")))
         crc = crc32c(payload)
         return payload + crc.to_bytes(CRC_BYTES, "little"), crc

@@ -64,14 +64,14 @@ class Settings(Options):
         metavar="N",
     )
     pool: int | None = setting(
-        "keep the means over this many by as many cells of each map; 1 gives one vector an image",
+        "keep the means of each map over a grid of G x G cells; 1 gives one vector an image",
         otherwise="whole maps",
         stored="reduction.pool",
         within=FROM_1,
         metavar="G",
     )
     angles: str | None = setting(
-        "keep paths of every angle, or their mean over turns of the wavelets",
+        "keep the paths of every angle, or their mean over all turns of the wavelets",
         default=Reduction.angles,
         stored="reduction.angles",
         choices=ANGLES,
@@ -87,7 +87,7 @@ class Settings(Options):
         metavar="NAME",
     )
     step: float | None = setting(
-        "largest rounding of a quantised coefficient, twice over, in standard deviations of its channel",
+        "what quantised coefficients are rounded to multiples of, in standard deviations of their channel",
         otherwise="0.2 where coefficients are quantised",
         stored="encoding.step",
         above=0,

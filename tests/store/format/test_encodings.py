@@ -102,7 +102,9 @@ def test_unknown_encoding_lists_the_known():
         find_encoding("zip")
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS.values(), ids=list(ENCODINGS))
+@pytest.mark.parametrize(
+    "encoding", [entry for entry in ENCODINGS.values() if not entry.quantised], ids=lambda one: one.name
+)
 def test_what_is_stored_is_rounded_from_what_is_computed(encoding):
     """The dtype of the transform's coefficients is one fact, that of the stored ones another."""
     wide = replace(encoding, compute_dtype="float64")

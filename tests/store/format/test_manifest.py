@@ -1,13 +1,14 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scatcache.errors import NotAStore, StoreDamaged
-from scatcache.spec import Pixels, ScatteringSpec
-from scatcache.store.format.encodings import ENCODINGS
+from scatcache.spec import ANGLES, Pixels, ScatteringSpec
+from scatcache.store.format.encodings import ENCODINGS, Calibration
 from scatcache.store.format.layout import Generation, SplitLayout
 from scatcache.store.format.manifest import FORMAT, Manifest, differing_fields
 from scatcache.store.format.store_settings import Settings
@@ -22,7 +23,9 @@ settings = st.builds(
     L=st.integers(1, 127),
     max_order=st.integers(0, 2),
     grid=st.sampled_from(["kymatio", "centered"]),
-    encoding=st.sampled_from(list(ENCODINGS)),
+    encoding=st.sampled_from([name for name, encoding in ENCODINGS.items() if not encoding.quantised]),
+    pool=counts,
+    angles=st.sampled_from(ANGLES),
     pixels=st.just("native"),
     scale=st.floats(1e-9, 1e9),
     size=counts,
@@ -57,6 +60,21 @@ def vary(**change):
 
 def through_json(fields):
     return json.loads(json.dumps(fields))
+
+
+def make_quantised(pixels="rgb", **change):
+    """Of quantised coefficients of 243 channels, one step for each."""
+    settings = replace(MANIFEST.settings, encoding="quantised", step=0.5, pixels=pixels)
+    steps = np.linspace(0.1, 1, 243, dtype=np.float32)
+    return replace(MANIFEST, settings=settings, calibration=Calibration.of(0.5, steps, dtype="int16"), **change)
+
+
+def test_steps_survive_json():
+    manifest = make_quantised()
+    again = Manifest.from_dict(through_json(manifest.to_dict()))
+    assert again == manifest and again.stored_as.steps.tolist() == manifest.stored_as.steps.tolist()
+    with pytest.raises(StoreDamaged, match="243 steps for 486 channels"):
+        Manifest.from_dict(through_json(make_quantised(pixels="native", colours=6).to_dict()))
 
 
 @given(manifests)

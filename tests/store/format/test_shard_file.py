@@ -47,7 +47,7 @@ def test_zarr_reads_a_shard_with_absent_chunks(tmp_path, name):
         shards=(4, 2, 3, 3),
         chunks=(1, 2, 3, 3),
         dtype=encoding.dtype,
-        fill_value=np.nan,
+        fill_value=encoding.fill_value,
         chunk_key_encoding={"name": "default", "separator": "."},
         compressors=None,
     )
@@ -59,7 +59,7 @@ def test_zarr_reads_a_shard_with_absent_chunks(tmp_path, name):
         for row in range(3):
             encoder.append(encoding.encode(values[row : row + 1]) if row != 1 else None)
         encoder.finish()
-    values[[1, 3]] = np.nan
+    values[[1, 3]] = encoding.fill_value
     from zarr.core.buffer import default_buffer_prototype
     from zarr.core.metadata import ArrayV3Metadata
 
