@@ -59,7 +59,8 @@ ORDER = {
     "remote": ["urls web", "addresses", "objects", "zarr_files"],
     "scattering": [
         "batch_transform morlet paths radices",
-        "filters fused_source magnitudes reduction",
+        "fused_source reduction",
+        "filters magnitudes",
         "fused_plan reference torch_fft",
         "native",
         "channel_sums fused",

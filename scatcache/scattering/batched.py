@@ -118,8 +118,8 @@ class FusedBatches:
     name = FUSED
     core = ""
 
-    def __init__(self, transform: FusedTransform, pixels: Pixels) -> None:
-        self.spec = transform.spec
+    def __init__(self, transform: FusedTransform, spec: ScatteringSpec, pixels: Pixels) -> None:
+        self.spec = spec
         self.shape = transform.shape
         self.pixels = pixels
         self.device = transform.device
@@ -128,8 +128,9 @@ class FusedBatches:
         self._transform = transform
         self._stream = torch.cuda.Stream(self.device)
         free_bytes, _ = torch.cuda.mem_get_info(self.device)
-        fitting = free_bytes // 4 // (4 * math.prod(self.output_shape))
-        self.batch_images = max(1, min(_most_images("cuda", self.spec, self.output_shape), fitting))
+        self._map_shape = transform.spec.output_shape(*self.shape)
+        fitting = free_bytes // 4 // (4 * math.prod(self._map_shape))
+        self.batch_images = max(1, min(_most_images("cuda", self.spec, self._map_shape), fitting))
 
     def __call__(self, images: NDArray[Any], out: NDArray[np.floating]) -> None:
         check_arrays(self, images, out)
@@ -159,9 +160,11 @@ class FusedBatches:
             return
         try:
             pixels = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-            coefficients = torch.empty(out.shape, dtype=out.dtype, device=self.device)
-            self._transform(pixels, coefficients, scale=self.pixels.scale)
-            out.copy_(coefficients, non_blocking=True)
+            is_whole = self.spec == self._transform.spec
+            dtype = out.dtype if is_whole else torch.float32
+            maps = torch.empty(len(out), *self._map_shape, dtype=dtype, device=self.device)
+            self._transform(pixels, maps, scale=self.pixels.scale)
+            out.copy_(maps if is_whole else self._reduce(maps), non_blocking=True)
         except torch.cuda.OutOfMemoryError:
             if len(images) == 1:
                 raise
@@ -169,36 +172,10 @@ class FusedBatches:
             for part in (slice(0, half), slice(half, None)):
                 self._run(images[part], out[part])
 
-
-class ReducedBatches:
-    """A BatchTransform around one of whole maps: what spec keeps of them."""
-
-    def __init__(self, transform: BatchTransform, spec: ScatteringSpec) -> None:
-        self.spec = spec
-        self.shape = transform.shape
-        self.pixels = transform.pixels
-        self.name = transform.name
-        self.core = transform.core
-        self.versions = transform.versions
-        self.device = transform.device
-        self.output_shape = spec.output_shape(*transform.shape)
-        self.batch_images = transform.batch_images
-        self._transform = transform
-
-    def __call__(self, images: NDArray[Any], out: NDArray[np.floating]) -> None:
-        check_arrays(self, images, out)
-        out[...] = self.start(images, out.dtype)()
-
-    def start(self, images: NDArray[Any], dtype: np.dtype[Any]) -> Callable[[], NDArray[np.floating]]:
-        started = self._transform.start(images, np.dtype(np.float32))
-
-        def finish() -> NDArray[np.floating]:
-            maps = started()
-            by_colour = maps.reshape(len(maps), self.spec.colours, -1, *maps.shape[2:])
-            reduced = reduce_maps(by_colour, self.spec)
-            return np.ascontiguousarray(reduced.reshape(len(maps), *self.output_shape), dtype)
-
-        return finish
+    def _reduce(self, maps: Tensor) -> Tensor:
+        """What is kept of whole maps (n, colours * paths, h, w): (n, n_channels, h, w)."""
+        reduced = reduce_maps(maps.unflatten(1, (self.spec.colours, -1)), self.spec)
+        return reduced.flatten(1, 2)
 
 
 _TRANSFORMS: dict[str, type[NativeBatches] | type[TorchBatches]] = {NATIVE: NativeBatches, TORCH: TorchBatches}
@@ -223,9 +200,7 @@ def open_transform(
         raise ValueError(f"pixels are of {pixels.colours} colours, the spec of {spec.colours}: expected as many")
     spec.check_shape(*shape)
     settled, shift = settle_scale(pixels)
-    transform = _open(spec.whole, shape, settled, device=resolve_device(device), backend=backend)
-    if spec != spec.whole:
-        transform = ReducedBatches(transform, spec)
+    transform = _open(spec, shape, settled, device=resolve_device(device), backend=backend)
     return ShiftedBatches(transform, pixels, shift) if shift or pixels.dtype == "float32" else transform
 
 
@@ -234,8 +209,8 @@ def _open(
 ) -> BatchTransform:
     name = resolve_backend(backend, device)
     if name == FUSED:
-        fused = try_fused(spec, shape, device, alone=backend == FUSED)
-        return TorchBatches(spec, shape, pixels, device=device) if fused is None else FusedBatches(fused, pixels)
+        fused = try_fused(spec.whole, shape, device, alone=backend == FUSED)
+        return TorchBatches(spec, shape, pixels, device=device) if fused is None else FusedBatches(fused, spec, pixels)
     return _TRANSFORMS[name](spec, shape, pixels, device=device)
 
 

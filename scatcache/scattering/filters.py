@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scatcache.scattering.morlet import FilterParameters, MorletParameters, draw_gabors, draw_morlet
+from scatcache.scattering.reduction import cell_bounds
 from scatcache.spec import ScatteringSpec
 
 FILTERS_VERSION = 1
@@ -84,10 +85,11 @@ def lowpass_matrix(spec: ScatteringSpec, padded_size: int, j: int) -> NDArray[np
     """Low-pass of one axis at resolution 2^j, decimation to 2^J and the crop of one cell at each end, as one matrix.
 
     phi is separable: S = A U B^T, with these matrices A for rows and B for columns, is Kymatio's product in Fourier
-    space. On the centered grid both what comes in and what goes out is sampled in the centres of cells.
-    Returns float64 (P / 2^J - 2, P / 2^j), read-only.
+    space. On the centered grid both what comes in and what goes out is sampled in the centres of cells. Where maps are
+    pooled, the means over cells are in it: their rows and columns are independent too.
+    Returns float64 (P / 2^J - 2, P / 2^j), pooled (pool, P / 2^j), read-only.
     """
-    return _build_lowpass_matrix(filter_parameters(spec), padded_size, j)
+    return _build_lowpass_matrix(filter_parameters(spec), padded_size, j, spec.reduction.pool)
 
 
 def centering_ramp(spec: ScatteringSpec, size: int, log2_stride: int) -> NDArray[np.complex128]:
@@ -125,11 +127,15 @@ def _build_bank(parameters: FilterParameters, padded_shape: tuple[int, int]) -> 
 
 
 @lru_cache(maxsize=64)
-def _build_lowpass_matrix(parameters: FilterParameters, padded_size: int, j: int) -> NDArray[np.float64]:
+def _build_lowpass_matrix(
+    parameters: FilterParameters, padded_size: int, j: int, pool: int | None
+) -> NDArray[np.float64]:
     J, spectrum = parameters.J, _crop_axis(_phi_axis(parameters, padded_size), j, 0, parameters.centered)
     kernel = np.fft.ifft(spectrum * _ramp(padded_size >> j, J - j if parameters.centered else 0)).real
     centres = (np.arange(1, (padded_size >> J) - 1) << (J - j))[:, None]
     matrix = kernel[(centres - np.arange(padded_size >> j)) % (padded_size >> j)]
+    if pool is not None:
+        matrix = np.stack([matrix[start:stop].mean(axis=0) for start, stop in cell_bounds(len(matrix), pool)])
     matrix.setflags(write=False)
     return matrix
 

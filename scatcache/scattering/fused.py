@@ -17,6 +17,7 @@ from scatcache.scattering.fused_plan import ARGUMENTS, FusedPlan, NoFusedPlan, p
 from scatcache.scattering.native.library import SAMPLE_TYPES
 from scatcache.scattering.native.torch_module import needs_torch
 from scatcache.scattering.paths import path_table
+from scatcache.scattering.reduction import reduce_maps
 from scatcache.scattering.torch_fft import LazyTorchScattering, TorchScattering
 from scatcache.spec import SCALES, ScatteringSpec
 
@@ -55,8 +56,8 @@ def fused_obstacle() -> str:
 class FusedTransform:
     """The kernels of one image shape on one CUDA device; several threads may call it, each on its own stream.
 
-    Two images are computed both ways at the start. Raises BackendUnavailable where the kernels cannot run or disagree
-    with torch, NoFusedPlan for what they do not cover.
+    spec: without a reduction. Two images are computed both ways at the start. Raises BackendUnavailable where the
+    kernels cannot run or disagree with torch, NoFusedPlan for what they do not cover.
     """
 
     def __init__(self, spec: ScatteringSpec, shape: tuple[int, int], device: torch.device) -> None:
@@ -246,17 +247,17 @@ class FusedScattering(nn.Module):
         if transform is None:
             coefficients: Tensor = self.otherwise(planes)
             return coefficients
-        _, height, width = self.spec.output_shape(*self.shape)
-        out = torch.empty(len(planes), self.spec.n_paths, height, width, dtype=torch.float32, device=planes.device)
+        maps = (transform.spec.n_paths, *self.spec.map_shape(*self.shape))
+        out = torch.empty(len(planes), *maps, dtype=torch.float32, device=planes.device)
         if len(planes):
             transform(planes.detach().resolve_neg().unsqueeze(1), out)
-        return out
+        return reduce_maps(out, self.spec)
 
     def _find_transform(self, device: torch.device) -> FusedTransform | None:
         """The device's kernels, compiled on first use; None, said once in the log, where torch is to compute."""
         with self._lock, torch.inference_mode(False):
             if device not in self._transforms:
-                self._transforms[device] = try_fused(self.spec, self.shape, device, alone=self.alone)
+                self._transforms[device] = try_fused(self.spec.whole, self.shape, device, alone=self.alone)
             return self._transforms[device]
 
     def __getstate__(self) -> dict[str, Any]:

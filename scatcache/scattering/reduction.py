@@ -1,4 +1,7 @@
-"""What is kept of whole maps: means over cells, means over angles; the plain definition, in NumPy and in torch."""
+"""What is kept of whole maps: means over cells, means over angles; the plain definition, in NumPy and in torch.
+
+Backends that compute their low-pass as matrices never make the whole maps: see filters.lowpass_matrix.
+"""
 
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,7 +26,7 @@ def reduce_maps(S: Maps, spec: ScatteringSpec) -> Maps:
     reduction = spec.reduction
     if reduction.pool is not None:
         S = _average_cells(S, reduction.pool)
-    return _average_angles(S, spec) if reduction.averages_angles else S
+    return average_angles(S, spec)
 
 
 def cell_bounds(size: int, pool: int) -> list[tuple[int, int]]:
@@ -59,7 +62,10 @@ def _average_cells(S: Maps, pool: int) -> Maps:
     return means.astype(S.dtype) if isinstance(means, np.ndarray) else means.to(S.dtype)
 
 
-def _average_angles(S: Maps, spec: ScatteringSpec) -> Maps:
+def average_angles(S: Maps, spec: ScatteringSpec) -> Maps:
+    """(..., n_paths, h, w) of every angle to what spec keeps of them, in S's dtype; means are taken in float64."""
+    if not spec.reduction.averages_angles:
+        return S
     groups = angle_groups(spec)
     if isinstance(S, np.ndarray):
         return np.take(S, groups, axis=-3).mean(axis=-3, dtype=np.float64).astype(S.dtype)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scatcache.scattering.filters import FilterBank, centering_ramp, filter_bank, reflect_indices
+from scatcache.scattering.reduction import reduce_maps
 from scatcache.spec import SCALES, ScatteringSpec
 
 Maps = NDArray[np.float64]
@@ -19,7 +20,8 @@ def scattering2d(images: ArrayLike, spec: ScatteringSpec) -> Maps:
     """Scattering coefficients of images (..., H, W): float64 (..., n_paths, h, w), paths in the order of paths.py.
 
     Floats are taken as they are; uint8 is divided by 255, uint16 by 65535. Filters are the float32 bank, computed with
-    in float64. Raises TypeError for other dtypes, ValueError for shapes that spec.check_shape refuses.
+    in float64. What a reduction keeps is computed from whole maps. Raises TypeError for other dtypes, ValueError for
+    shapes that spec.check_shape refuses.
     """
     padded = pad_images(_as_float64(images), spec)
     bank = filter_bank(spec, (padded.shape[-2], padded.shape[-1]))
@@ -35,7 +37,7 @@ def scattering2d(images: ArrayLike, spec: ScatteringSpec) -> Maps:
             if spec.max_order == 2 and j2 > j1:
                 spectrum2 = np.fft.fft2(_modulus(spectrum1, bank.psi[j2][j1][theta2], spec, j2 - j1))
                 second.append(_lowpass(spectrum2, bank, spec, res=j2))
-    return np.stack(zeroth + first + second, axis=-3)
+    return reduce_maps(np.stack(zeroth + first + second, axis=-3), spec)
 
 
 def pad_images(images: Maps, spec: ScatteringSpec) -> Maps:

@@ -4,14 +4,15 @@ import torch
 from torch import Tensor, nn
 
 from scatcache.scattering.backends import AUTO, build_backend, resolve_backend
-from scatcache.spec import ScatteringSpec
+from scatcache.spec import ALL_ANGLES, WHOLE, Reduction, ScatteringSpec
 
 
 class Scattering2D(nn.Module):
-    """Scattering coefficients of images of one shape: (..., H, W) -> (..., n_paths, h, w).
+    """Scattering coefficients of images of one shape: (..., H, W) -> (..., n_paths, h, w), (h, w) that of spec.
 
     J: log2 of the largest scale; shape: (H, W) in pixels; L: number of angles; max_order: 0, 1 or 2; backend: "auto",
-    "native", "fused" or "torch"; grid: as in ScatteringSpec. Paths stand in Kymatio's order (see path_table).
+    "native", "fused" or "torch"; grid: as in ScatteringSpec; pool, angles: what is kept of the maps, as in Reduction.
+    Paths stand in Kymatio's order (see path_table).
 
     Floats are taken as they are and decide the precision, float32 or float64; uint8 is divided by 255 in float32. The
     transform is differentiable, with a gradient of 0 where a modulus is 0, and follows .to(device); its filters keep
@@ -35,9 +36,11 @@ class Scattering2D(nn.Module):
         *,
         backend: str = "auto",
         grid: str = "kymatio",
+        pool: int | None = None,
+        angles: str = ALL_ANGLES,
     ) -> None:
         super().__init__()
-        self.spec = ScatteringSpec(J=J, L=L, max_order=max_order, grid=grid)
+        self.spec = ScatteringSpec(J=J, L=L, max_order=max_order, grid=grid, reduction=Reduction(pool, angles))
         self.shape = _check_shape(shape)
         self._asked = backend
         self.transform = build_backend(backend, self.spec, self.shape)
@@ -80,7 +83,9 @@ class Scattering2D(nn.Module):
 
     def extra_repr(self) -> str:
         settings = f"J={self.J}, shape={self.shape}, L={self.L}, max_order={self.max_order}, backend={self.backend!r}"
-        return f"{settings}, grid={self.spec.grid!r}"
+        reduction = self.spec.reduction
+        kept = "" if reduction == WHOLE else f", pool={reduction.pool}, angles={reduction.angles!r}"
+        return f"{settings}, grid={self.spec.grid!r}{kept}"
 
     def _check_images(self, images: Tensor) -> None:
         if not isinstance(images, Tensor):

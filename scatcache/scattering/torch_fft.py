@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from scatcache.scattering.filters import centering_ramp, filter_bank, lowpass_matrix, reflect_indices
+from scatcache.scattering.reduction import average_angles
 from scatcache.spec import ScatteringSpec
 
 # Working set of one pass. On a CPU: larger ones leave the cache, smaller ones spend their time holding the GIL (one
@@ -56,7 +57,8 @@ class TorchScattering(nn.Module):
         budget_bytes = BUDGET_BYTES.get(planes.device.type, BUDGET_BYTES["cuda"])
         chunk = max(1, budget_bytes // self.plane_bytes(planes.element_size()))
         with torch.autocast(planes.device.type, enabled=False), _EXACT_MATMUL:
-            return torch.cat([self._scatter(part, budget_bytes) for part in planes.split(chunk)])
+            parts = (self._scatter(part, budget_bytes) for part in planes.split(chunk))
+            return torch.cat([average_angles(part, self.spec) for part in parts])
 
     def plane_bytes(self, element_bytes: int) -> int:
         """Bytes of the largest complex maps that one plane passes through."""

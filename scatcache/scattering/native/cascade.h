@@ -38,6 +38,7 @@ struct Workspace {
     Complex *half_spectra, *columns, *line, *scratch, *folded;
     Lanes *rows, *averaged, *cells;
     float *image_spectra, *map_spectra;
+    float *angle_sums, *angle_maps;  // [slot][path from order 1 on][cell], [lane][cell]
     Buffer memory;
 };
 
@@ -63,17 +64,27 @@ class Cascade final : public Transform {
   private:
     static constexpr int ANGLES = LANES / SLOTS;  // in one group
     // Where the results of one register go: channel of its first angle, first plane, angles and planes that exist.
+    // Averaged angles are added up instead: angle i to channel + (turn + i) % L * step.
     struct Place {
         std::int64_t channel, plane;
         int n_angles, n_planes;
+        int turn = 0, step = 0;
     };
 
     Size size_at(int res) const { return {settings_.padded_height >> res, settings_.padded_width >> res}; }
     const Fft& fft(int size) const { return *ffts_.at(size); }
     int n_groups() const { return (settings_.L + ANGLES - 1) / ANGLES; }
-    std::int64_t order_2_channel(int j1, int theta1, int j2) const;
+    Place place_order_1(int j1, int first_angle, const Place& planes) const;
+    Place place_order_2(int j1, int theta1, int j2, int first_angle, const Place& planes) const;
+    void add_angles(const Lanes* cells, const Place& place, Workspace& work) const;
+    template <class T>
+    void write_angles(const Place& planes, T* out, const Workspace& work) const;
     bool is_centered() const {
         return std::any_of(ramps_.begin(), ramps_.end(), [](const auto& ramp) { return !ramp.empty(); });
+    }
+    std::size_t n_angle_sums() const {
+        const std::size_t n_cells = std::size_t(cells_high_) * std::size_t(cells_wide_);
+        return settings_.mean_angles ? SLOTS * std::size_t(n_paths_ - 1) * n_cells : 0;
     }
     bool has_second_order(int j1) const { return settings_.max_order == 2 && j1 + 1 < settings_.J; }
 
@@ -123,7 +134,7 @@ void Cascade<SLOTS>::transform_slots(const float* spectrum, const Place& planes,
             filter_columns<1>({source}, 0, wavelets_[std::size_t(j1 * J)], group, work);
             take_moduli(j1, 0, along_rows_[std::size_t(j1)], has_second_order(j1), work);
             average_columns(along_columns_[std::size_t(j1)][0], nullptr,
-                            {1 + j1 * L + first_angle, planes.plane, n_angles, planes.n_planes}, out, work);
+                            place_order_1(j1, first_angle, planes), out, work);
             if (!has_second_order(j1)) continue;
             finish_spectra(j1, work);
             int angle = 0;
@@ -139,7 +150,7 @@ template <int SLOTS>
 template <int MAPS>
 void Cascade<SLOTS>::transform_maps(int j1, int first_angle, int angle, const Place& planes, const Output& out,
                                     Workspace& work) const {
-    const int J = settings_.J, L = settings_.L;
+    const int J = settings_.J;
     for (int j2 = j1 + 1; j2 < J; ++j2) {
         const float* spectra[MAPS];
         for (int map = 0; map < MAPS; ++map) {
@@ -152,9 +163,7 @@ void Cascade<SLOTS>::transform_maps(int j1, int first_angle, int angle, const Pl
             for (int map = 0; map < MAPS; ++map) {
                 take_moduli(j2, map, along_rows_[std::size_t(j2)], false, work);
                 average_columns(along_columns_[std::size_t(j2)][1], nullptr,
-                                {order_2_channel(j1, first_angle + angle + map, j2) + first2, planes.plane,
-                                 std::min(ANGLES, L - first2), planes.n_planes},
-                                out, work);
+                                place_order_2(j1, first_angle + angle + map, j2, first2, planes), out, work);
             }
         }
     }
@@ -167,16 +176,33 @@ void Cascade<SLOTS>::run(const scatcache_images& images, std::int64_t first, int
     if (settings_.max_order == 0) return;
     for (int slot = 0; slot < n; slot += SLOTS) {
         const float* spectrum = work.image_spectra + std::size_t(slot) * size_at(0).half_spectrum() * 2;
-        transform_slots(spectrum, {0, first + slot, 0, std::min(SLOTS, n - slot)}, out, work);
+        const Place planes = {0, first + slot, 0, std::min(SLOTS, n - slot)};
+        std::fill_n(work.angle_sums, n_angle_sums(), 0.0f);
+        transform_slots(spectrum, planes, out, work);
+        if (!settings_.mean_angles) continue;
+        if (out.is_half)
+            write_angles(planes, static_cast<std::uint16_t*>(out.data), work);
+        else
+            write_angles(planes, static_cast<float*>(out.data), work);
     }
 }
 
 template <int SLOTS>
-std::int64_t Cascade<SLOTS>::order_2_channel(int j1, int theta1, int j2) const {
-    const std::int64_t J = settings_.J, L = settings_.L;
-    std::int64_t channel = 1 + J * L;
-    for (int j = 0; j < j1; ++j) channel += L * L * (J - 1 - j);
-    return channel + (theta1 * (J - 1 - j1) + (j2 - j1 - 1)) * L;
+auto Cascade<SLOTS>::place_order_1(int j1, int first_angle, const Place& planes) const -> Place {
+    const int n_angles = std::min(ANGLES, settings_.L - first_angle);
+    if (settings_.mean_angles) return {1 + j1, planes.plane, n_angles, planes.n_planes};
+    return {1 + j1 * settings_.L + first_angle, planes.plane, n_angles, planes.n_planes};
+}
+
+template <int SLOTS>
+auto Cascade<SLOTS>::place_order_2(int j1, int theta1, int j2, int first_angle, const Place& planes) const -> Place {
+    const std::int64_t J = settings_.J, L = settings_.L, of_angle = settings_.mean_angles ? 1 : L;
+    std::int64_t channel = 1 + J * of_angle;
+    for (int j = 0; j < j1; ++j) channel += of_angle * L * (J - 1 - j);
+    const int n_angles = std::min(ANGLES, settings_.L - first_angle), between = j2 - j1 - 1;
+    if (settings_.mean_angles)
+        return {channel + between * L, planes.plane, n_angles, planes.n_planes, first_angle - theta1 + int(L), 1};
+    return {channel + (theta1 * (J - 1 - j1) + between) * L + first_angle, planes.plane, n_angles, planes.n_planes};
 }
 
 }  // namespace SCATCACHE_CORE

@@ -17,7 +17,7 @@ from scatcache.errors import BackendUnavailable
 
 VARIABLE = "SCATCACHE_NATIVE"
 OFF = "off"
-INTERFACE = 2  # SCATCACHE_INTERFACE of settings.h
+INTERFACE = 3  # SCATCACHE_INTERFACE of settings.h
 # By the name of a dtype, as in settings.h.
 SAMPLE_TYPES = {"float32": 0, "uint8": 1, "uint16": 2}
 FOLDER = Path(__file__).resolve().parent
@@ -38,7 +38,7 @@ class PlanSettings(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_int32) for name in ("J", "L", "max_order", "height", "width", "padded_height")),
-        ("padded_width", ctypes.c_int32),
+        *((name, ctypes.c_int32) for name in ("padded_width", "cells_high", "cells_wide", "mean_angles")),
         *((name, ctypes.POINTER(ctypes.c_void_p)) for name in ("psi", "lowpass", "ramps", "reflection")),
     )
 

@@ -13,10 +13,11 @@ inline float power_of_two_scale(double n_samples) { return float(std::exp2(-std:
 template <int SLOTS>
 Cascade<SLOTS>::Cascade(const scatcache_settings& settings)
     : settings_(settings),
-      cells_high_((settings.padded_height >> settings.J) - 2),
-      cells_wide_((settings.padded_width >> settings.J) - 2) {
-    const int J = settings.J, L = settings.L;
-    const std::int64_t first_order = std::int64_t(J) * L, second_order = std::int64_t(L) * L * J * (J - 1) / 2;
+      cells_high_(settings.cells_high),
+      cells_wide_(settings.cells_wide) {
+    const int J = settings.J, L = settings.L, of_angle = settings.mean_angles ? 1 : L;
+    const std::int64_t first_order = std::int64_t(J) * of_angle;
+    const std::int64_t second_order = std::int64_t(L) * of_angle * J * (J - 1) / 2;
     n_paths_ = 1 + (settings.max_order >= 1 ? first_order : 0) + (settings.max_order == 2 ? second_order : 0);
     for (int axis = 0; axis < 2; ++axis) prepare_images(settings, axis);
     ramps_.resize(std::size_t(2 * J * J));
@@ -101,6 +102,9 @@ Workspace Cascade<SLOTS>::make_workspace() const {
     work.memory.add(work.rows, MOST_LINES * columns);
     work.memory.add(work.averaged, rows * std::size_t(cells_wide_));
     work.memory.add(work.cells, std::size_t(cells_high_) * std::size_t(cells_wide_));
+    const std::size_t n_cells = std::size_t(cells_high_) * std::size_t(cells_wide_);
+    work.memory.add(work.angle_sums, n_angle_sums());
+    work.memory.add(work.angle_maps, settings_.mean_angles ? LANES * n_cells : 0);
     work.memory.add(work.folded, folded);
     work.memory.add(work.scratch, scratch);
     work.memory.add(work.line, has_maps ? MOST_LINES * longest : 0);

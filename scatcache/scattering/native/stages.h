@@ -209,7 +209,9 @@ void Cascade<SLOTS>::average_columns(const Lowpass& lowpass, const Lanes* offset
         for (std::ptrdiff_t c = 0; c < width; ++c)
             cells[i * width + c] +=
                 *offset * fill(float(image_gain_[0][std::size_t(i)] * image_gain_[1][std::size_t(c)]));
-    if (out.is_half)
+    if (settings_.mean_angles && place.channel > 0)
+        add_angles(cells, place, work);
+    else if (out.is_half)
         write_cells(cells, place, static_cast<std::uint16_t*>(out.data));
     else
         write_cells(cells, place, static_cast<float*>(out.data));
@@ -225,6 +227,39 @@ void Cascade<SLOTS>::write_cells(const Lanes* cells, const Place& place, T* out)
         for (int slot = 0; slot < place.n_planes; ++slot)
             channels[angle * SLOTS + slot] = out + ((place.plane + slot) * n_paths_ + place.channel + angle) * n_cells;
     transpose_lanes<T>(reinterpret_cast<const float*>(cells), int(n_cells), channels);
+}
+
+// ---- means over angles: sums of what average_columns gives, then once for each plane their L-th part ----
+//
+// The order of additions depends on L and the core's lanes alone. Cost: an addition per cell and path.
+template <int SLOTS>
+void Cascade<SLOTS>::add_angles(const Lanes* cells, const Place& place, Workspace& work) const {
+    const std::ptrdiff_t n_cells = std::ptrdiff_t(cells_high_) * cells_wide_;
+    float* maps[LANES] = {};
+    for (int angle = 0; angle < place.n_angles; ++angle)
+        for (int slot = 0; slot < place.n_planes; ++slot)
+            maps[angle * SLOTS + slot] = work.angle_maps + (angle * SLOTS + slot) * n_cells;
+    transpose_lanes<float>(reinterpret_cast<const float*>(cells), int(n_cells), maps);
+    for (int angle = 0; angle < place.n_angles; ++angle) {
+        const std::int64_t path = place.channel - 1 + std::int64_t((place.turn + angle) % settings_.L) * place.step;
+        for (int slot = 0; slot < place.n_planes; ++slot) {
+            const float* map = maps[angle * SLOTS + slot];
+            float* sums = work.angle_sums + (slot * (n_paths_ - 1) + path) * n_cells;
+            for (std::ptrdiff_t i = 0; i < n_cells; ++i) sums[i] += map[i];
+        }
+    }
+}
+
+template <int SLOTS>
+template <class T>
+void Cascade<SLOTS>::write_angles(const Place& planes, T* out, const Workspace& work) const {
+    const std::ptrdiff_t n_cells = std::ptrdiff_t(cells_high_) * cells_wide_, n_sums = (n_paths_ - 1) * n_cells;
+    const float n_angles = float(settings_.L);
+    for (int slot = 0; slot < planes.n_planes; ++slot) {
+        T* to = out + ((planes.plane + slot) * n_paths_ + 1) * n_cells;
+        const float* sums = work.angle_sums + slot * n_sums;
+        for (std::ptrdiff_t i = 0; i < n_sums; ++i) store_value(to + i, sums[i] / n_angles);
+    }
 }
 
 }  // namespace SCATCACHE_CORE

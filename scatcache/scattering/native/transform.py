@@ -111,7 +111,8 @@ def _make_plan(library: ctypes.CDLL, spec: ScatteringSpec, shape: tuple[int, int
     ]
     reflection = [reflect_indices(shape[axis], padded[axis]).astype(np.int64) for axis in range(2)]
     tables = [_pointers(arrays) for arrays in (psi, lowpass, ramps, reflection)]
-    settings = PlanSettings(J, spec.L, spec.max_order, *shape, *padded, *tables)
+    kept = (*spec.output_shape(*shape)[1:], spec.reduction.averages_angles)
+    settings = PlanSettings(J, spec.L, spec.max_order, *shape, *padded, *kept, *tables)
     plan = library.scatcache_make_plan(ctypes.byref(settings))
     if not plan:
         raise MemoryError(f"no memory for the filters of {shape[0]}x{shape[1]} images")

@@ -32,7 +32,7 @@ import numpy as np
 from scatcache.scattering.native import library
 library.FOLDER = Path(sys.argv[1])
 from scatcache.scattering.native.transform import NativeTransform
-from scatcache.spec import ScatteringSpec
+from scatcache.spec import Reduction, ScatteringSpec
 
 rng = np.random.default_rng(0)
 CASES = [
@@ -40,6 +40,8 @@ CASES = [
     *[(ScatteringSpec(J=J, L=L, grid="centered"), (16, 22)) for J, L in ((1, 3), (2, 8), (3, 3), (3, 8))],
     (ScatteringSpec(J=2, L=5, max_order=1), (31, 29)), (ScatteringSpec(J=2, max_order=0), (4, 70)),
     (ScatteringSpec(J=2, L=2), (20, 70)), (ScatteringSpec(J=4, L=2), (16, 33)), (ScatteringSpec(J=5, L=1), (32, 34)),
+    *[(ScatteringSpec(J=2, L=L, reduction=Reduction(G, "mean")), (17, 24)) for L, G in ((3, 1), (8, 2), (8, None))],
+    (ScatteringSpec(J=2, reduction=Reduction(3)), (33, 30)),
     (ScatteringSpec(J=2), (4, 4)), (ScatteringSpec(J=1, L=3), (30, 54)), (ScatteringSpec(J=3, L=8), (15, 9)),
 ]
 for spec, shape in CASES:
