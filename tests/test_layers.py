@@ -63,7 +63,7 @@ ORDER = {
         "filters magnitudes",
         "fused_plan reference torch_fft",
         "native",
-        "channel_sums fused",
+        "channel_sums fused quantisation",
         "backends",
         "batched scattering2d",
     ],

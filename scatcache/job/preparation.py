@@ -102,7 +102,9 @@ def _settle_steps(
     split = max(chosen, key=lambda split: len(listings[split].rows))
     form = forms[split]
     assert form is not None
-    return calibrate(source.find(split), manifest, form.shape, device=backend[0], backend=backend[1])
+    return calibrate(
+        source.find(split), split, manifest=manifest, shape=form.shape, device=backend[0], backend=backend[1]
+    )
 
 
 def _make_plan(

@@ -7,6 +7,7 @@ import numpy as np
 
 from scatcache.errors import ScatcacheError
 from scatcache.scattering.channel_sums import find_adder
+from scatcache.scattering.quantisation import find_quantiser
 from scatcache.store.format.encodings import Encoding
 from scatcache.store.format.shard_file import ShardEncoder
 
@@ -25,7 +26,7 @@ class ShardSink:
         self.square_sums = np.zeros(n_channels, np.float64)
         self.reasons: list[str | None] = []
         self._encoder, self._encoding, self._chunk_images = encoder, encoding, chunk_images
-        self._add = find_adder()
+        self._add, self._quantise_row = find_adder(), find_quantiser()
         self._keys = iter(keys)
         self._held: list[np.ndarray] = []
         self._held_ok: list[bool] = []
@@ -61,20 +62,22 @@ class ShardSink:
 
     def _quantise(self, row: np.ndarray, reason: str | None) -> tuple[np.ndarray, str | None]:
         """The row as it is stored, and why it is unreadable: its coefficients may be more than the integers hold."""
-        stored = np.empty(row.shape, self._encoding.dtype)
-        if reason is None and not self._encoding.quantise(row, stored):
+        steps, stored = self._encoding.steps, self._encoding.empty(1, row.shape)[0]
+        assert steps is not None
+        if reason is None and not self._quantise_row(row, steps, stored, self.sums, self.square_sums):
             reason = (
                 f"its coefficients go beyond what {self._encoding.dtype} holds at this step: a larger --step or "
                 f"--encoding float32, for a new store, would keep it"
             )
-        if reason is None:
-            self._add(self._encoding.restore(stored), self.sums, self.square_sums)
         return stored, reason
 
     def _write_chunk(self) -> None:
         if any(self._held_ok):
-            chunk = self._held[0][None] if len(self._held) == 1 else np.stack(self._held)
-            self._encoder.append(self._encoding.encode(np.ascontiguousarray(chunk)))
+            chunk = self._held[0][None]
+            if len(self._held) > 1:
+                chunk = self._encoding.empty(len(self._held), chunk.shape[1:], dtype=chunk.dtype)
+                np.stack(self._held, out=chunk)
+            self._encoder.append(self._encoding.encode(chunk))
         else:
             self._encoder.append(None)
         self._held, self._held_ok = [], []

@@ -40,15 +40,16 @@ class SplitReader:
     def read(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """(len(rows), n_channels, h, w) coefficients of these storage rows, in the stored dtype and in rows' order.
 
-        rows: integers in 0 .. n_positions - 1, repeats allowed. One without coefficients is the array's fill value.
-        Raises IndexError for others, StoreIncomplete, StoreDamaged naming split, shard and row.
+        rows: integers in 0 .. n_positions - 1, repeats allowed; out: as encoding.empty gives it. A row without
+        coefficients is the array's fill value. Raises IndexError for others, StoreIncomplete, StoreDamaged naming
+        split, shard and row.
         """
         if len(rows) and not (rows.min() >= 0 and rows.max() < self.layout.n_positions):
             raise IndexError(f"rows are {rows.min()} to {rows.max()}: expected 0 to {self.layout.n_positions - 1}")
         if self.records.summary is None:
             self._refuse_unfinished(rows)
         if out is None:
-            out = np.empty((len(rows), *self.row_shape), self.encoding.dtype)
+            out = self.encoding.empty(len(rows), self.row_shape)
         order = np.argsort(rows, kind="stable")
         chunks = np.asarray(rows)[order] // self.layout.chunk_images
         cuts = np.flatnonzero(np.diff(chunks)) + 1
@@ -108,7 +109,7 @@ class SplitReader:
         self, piece: memoryview, crc: int, chunk: int, positions: np.ndarray, rows: np.ndarray, out: np.ndarray
     ) -> None:
         whole = self.layout.chunk_images == 1 and len(positions) == 1
-        target = out[positions[0]] if whole else np.empty((self.layout.chunk_images, *self.row_shape), out.dtype)
+        target = out[positions[0]] if whole else self.encoding.empty(self.layout.chunk_images, self.row_shape)
         try:
             self.encoding.decode(piece, target, crc=crc)
         except StoreDamaged as error:

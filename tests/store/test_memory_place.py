@@ -5,7 +5,6 @@ import pytest
 
 from scatcache.errors import NotAStore, ScatcacheError, StoreIncomplete
 from scatcache.scattering.paths import channel_table
-from scatcache.store.format.encodings import find_encoding
 from scatcache.store.format.shard_file import ABSENT, ShardEncoder, index_bytes, read_index
 from scatcache.store.format.summaries import finish_split
 from scatcache.store.places.local import LocalPlace
@@ -28,11 +27,11 @@ def copy_shard(reader: SplitReader, writer: StoreWriter, receipt) -> None:
     split, shard, n_chunks = receipt.split, receipt.shard, reader.layout.n_chunks
     source = reader.records.store.place.open(shard_path(split, shard), tail_bytes=index_bytes(n_chunks))
     index = read_index(source.read_range, file_bytes=source.file_bytes, n_chunks=n_chunks, crc=receipt.index_crc32c)
-    encoding = find_encoding(reader.manifest.encoding)
+    encoding = reader.encoding
     with writer.put_shard(split, shard) as file:
         encoder = ShardEncoder(file.write, n_chunks=n_chunks)
         for (offset, n_bytes), crc in zip(index.tolist(), receipt.chunk_crc32c, strict=True):
-            chunk = np.empty((reader.layout.chunk_images, *reader.row_shape), encoding.dtype)
+            chunk = encoding.empty(reader.layout.chunk_images, reader.row_shape)
             if offset != ABSENT:
                 encoding.decode(memoryview(source.read_range(offset, n_bytes)), chunk, crc=crc)
             encoder.append(None if offset == ABSENT else encoding.encode(chunk))

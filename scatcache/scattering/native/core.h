@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "preparation.h"
+#include "quantise.h"
 #include "sums.h"
 
 namespace SCATCACHE_CORE {
@@ -120,4 +121,26 @@ SCATCACHE_EXPORT void scatcache_add_sums(const void* values, std::int32_t is_hal
         SCATCACHE_CORE::add_channel_sums(static_cast<const std::uint16_t*>(values), n_channels, n_cells, sums, squares);
     else
         SCATCACHE_CORE::add_channel_sums(static_cast<const float*>(values), n_channels, n_cells, sums, squares);
+}
+
+// Integers (n_cells, n_channels) of values (n_channels, n_cells), int8, or int16 where is_wide is 1, and the sums of
+// each channel's integers and of their squares. Returns 1 where all of them fit, else 0.
+SCATCACHE_EXPORT int scatcache_quantise(const float* values, std::int64_t n_channels, std::int64_t n_cells,
+                                        const float* steps, void* out, std::int32_t is_wide, std::int64_t* sums,
+                                        std::int64_t* squares) {
+    if (is_wide)
+        return SCATCACHE_CORE::quantise(values, n_channels, n_cells, steps, static_cast<std::int16_t*>(out), sums, squares);
+    return SCATCACHE_CORE::quantise(values, n_channels, n_cells, steps, static_cast<std::int8_t*>(out), sums, squares);
+}
+
+// Values (n_rows, n_channels, n_cells) of integers (n_rows, n_cells, n_channels), int8, or int16 where is_wide is 1.
+SCATCACHE_EXPORT void scatcache_restore(const void* stored, std::int32_t is_wide, std::int64_t n_rows,
+                                        std::int64_t n_channels, std::int64_t n_cells, const float* steps, float* out) {
+    for (std::int64_t row = 0; row < n_rows; ++row) {
+        const std::int64_t at = row * n_channels * n_cells;
+        if (is_wide)
+            SCATCACHE_CORE::restore(static_cast<const std::int16_t*>(stored) + at, n_channels, n_cells, steps, out + at);
+        else
+            SCATCACHE_CORE::restore(static_cast<const std::int8_t*>(stored) + at, n_channels, n_cells, steps, out + at);
+    }
 }

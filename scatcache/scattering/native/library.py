@@ -105,6 +105,11 @@ def open_core(name: str) -> ctypes.CDLL:
         *(ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
     ]
     library.scatcache_add_sums.restype = None
+    pointer, wide, count = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
+    library.scatcache_quantise.argtypes = [pointer, count, count, pointer, pointer, wide, pointer, pointer]
+    library.scatcache_quantise.restype = ctypes.c_int
+    library.scatcache_restore.argtypes = [pointer, wide, count, count, count, pointer, pointer]
+    library.scatcache_restore.restype = None
     return library
 
 

@@ -1,5 +1,6 @@
 """What compresses the bytes of a chunk, and how it is known that a decoder may be trusted with them."""
 
+import struct
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -12,7 +13,7 @@ from scatcache.errors import StoreDamaged
 blosc.use_threads = False
 
 # Of Blosc 1's header: its bytes, its version, flags, and its numbers for codecs.
-_HEADER_BYTES, _VERSION = 16, 2
+_HEADER, _HEADER_BYTES, _VERSION = struct.Struct("<4B3I"), 16, 2
 _BYTE_SHUFFLED, _STORED, _BIT_SHUFFLED = 1, 2, 4
 _CODECS = {"lz4": 1, "zstd": 4}
 
@@ -97,8 +98,7 @@ class Blosc:
         """
         if len(payload) < _HEADER_BYTES:
             raise StoreDamaged("it is shorter than a Blosc header")
-        version, _, flags, item_bytes = payload[:4]
-        found, block_bytes, compressed = (int.from_bytes(payload[at : at + 4], "little") for at in (4, 8, 12))
+        version, _, flags, item_bytes, found, block_bytes, compressed = _HEADER.unpack_from(payload)
         if found != out.nbytes:
             raise StoreDamaged(f"it decodes to {found} bytes, expected {out.nbytes}")
         if compressed != len(payload):

@@ -7,6 +7,7 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import NDArray
 
 from scatcache.errors import StoreDamaged
@@ -16,7 +17,7 @@ CRC_BYTES = 4
 QUANTISED_DTYPES = ("int8", "int16")
 QUANTISED = "quantised"
 # Where nobody says: in standard deviations of a channel.
-DEFAULT_STEP = 0.2
+DEFAULT_STEP = 0.6
 
 
 def crc32c(data: Any) -> int:
@@ -30,7 +31,9 @@ class Encoding:
     ones; fill: what Zarr's readers see where nothing is stored; tolerance: ||stored - recomputed|| / ||recomputed|| of
     a row at most: the dtype's rounding, and room for another backend's; typical_ratio: stored bytes over dtype's bytes
     on natural images; codec: what compresses a chunk; quantised: whether integers are stored, S = step * stored, their
-    dtype and the step of each channel being a store's own, see Calibration."""
+    dtype and the step of each channel being a store's own, see Calibration; channels_last: whether the numbers of a
+    chunk stand in the order (image, y, x, channel): the channels of one place resemble each other, and their bits
+    compress better side by side."""
 
     name: str
     compute_dtype: str
@@ -40,6 +43,7 @@ class Encoding:
     typical_ratio: float
     codec: Codec
     quantised: bool = False
+    channels_last: bool = False
     calibration: "Calibration | None" = None
 
     def calibrated(self, calibration: "Calibration") -> "Encoding":
@@ -64,15 +68,21 @@ class Encoding:
             return stored
         return stored * self.steps[:, None, None]
 
-    def quantise(self, values: NDArray[np.floating], out: NDArray[np.signedinteger]) -> bool:
-        """Fills out, of dtype, with the nearest integers to values / step, both (n_channels, h, w); False where one is
-        none that dtype holds: then out means nothing."""
-        assert self.steps is not None
-        found = np.rint(values / self.steps[:, None, None])
-        with np.errstate(invalid="ignore"):
-            out[...] = found
-        most = np.iinfo(self.dtype).max
-        return bool((np.abs(found) <= most).all())
+    def empty(self, n: int, row_shape: tuple[int, int, int], *, dtype: npt.DTypeLike | None = None) -> NDArray[Any]:
+        """(n, n_channels, h, w) of dtype, by default the stored one, its memory in the order in which chunks are
+        stored; values undefined."""
+        dtype = dtype or self.dtype
+        n_channels, height, width = row_shape
+        if not self.channels_last:
+            return np.empty((n, n_channels, height, width), dtype)
+        return np.empty((n, height, width, n_channels), dtype).transpose(0, 3, 1, 2)
+
+    def in_stored_order(self, values: NDArray[Any]) -> NDArray[Any]:
+        """A view of (n_channels, h, w), or of n of them, with its axes in the order in which chunks are stored."""
+        if not self.channels_last:
+            return values
+        # np.moveaxis takes a fifth of the time in which a small row is decoded.
+        return values.transpose(1, 2, 0) if values.ndim == 3 else values.transpose(0, 2, 3, 1)
 
     def to_dict(self) -> dict[str, Any]:
         """What the manifest says of it."""
@@ -93,21 +103,26 @@ class Encoding:
 
     def codecs(self) -> list[dict[str, Any]]:
         """The Zarr v3 codec chain of one inner chunk."""
+        turned = [{"name": "transpose", "configuration": {"order": [0, 2, 3, 1]}}] if self.channels_last else []
         return [
+            *turned,
             {"name": "bytes", "configuration": {"endian": "little"}},
             *self.codec.describe(np.dtype(self.dtype).itemsize),
             {"name": "crc32c"},
         ]
 
     def encode(self, values: np.ndarray) -> tuple[bytes, int]:
-        """(bytes with their crc32c, that crc32c) of C-contiguous values in compute_dtype, or of quantised ones."""
-        assert values.dtype == (self.dtype if self.quantised else self.compute_dtype) and values.flags.c_contiguous
-        payload = self.codec.encode(np.ascontiguousarray(values, np.dtype(self.dtype).newbyteorder("<")))
+        """(bytes with their crc32c, that crc32c) of the (n, n_channels, h, w) values of a chunk, in compute_dtype, or
+        of quantised ones in dtype."""
+        assert values.dtype == (self.dtype if self.quantised else self.compute_dtype)
+        ordered = self.in_stored_order(values)
+        payload = self.codec.encode(np.ascontiguousarray(ordered, np.dtype(self.dtype).newbyteorder("<")))
         crc = crc32c(payload)
         return payload + crc.to_bytes(CRC_BYTES, "little"), crc
 
     def decode(self, data: memoryview, out: np.ndarray, *, crc: int) -> None:
-        """Fills the C-contiguous out, of dtype, from encoded bytes whose crc32c the store's records state as crc.
+        """Fills out, one or more rows of dtype as empty() gives them, from encoded bytes whose crc32c the store's
+        records state as crc.
 
         Raises StoreDamaged where the bytes, their own crc32c and the recorded one do not agree.
         """
@@ -116,7 +131,9 @@ class Encoding:
             raise StoreDamaged("its bytes do not match their crc32c")
         if crc != int.from_bytes(data[-CRC_BYTES:], "little"):
             raise StoreDamaged("it is sound but not the chunk that the receipt recorded")
-        self.codec.decode(payload, out)
+        ordered = self.in_stored_order(out)
+        assert ordered.flags.c_contiguous and ordered.dtype == self.dtype
+        self.codec.decode(payload, ordered)
 
 
 @dataclass(frozen=True)
@@ -159,7 +176,7 @@ ENCODINGS = {
         Encoding("float16", "float16", "float16", "NaN", 1e-3, 0.82, Blosc("lz4", 5)),
         Encoding("float16raw", "float16", "float16", "NaN", 1e-3, 1.0, Plain()),
         Encoding("float32", "float32", "float32", "NaN", 1e-5, 0.82, Blosc("zstd", 3)),
-        Encoding(QUANTISED, "float32", "int16", 0, 1e-5, 0.25, Blosc("zstd", 3), quantised=True),
+        Encoding(QUANTISED, "float32", "int8", 0, 1e-5, 0.36, Blosc("lz4", 9), quantised=True, channels_last=True),
     )
 }
 # The default by the pixels' dtype: what float16 rounds away is less than 8 bits say.
