@@ -86,7 +86,7 @@ class Data:
 
 def is_same_split(a: scatcache.Cache | PixelRows, b: scatcache.Cache) -> bool:
     """Whether both read the same split of the same store, or of two that were made of the same images alike."""
-    return isinstance(a, scatcache.Cache) and (a.manifest, a.split) == (b.manifest, b.split)
+    return isinstance(a, scatcache.Cache) and (a.manifest, a.split_name) == (b.manifest, b.split_name)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Store:
     def describe(self) -> dict[str, Any]:
         """Facts for the report: name, source, settings, rows by split, bytes on disk."""
         info = scatcache.info(self.path)
-        splits = {cache.split: {"rows": len(cache), "readable": len(cache.readable)} for cache in self.caches}
+        splits = {cache.split_name: {"rows": len(cache), "readable": len(cache.readable)} for cache in self.caches}
         return {
             "store": self.path.name,
             "source": info.source,
@@ -167,7 +167,8 @@ def open_or_make(path: Path, wanted: Wanted, extract: Callable[[], object], *, d
         check_cache(cache, wanted, name=path.name)
         n_unreadable = len(cache) - len(cache.readable)
         if n_unreadable:
-            say(f"{path.name}, split {cache.split}: {n_unreadable} of {len(cache)} rows are unreadable, and left out")
+            of_all = f"{n_unreadable} of {len(cache)}"
+            say(f"{path.name}, split {cache.split_name}: {of_all} rows are unreadable, and left out")
     return Store(path, tuple(cache if device is None else cache.preload(device, if_fits=True) for cache in caches))
 
 
@@ -199,13 +200,13 @@ def check_cache(cache: scatcache.Cache, wanted: Wanted, *, name: str) -> None:
     if wanted.views == "all" and manifest.views is not None:
         expected["views"] = 2 * (2 * manifest.views.padding + 1) ** 2
     if is_folder and Path(wanted.source).is_dir():
-        expected["images"] = scatcache.open_source(wanted.source).splits[cache.split].listing.hash
+        expected["images"] = scatcache.open_source(wanted.source).splits[cache.split_name].listing.hash
         found["images"] = cache.layout.listing
     for field, value in expected.items():
         if found[field] != value:
             raise scatcache.SettingsDiffer(
-                f"{name}, split {cache.split}, has {field} {found[field]}, this recipe needs {value}: give another "
-                f"--stores, or move the store away",
+                f"{name}, split {cache.split_name}, has {field} {found[field]}, this recipe needs {value}: give "
+                f"another --stores, or move the store away",
                 (field,),
             )
 

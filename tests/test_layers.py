@@ -88,9 +88,9 @@ ORDER = {
         "extraction",
     ],
     "load": [
-        "augment lazy read_ahead rows sampler",
+        "augment division lazy read_ahead rows sampler",
         "arguments stored_rows",
-        "dataset loader selection",
+        "dataset features loader selection",
         "preload",
         "cache",
     ],

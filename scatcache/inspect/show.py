@@ -37,11 +37,11 @@ def show(
     cache = open_cache(store, split, allow_partial=True)
     row = _find_row(cache, index)
     name = os.path.basename(os.path.abspath(store))
-    png = _check_out(Path(out) if out is not None else Path(f"{name}-{cache.split}-{row}.png"))
+    png = _check_out(Path(out) if out is not None else Path(f"{name}-{cache.split_name}-{row}.png"))
     coefficients = cache.coefficients([row])[0]
     image, note = _find_image(store, cache, row, root=Path(root) if root is not None else None)
     portrait = Portrait(
-        title=f"{name}, split {cache.split}, row {row} of {len(cache):,}",
+        title=f"{name}, split {cache.split_name}, row {row} of {len(cache):,}",
         key=_name_image(cache, row),
         label=_describe_label(cache, row),
         settings=_describe_settings(cache),
@@ -59,7 +59,7 @@ def _find_row(cache: Cache, index: int) -> int:
     row, n_rows = operator.index(index), len(cache)
     if not -n_rows <= row < n_rows:
         raise IndexError(
-            f"row {row} is out of range: split {cache.split} has {n_rows:,} rows: give 0 to {n_rows - 1}, or "
+            f"row {row} is out of range: split {cache.split_name} has {n_rows:,} rows: give 0 to {n_rows - 1}, or "
             f"-{n_rows} to -1 to count from the end"
         )
     return row % n_rows
@@ -91,7 +91,7 @@ def _find_image(
     """(the image as the transform saw it, "") or (None, why it is not there)."""
     manifest, key = cache.manifest, cache.keys[row]
     try:
-        part = open_source_of(store, manifest, root=root).find(cache.split)
+        part = open_source_of(store, manifest, root=root).find(cache.split_name)
         i = part.listing.rows.find(key)
         if i is None:
             return None, NO_IMAGE

@@ -22,6 +22,7 @@ from scatcache.scattering.batched import BatchTransform, open_transform
 from scatcache.scattering.paths import channel_table
 from scatcache.store.documents import expect
 from scatcache.store.evidence import confirms
+from scatcache.store.format.encodings import Encoding
 from scatcache.store.format.manifest import Manifest
 from scatcache.store.format.receipts import Unreadable
 from scatcache.store.format.row_arrays import OK, UNREADABLE
@@ -190,8 +191,23 @@ def _compare_rows(
     transform(np.stack(list(images.values())), fresh)
     stored = reader.read(np.array(list(images)))
     for row, ours, theirs in zip(images, stored, fresh, strict=True):
-        difference = np.linalg.norm(ours.astype(np.float64) - theirs) / max(float(np.linalg.norm(theirs)), 1e-30)
-        # Not "greater than": NaN differs.
-        if not difference <= reader.encoding.tolerance:
-            reasons[row] = f"recomputed from its image it differs by {difference:.1e} of its norm"
+        difference = name_difference(reader.encoding, ours, theirs)
+        if difference is not None:
+            reasons[row] = f"recomputed from its image it differs by {difference}"
     return reasons
+
+
+def name_difference(encoding: Encoding, stored: np.ndarray, fresh: np.ndarray) -> str | None:
+    """How much a stored row differs from its coefficients, float32 (n_channels, h, w); None where that is rounding."""
+    difference, steps = stored.astype(np.float64) - fresh, encoding.steps
+    if steps is None:
+        share = np.linalg.norm(difference) / max(float(np.linalg.norm(fresh)), 1e-30)
+        # Not "greater than": NaN differs.
+        return None if share <= encoding.tolerance else f"{share:.1e} of its norm"
+    step = steps.astype(np.float64)[:, None, None]
+    # Half a step, and what another backend rounds otherwise.
+    allowed = (0.5 + encoding.tolerance) * step + encoding.tolerance * np.abs(fresh).max()
+    difference = np.abs(step * stored - fresh)
+    if (difference <= allowed).all():
+        return None
+    return f"{np.max(difference / step):.2g} steps of a channel, expected half a one at most"

@@ -138,7 +138,8 @@ def lay_out(
     """The layout of one split that is extracted at once."""
     n_rows = n_views * (n_listed if limit is None else min(limit, n_listed))
     bytes_each = row_bytes(spec, image_shape, encoding)
-    sizes = choose_sizes(n_rows, bytes_each, encoding=encoding, shard_images=shard_images)
+    work = row_bytes(spec.whole, image_shape, encoding)
+    sizes = choose_sizes(n_rows, bytes_each, encoding=encoding, shard_images=shard_images, work_bytes=work)
     return SplitLayout(image_shape, *sizes, (Generation(n_rows, n_listed, listing),), folds, n_targets)
 
 

@@ -10,8 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from scatcache.errors import StoreIncomplete
-from scatcache.load.arguments import LoaderOptions, find_channels, find_device, find_rows, find_targets
-from scatcache.load.rows import Fetcher
+from scatcache.load.arguments import (
+    LoaderOptions,
+    find_channels,
+    find_device,
+    find_labels,
+    find_rows,
+    find_targets,
+    find_whole,
+)
+from scatcache.load.rows import StoreFetcher
+from scatcache.load.sampler import number_images
 from scatcache.load.stored_rows import StoredRows
 from scatcache.signatures import takes
 from scatcache.spec import ScatteringSpec
@@ -25,6 +34,7 @@ if TYPE_CHECKING:
     import xarray
 
     from scatcache.load.dataset import CacheDataset
+    from scatcache.load.features import Statistics
     from scatcache.load.loader import CacheLoader
 
 
@@ -34,14 +44,15 @@ class Cache:
 
     labels: int64 (n,); targets: float32 (n, k), numbers to predict, None where the split has none; keys: list of str;
     views: uint16 (n,), 0 being the plain image; classes: names that labels index; spec: of the transform; manifest:
-    every setting; row_shape: (n_channels, h, w); dtype: of coefficients(); readable: int64 indices of the rows with
+    every setting; row_shape: (n_channels, h, w); dtype: of coefficients(), the stored one, or float32 where integers
+    are stored; readable: int64 indices of the rows with
     coefficients; folds: the source's folds, None where it has none. Loaders take a cache as Rows.
     """
 
     def __init__(self, reader: SplitReader):
         self._reader, self._records = reader, reader.records
         self._stored = StoredRows(reader)
-        self._loaded: Fetcher = self._stored
+        self._loaded: StoreFetcher = self._stored
         in_source_order = self._stored.stored_row
         self.labels: npt.NDArray[np.int64] = reader.records.rows.label[in_source_order]
         stored_targets = reader.records.rows.target
@@ -58,7 +69,7 @@ class Cache:
         return {**self.__dict__, "_loaded": self._stored}
 
     @property
-    def split(self) -> str:
+    def split_name(self) -> str:
         return self._reader.split
 
     @property
@@ -94,17 +105,14 @@ class Cache:
     @cached_property
     def image_index(self) -> npt.NDArray[np.int64]:
         """(n,) int64: of which image each row is a view, counted in source order."""
-        if self.n_views == 1:
-            return np.arange(len(self))
-        keys = np.array(self.keys, object)
-        return np.cumsum(np.append(0, keys[1:] != keys[:-1]))
+        return number_images(self.keys) if self.n_views > 1 else np.arange(len(self))
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __repr__(self) -> str:
         channels, height, width = self.row_shape
-        name = f"Cache {self._records.store.name.rpartition('/')[2]!r}, split {self.split!r}"
+        name = f"Cache {self._records.store.name.rpartition('/')[2]!r}, split {self.split_name!r}"
         return f"<{name}: {len(self)} rows of ({channels}, {height}, {width}) {self.dtype}, {self.spec}>"
 
     @property
@@ -114,7 +122,7 @@ class Cache:
         return self._stored.readable
 
     def coefficients(self, rows: npt.ArrayLike | slice) -> npt.NDArray[Any]:
-        """(n, n_channels, h, w) coefficients of source rows, in the stored dtype; NumPy only, every byte checked.
+        """(n, n_channels, h, w) coefficients of source rows, of dtype; NumPy only, every byte checked.
 
         rows: integers (negative ones count from the end), a slice or a boolean mask of len(cache). Raises IndexError
         for rows out of range, UnreadableImage, StoreIncomplete, StoreDamaged.
@@ -132,20 +140,67 @@ class Cache:
     def channel_mean(self) -> npt.NDArray[np.float64]:
         """(n_channels,) float64: mean over the rows with coefficients and their positions, from the sums in the
         receipts: rows that are no longer in the source count too."""
-        return self._moments()[0]
+        return self._summarise().mean
 
     @property
     def channel_std(self) -> npt.NDArray[np.float64]:
         """(n_channels,) float64: standard deviation over what channel_mean counts (divided by n)."""
-        mean, square_mean = self._moments()
-        return np.sqrt(np.maximum(square_mean - mean**2, 0))
+        return self._summarise().std
 
-    def _moments(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def statistics(
+        self, rows: npt.ArrayLike | slice | None = None, *, channels: Sequence[int] | slice | None = None
+    ) -> "Statistics":
+        """Mean and standard deviation of each channel over some rows, read once: those of a training part, say.
+
+        rows, channels: as in preload(); of all rows the store has the sums, and nothing is read. Raises as
+        coefficients() does.
+        """
+        from scatcache.load.features import measure
+
+        found = self._summarise() if rows is None else measure(self._stored, find_rows(rows, len(self)))
+        return found.of_channels(find_channels(channels, self.spec.n_channels))
+
+    def _summarise(self) -> "Statistics":
+        from scatcache.load.features import Statistics
+
         summary = self._records.summary
         if summary is None:
-            raise StoreIncomplete(f"split {self.split} is incomplete: its statistics are known once it is finished")
-        n_values = max(1, summary.n_ok * self.row_shape[1] * self.row_shape[2])
-        return np.array(summary.sums) / n_values, np.array(summary.square_sums) / n_values
+            raise StoreIncomplete(
+                f"split {self.split_name} is incomplete: its statistics are known once it is finished"
+            )
+        n_cells = self.row_shape[1] * self.row_shape[2]
+        sums, square_sums = np.array(summary.sums), np.array(summary.square_sums)
+        return Statistics.of_sums(sums, square_sums, n_rows=summary.n_ok, n_cells=n_cells)
+
+    def features(
+        self, rows: npt.ArrayLike | slice | None = None, *, channels: Sequence[int] | slice | None = None
+    ) -> npt.NDArray[np.float32]:
+        """(n, d) float32, C-contiguous: the coefficients of each row in one line, as scikit-learn takes them.
+
+        rows: as in coefficients(), by default the readable ones, whose labels are cache.labels[cache.readable];
+        channels: only these, as in loader(). Raises as coefficients() does, ScatcacheError where they do not fit.
+        """
+        from scatcache.load.features import read_features
+
+        wanted = self.readable if rows is None else find_rows(rows, len(self))
+        return read_features(self._stored, wanted, find_channels(channels, self.spec.n_channels))
+
+    def split(
+        self, share: float, *, seed: int = 0, labels: npt.ArrayLike | None = None
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """(train, held out): the readable rows in two, int64 source rows, for rows= of loaders, features and the like.
+
+        share: of each class's images that the first gets, to the nearest; views of one image stay together. Which ones
+        depends on seed and keys alone. labels: int64 (n,), what to go by instead of the stored ones. Raises ValueError
+        for a share that is not between 0 and 1.
+        """
+        from scatcache.load.division import divide
+
+        rows = self.readable
+        of_class = self.labels if labels is None else find_labels(labels, len(self))
+        keys = [self.keys[row] for row in rows.tolist()]
+        sides = divide(self.image_index[rows], of_class[rows], keys, share=share, seed=find_whole("seed", seed, 0))
+        return rows[sides[0]], rows[sides[1]]
 
     def dataset(self, *, targets: bool = False) -> "CacheDataset":
         """A map-style torch Dataset of the readable rows; see CacheDataset.
@@ -166,6 +221,10 @@ class Cache:
     ) -> npt.NDArray[np.int64]:
         """Which of rows a loader delivers; see Rows."""
         return self._loaded.choose(rows, channels)
+
+    def steps_of(self, channels: npt.NDArray[np.int64] | None) -> npt.NDArray[np.float32] | None:
+        """(n_channels,) float32, what fetched integers are multiplied by, None where values are fetched; see Rows."""
+        return self._loaded.steps_of(channels)
 
     def fetch(self, rows: npt.NDArray[np.int64], channels: npt.NDArray[np.int64] | None) -> "torch.Tensor":
         """(B, n_channels, h, w) of rows that choose gave, as they are stored or kept in memory; see Rows."""

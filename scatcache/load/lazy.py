@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from scatcache.errors import StoreIncomplete
 from scatcache.scattering.paths import channel_table
+from scatcache.scattering.quantisation import restore
 from scatcache.store.format.metadata import RECORD, TARGET_DIMENSIONS
 from scatcache.store.format.row_arrays import OK, TARGET
 from scatcache.store.reader import SplitReader
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 def read_shard(reader: SplitReader, shard: int, dtype: np.dtype[Any]) -> np.ndarray:
     """(n_positions of the shard, n_channels, h, w) of dtype, checked; NaN where no row is delivered."""
     positions = np.asarray(reader.layout.positions_of(shard))
-    values = reader.encoding.restore(reader.read(positions)).astype(dtype, copy=False)
+    stored, steps = reader.read(positions), reader.encoding.steps
+    values = (stored if steps is None else restore(stored, steps)).astype(dtype, copy=False)
     values[reader.records.status[positions] != OK] = np.nan
     return values
 

@@ -23,6 +23,7 @@ from scatcache.load.arguments import (
 from scatcache.load.read_ahead import read_ahead
 from scatcache.load.rows import Rows
 from scatcache.load.sampler import count_batches, count_rows, deal_rows, draw_rows, group_rows, seed_step
+from scatcache.scattering.quantisation import restore
 
 # Torch's grain: it converts so many values in the calling thread, and more of them in threads of its own. On cores that
 # reading or training keeps busy these wait for each other for longer than the conversion takes.
@@ -53,6 +54,7 @@ class CacheLoader:
         self.device = find_device(options.device)
         self.dtype = torch.float32 if options.dtype is None else options.dtype
         self._channels = find_channels(options.channels, rows.spec.n_channels)
+        self._steps = ask_steps(rows, self._channels)
         n_rows = len(rows.labels)
         self.views = find_views(options.views, int(rows.views.max(initial=0)) + 1, shuffle=self.shuffle)
         self._labels = rows.labels if options.labels is None else find_labels(options.labels, n_rows)
@@ -173,9 +175,17 @@ class CacheLoader:
         """A batch, with all done that is to be done on the CPU: what stays there converted, what leaves it pinned."""
         S = self.rows.fetch(rows, self._channels)
         if S.device.type == self.device.type == "cpu":
-            S = convert(S.contiguous(), self.dtype)
+            S = convert(S.contiguous() if self._steps is None else self._restore(S), self.dtype)
         known = (self._labels,) if self._targets is None else (self._labels, self._targets)
         return self._pin(S), *(self._pin(torch.from_numpy(values[rows])) for values in known)
+
+    def _restore(self, S: torch.Tensor) -> torch.Tensor:
+        """float32 coefficients, contiguous, of integers of any strides, where these are."""
+        assert self._steps is not None
+        if S.device.type == "cpu":
+            return torch.from_numpy(restore(S.numpy(), self._steps))
+        steps = torch.from_numpy(self._steps).to(S.device)
+        return (S.to(torch.float32) * steps[:, None, None]).contiguous()
 
     def _pin(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor.pin_memory() if self.device.type == "cuda" and tensor.device.type == "cpu" else tensor
@@ -183,13 +193,22 @@ class CacheLoader:
     def _deliver(self, S: torch.Tensor, *known: torch.Tensor, epoch: int, step: int) -> tuple[torch.Tensor, ...]:
         # Copies to the CPU must be waited for.
         non_blocking = self.device.type != "cpu"
-        S = S.to(self.device, non_blocking=non_blocking).to(self.dtype)
+        S = S.to(self.device, non_blocking=non_blocking)
+        if not S.is_floating_point():
+            S = self._restore(S)
+        S = S.to(self.dtype).contiguous()
         known = tuple(values.to(self.device, non_blocking=non_blocking) for values in known)
         if self.augment is not None:
             generator = torch.Generator(self.device)
             generator.manual_seed(seed_step(self.seed, epoch, self.rank, step))
             S = self.augment(S, spec=self.rows.spec, generator=generator)
         return S, *known
+
+
+def ask_steps(rows: Rows, channels: np.ndarray | None) -> np.ndarray | None:
+    """What rows' integers are multiplied by, None where rows give values; rows need not know of it."""
+    steps_of = getattr(rows, "steps_of", None)
+    return None if steps_of is None else steps_of(channels)
 
 
 def convert(S: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -38,14 +38,19 @@ class Preloaded:
     ) -> npt.NDArray[np.int64]:
         return self.selection.choose(rows, channels)
 
+    def steps_of(self, channels: npt.NDArray[np.int64] | None) -> npt.NDArray[np.float32] | None:
+        """What fetched integers are multiplied by; see Rows."""
+        return self.selection.steps_of(channels)
+
     def fetch(self, rows: npt.NDArray[np.int64], channels: npt.NDArray[np.int64] | None) -> torch.Tensor:
         position, index = self.position[rows], self.selection.index_channels(channels)
+        encoding = self.selection.stored.reader.encoding
         if (position < 0).any():
             raise IndexError(f"row {rows[position < 0][0]} was not preloaded: fetch rows that choose() gave")
         device = self.coefficients.device
         if device.type == "cpu":
-            kept = self.coefficients.numpy().take(position, 0)
-            return torch.from_numpy(kept if index is None else kept.take(index, 1))
+            kept = encoding.take(self.coefficients.numpy(), position)
+            return torch.from_numpy(kept if index is None else encoding.pick(kept, index))
         S = self.coefficients.index_select(0, torch.from_numpy(position).to(device))
         return S if index is None else S.index_select(1, torch.from_numpy(index).to(device))
 
@@ -65,14 +70,13 @@ def preload(selection: Selection, device: torch.device) -> Preloaded:
     source = source[np.argsort(stored_row[source])]
     position = np.full(len(stored_row), -1)
     position[source] = np.arange(len(source))
-    dtype = torch.from_numpy(np.empty(0, reader.encoding.dtype)).dtype
-    coefficients = torch.empty((len(source), *find_shape(selection)), dtype=dtype, device=device)
+    coefficients = torch.from_numpy(reader.encoding.empty(len(source), find_shape(selection))).to(device)
     if device.type == "cpu" and channels is None:
         reader.read(stored_row[source], coefficients.numpy())
         return Preloaded(selection, coefficients, position)
     start = 0
     for piece in read_pieces(reader, stored_row[source]):
-        kept = piece if channels is None else piece[:, channels]
+        kept = piece if channels is None else reader.encoding.pick(piece, channels)
         coefficients[start : start + len(kept)] = torch.from_numpy(kept)
         start += len(kept)
     return Preloaded(selection, coefficients, position)

@@ -27,10 +27,18 @@ class Fetcher(Protocol):
         """
 
     def fetch(self, rows: npt.NDArray[np.int64], channels: npt.NDArray[np.int64] | None) -> "torch.Tensor":
-        """(B, n_channels, h, w) of rows that choose gave, in the stored dtype, on the device where they are.
+        """(B, n_channels, h, w) of rows that choose gave, in the stored dtype, on the device where they are; of any
+        strides.
 
         channels: only these, in their order; None is all that there are. May be called from several threads.
         """
+
+
+class StoreFetcher(Fetcher, Protocol):
+    """A Fetcher of what a store holds."""
+
+    def steps_of(self, channels: npt.NDArray[np.int64] | None) -> npt.NDArray[np.float32] | None:
+        """As Rows has it."""
 
 
 class Rows(Fetcher, Protocol):
@@ -38,7 +46,8 @@ class Rows(Fetcher, Protocol):
     integers (n,), which view it is, 0 for the plain image; spec: of the transform, handed to augmentations.
 
     More may be there. `targets`: float32 (n, k), numbers to predict of each row, for loader(targets=True); None where
-    there are none.
+    there are none. `steps_of(channels)`: float32 (n_channels,), what the integers that fetch gives for these channels
+    are multiplied by; None where it gives values.
     """
 
     @property

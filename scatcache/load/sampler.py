@@ -1,5 +1,7 @@
 """Which rows make up each batch of an epoch: pure arithmetic on (seed, epoch, rank), the same on every machine."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -20,6 +22,12 @@ def deal_rows(
     elif remainder == "pad" and len(rows):
         rows = np.resize(rows, -(-len(rows) // world_size) * world_size)
     return rows[rank::world_size]
+
+
+def number_images(keys: Sequence[str]) -> npt.NDArray[np.int64]:
+    """(n,) int64: of which image each row is a view, where those of one image have one key and stand side by side."""
+    names = np.array(keys, object)
+    return np.cumsum(np.append(0, names[1:] != names[:-1]))
 
 
 def group_rows(

@@ -40,6 +40,10 @@ class Selection:
             )
         return chosen
 
+    def steps_of(self, channels: npt.NDArray[np.int64] | None) -> npt.NDArray[np.float32] | None:
+        """What fetched integers are multiplied by; see Rows."""
+        return self.stored.steps_of(self.channels if channels is None else channels)
+
     def index_channels(self, channels: npt.NDArray[np.int64] | None) -> npt.NDArray[np.int64] | None:
         """Where these channels are among self.channels; None where all are wanted. Raises IndexError for others."""
         if channels is None or self.channels is None:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scatcache.errors import UnreadableImage
+from scatcache.scattering.quantisation import restore
 from scatcache.store.format.row_arrays import OK, UNREADABLE
 from scatcache.store.reader import SplitReader
 
@@ -36,14 +37,26 @@ class StoredRows:
         return np.flatnonzero(self._status == OK)
 
     def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """(n, n_channels, h, w) coefficients. Raises UnreadableImage, StoreIncomplete, StoreDamaged."""
-        return self.reader.encoding.restore(self._read_stored(rows))
+        """(n, n_channels, h, w) coefficients, C-contiguous. Raises UnreadableImage, StoreIncomplete, StoreDamaged."""
+        return self.restore(self.read_stored(rows))
 
-    def _read_stored(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        self._refuse_unreadable(rows)
+    def read_stored(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """(n, n_channels, h, w) as they are stored, integers where they are quantised. Raises as read does."""
+        self.refuse_unreadable(rows)
         return self.reader.read(self.stored_row[rows])
 
-    def _refuse_unreadable(self, rows: npt.NDArray[np.int64]) -> None:
+    def restore(self, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Coefficients of stored ones: float32 step * stored of quantised ones, others as they are."""
+        steps = self.reader.encoding.steps
+        return stored if steps is None else restore(stored, steps)
+
+    def steps_of(self, channels: npt.NDArray[np.int64] | None) -> npt.NDArray[np.float32] | None:
+        """What fetched integers are multiplied by; see Rows."""
+        steps = self.reader.encoding.steps
+        return steps if steps is None or channels is None else steps[channels]
+
+    def refuse_unreadable(self, rows: npt.NDArray[np.int64]) -> None:
+        """Raises UnreadableImage for rows that will never have coefficients."""
         # Those that are absent the reader refuses.
         refused = rows[self._status[rows] > OK]
         if not len(refused):
@@ -64,5 +77,5 @@ class StoredRows:
     def fetch(self, rows: npt.NDArray[np.int64], channels: npt.NDArray[np.int64] | None) -> "torch.Tensor":
         import torch
 
-        coefficients = self.read(rows)
-        return torch.from_numpy(coefficients if channels is None else np.ascontiguousarray(coefficients[:, channels]))
+        stored = self.read_stored(rows)
+        return torch.from_numpy(stored if channels is None else self.reader.encoding.pick(stored, channels))

@@ -57,7 +57,7 @@ def test_rows_are_kept_once_in_the_stored_dtype_with_the_store_open_no_more(enco
     cache = scatcache.open_cache(encoded)
     kept = cache.preload(rows=[3, 1, 4, 1, 5])
     assert kept._loaded.coefficients.shape == (4, *cache.row_shape)
-    assert kept._loaded.coefficients.numpy().dtype == cache.dtype
+    assert kept._loaded.coefficients.numpy().dtype == cache.manifest.stored_as.dtype
     expected = list(cache.loader(2, rows=[3, 1, 4, 1, 5]))
 
     def refuse(*_):

@@ -141,7 +141,7 @@ def read_store(path: Path) -> dict[str, Any]:
     return {
         **({} if targets is None else {"targets": known}),
         **({} if cache.manifest.pixels == Pixels() else {"pixels": cache.manifest.pixels.to_dict()}),
-        "split": cache.split,
+        "split": cache.split_name,
         "dtype": str(cache.dtype),
         "row_shape": list(cache.row_shape),
         "classes": list(cache.classes),

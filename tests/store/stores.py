@@ -17,7 +17,7 @@ from scatcache.store.format.manifest import Manifest
 N_IMAGES, SIDE, SHARD_IMAGES = 50, 24, 12
 SETTINGS = {"J": 2, "L": 4, "shard_images": SHARD_IMAGES}
 UNREADABLE = (5, 17, 18)
-ENCODINGS = ("float16", "float16raw", "float32")
+ENCODINGS = ("float16", "float16raw", "float32", "quantised")
 READ_ERRORS = (scatcache.StoreDamaged, scatcache.NotAStore, scatcache.StoreIncomplete)
 
 

@@ -61,13 +61,6 @@ class Encoding:
         """Of coefficients as readers get them."""
         return self.compute_dtype if self.quantised else self.dtype
 
-    def restore(self, stored: NDArray[Any]) -> NDArray[Any]:
-        """Coefficients of stored ones (..., n_channels, h, w): float32 step * stored of quantised ones, others as they
-        are."""
-        if self.steps is None:
-            return stored
-        return stored * self.steps[:, None, None]
-
     def empty(self, n: int, row_shape: tuple[int, int, int], *, dtype: npt.DTypeLike | None = None) -> NDArray[Any]:
         """(n, n_channels, h, w) of dtype, by default the stored one, its memory in the order in which chunks are
         stored; values undefined."""
@@ -76,6 +69,17 @@ class Encoding:
         if not self.channels_last:
             return np.empty((n, n_channels, height, width), dtype)
         return np.empty((n, height, width, n_channels), dtype).transpose(0, 3, 1, 2)
+
+    def take(self, stored: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Rows of (n, n_channels, h, w) as empty() gives it, likewise."""
+        taken = self.in_stored_order(stored).take(rows, 0)
+        return taken.transpose(0, 3, 1, 2) if self.channels_last else taken
+
+    def pick(self, stored: NDArray[Any], channels: NDArray[np.int64]) -> NDArray[Any]:
+        """(n, len(channels), h, w) of (n, n_channels, h, w), its memory in the order of empty()."""
+        if not self.channels_last:
+            return stored.take(channels, 1)
+        return self.in_stored_order(stored).take(channels, -1).transpose(0, 3, 1, 2)
 
     def in_stored_order(self, values: NDArray[Any]) -> NDArray[Any]:
         """A view of (n_channels, h, w), or of n of them, with its axes in the order in which chunks are stored."""

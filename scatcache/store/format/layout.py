@@ -16,6 +16,10 @@ from scatcache.typed import build, check
 TARGET_SHARD_BYTES = 128 * 2**20
 # Enough for the shards to keep a machine's workers busy to the end, and for whole shards to be a fair shuffle.
 MIN_SHARDS = 32
+# Unless shards would then be smaller than this: a receipt takes some 6 kB, whatever the rows.
+MIN_SHARD_BYTES = 64 * 2**10
+# Where little is kept of the maps, a shard would hold hours of work: this many bytes of whole ones make some minutes.
+MAX_SHARD_WORK_BYTES = 32 * TARGET_SHARD_BYTES
 # Below this Blosc's header and our crc32c weigh, and lz4 has too little to look back on.
 MIN_CHUNK_BYTES = 16 * 2**10
 # Blosc cuts larger chunks into blocks, and shuffles no block whose numbers are not a multiple of eight: a chunk of one
@@ -157,15 +161,17 @@ class SplitLayout:
 
 
 def choose_sizes(
-    n_rows: int, row_bytes: int, *, encoding: Encoding, shard_images: int | None = None
+    n_rows: int, row_bytes: int, *, encoding: Encoding, shard_images: int | None = None, work_bytes: int | None = None
 ) -> tuple[int, int]:
     """(shard_images, chunk_images) for n_rows rows of row_bytes bytes before compression.
 
-    A shard holds about TARGET_SHARD_BYTES, less where the split would have fewer than MIN_SHARDS shards. A chunk
-    holds one image, several where an image compresses badly for being tiny. A shard_images that was asked for is cut
-    to what n_rows rows fill.
+    A shard holds about TARGET_SHARD_BYTES, less where the split would have fewer than MIN_SHARDS shards, or where that
+    is much work: work_bytes is what a row takes before anything is left out of it, by default row_bytes. A chunk holds
+    one image, several where an image compresses badly for being tiny. A shard_images that was asked for is cut to what
+    n_rows rows fill.
     """
-    wanted = max(1, min(TARGET_SHARD_BYTES // row_bytes, n_rows // MIN_SHARDS))
+    most = min(TARGET_SHARD_BYTES // row_bytes, MAX_SHARD_WORK_BYTES // (work_bytes or row_bytes))
+    wanted = max(1, min(most, max(n_rows // MIN_SHARDS, math.ceil(MIN_SHARD_BYTES / row_bytes))))
     chunk_images = 1
     if encoding.codec.compresses:
         most = wanted if shard_images is None else MIN_CHUNK_BYTES

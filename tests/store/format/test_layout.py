@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scatcache.spec import ScatteringSpec
+from scatcache.job.planning import lay_out
+from scatcache.spec import Reduction, ScatteringSpec
 from scatcache.store.format.encodings import ENCODINGS
 from scatcache.store.format.layout import (
+    MAX_SHARD_WORK_BYTES,
+    MIN_SHARD_BYTES,
     MIN_SHARDS,
     Generation,
     SplitLayout,
@@ -37,10 +40,26 @@ def test_shard_is_large_but_not_too_large_and_there_are_enough(n_rows, row_bytes
     shard, _ = choose_sizes(n_rows, row_bytes, encoding=encoding)
     assert shard * row_bytes <= MAX_SHARD_BYTES
     n_shards = -(-n_rows // shard)
-    assert n_shards >= MIN_SHARDS or n_rows < MIN_SHARDS
+    # No row more than the least size of a shard asks for, but those that fill its last chunk.
+    assert n_shards >= MIN_SHARDS or n_rows < MIN_SHARDS or (shard - 1) * row_bytes < 2 * MIN_SHARD_BYTES
     # Nothing forbids more rows but one of the two limits.
     more = 2 * shard
     assert more * row_bytes > 100 * 2**20 or n_rows // more < MIN_SHARDS or n_rows < MIN_SHARDS
+
+
+def test_small_rows_make_no_shards_that_are_smaller_than_their_receipts():
+    encoding = ENCODINGS["float16"]
+    shard, chunk = choose_sizes(1000, 486, encoding=encoding)
+    assert abs(shard * 486 - MIN_SHARD_BYTES) < chunk * 486
+
+
+def test_a_shard_of_pooled_maps_is_not_hours_of_work():
+    n_rows, whole = 1_281_167, ScatteringSpec(2)
+    pooled = ScatteringSpec(2, reduction=Reduction(1))
+    arguments = {"n_listed": n_rows, "listing": "", "image_shape": (224, 224), "limit": None, "shard_images": None}
+    layouts = [lay_out(spec, ENCODINGS["float16"], **arguments) for spec in (whole, pooled)]
+    assert layouts[1].shard_images <= MAX_SHARD_WORK_BYTES // (2 * whole.n_channels * 56 * 56) < n_rows // MIN_SHARDS
+    assert layouts[0].shard_images < layouts[1].shard_images
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=4), st.integers(1, 50_000), encodings)
