@@ -4,11 +4,13 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from scatcache.job.estimate import show
 from scatcache.progress import count, show_bytes, show_state, show_views
 from scatcache.terminal import echo, escape
 
 if TYPE_CHECKING:
     from scatcache.inspect.failures import VerifyReport
+    from scatcache.job.estimate import Estimate
     from scatcache.job.planned import JobPlan
     from scatcache.job.report import ExtractReport
     from scatcache.spec import Pixels
@@ -46,6 +48,42 @@ def show_plan(plan: "JobPlan") -> None:
         ("device", f"{plan.device}, backend {plan.backend} ({plan.backend_reason})"),
     ]
     show_lines(lines)
+    if plan.estimate is not None:
+        show_estimate(plan.estimate)
+
+
+def show_estimate(estimate: "Estimate") -> None:
+    """What extraction will cost, and whether it pays."""
+    rates = estimate.rates
+    stages = ", ".join(bind(f"{name} {1e3 * seconds:.3g}") for name, seconds in rates.stage_s.items())
+    machines = ", ".join(bind(f"{n}: {show(seconds)}") for n, seconds in estimate.machines_s.items())
+    disk = "" if rates.disk_rows_per_s is None else f", {rates.disk_rows_per_s:,.0f} from the disk"
+    pays = "never" if estimate.break_even_epochs is None else f"after {count(estimate.break_even_epochs, 'epoch')}"
+    echo("")
+    show_lines([
+        ("measured", f"{stages} ms an image on one thread"),
+        ("together", bind(f"{rates.extract_images_per_s:,.1f} images/s extracted, ")
+         + bind(f"{rates.compute_images_per_s:,.1f} computed, ")
+         + bind(f"{rates.memory_rows_per_s:,.0f} read from memory{disk}")),
+        ("extraction", f"{show(estimate.extract_s)} here for {count(estimate.images_left, 'image')}"),
+        ("machines", f"{machines}, where all are like this one"),
+        ("memory", show_bytes(estimate.memory_bytes)),
+        ("epoch", f"{show(estimate.cached_epoch_s)} read, {show(estimate.computed_epoch_s)} computed on the fly, "
+                  f"{count(estimate.epoch_rows, 'row')}; the cache pays {pays}"),
+    ])  # fmt: skip
+    show_table(estimate.bytes)
+    echo("", estimate.advice)
+    for line in estimate.code.splitlines():
+        echo(f"    {line}")
+
+
+def show_table(table: dict[str, dict[str, int]]) -> None:
+    """Bytes by reduction and encoding."""
+    names = list(next(iter(table.values())))
+    width = max(map(len, ("bytes", *table)))
+    echo("", f"{'bytes':<{width}}" + "".join(f"  {name:>11}" for name in names))
+    for reduction, row in table.items():
+        echo(f"{reduction:<{width}}" + "".join(f"  {show_bytes(row[name]):>11}" for name in names))
 
 
 def show_info(report: Any) -> None:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from scatcache.images.image_source import ImageSource
+from scatcache.job.estimate import Estimate
 from scatcache.job.planning import ShardId, bound_bytes
 from scatcache.job.shard_task import lighten
 from scatcache.job.store_folder import StoreFolder
@@ -37,7 +38,8 @@ class SplitPlan:
 class JobPlan:
     """store: path; is_new: nothing is there yet, or it goes first; settings: the store's, in words; splits: those asked
     for; bytes: of all of them at most; free_bytes: where the store is, or would be; device, backend, backend_reason:
-    what computes, and why; warnings: sentences for the user."""
+    what computes, and why; warnings: sentences for the user; estimate: what it will cost, None where nothing was
+    measured."""
 
     store: str
     is_new: bool
@@ -49,6 +51,7 @@ class JobPlan:
     backend: str
     backend_reason: str
     warnings: tuple[str, ...]
+    estimate: Estimate | None = None
 
     @property
     def state(self) -> str:

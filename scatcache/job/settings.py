@@ -128,6 +128,19 @@ class ExtractOptions(RunOptions, ContentsOptions, Target, Reading, Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlanOptions(ExtractOptions):
+    """What plan takes: every option of extract, and what stands for a source where there is none yet."""
+
+    images: int | None = option(
+        "plan for this many images of image_shape, without a source", within=FROM_1, metavar="N"
+    )
+    image_shape: str | tuple[int, int] | None = option(
+        "height and width of these images in pixels, such as 375x500", metavar="HxW"
+    )
+    quick: bool = option("say what is known without measuring anything", default=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ResumeOptions(RunOptions, Reading):
     """What resume takes: every option of extract that is no setting and names no store."""
 

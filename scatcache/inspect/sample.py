@@ -1,0 +1,150 @@
+"""A part of a job carried out for real, in a folder that goes again: what extraction and reading back cost here."""
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from scatcache.job.events import Event, ShardFinished
+from scatcache.job.layouts import make_layout
+from scatcache.job.planned import Job, plan_splits
+from scatcache.job.planning import order_rows
+from scatcache.job.run import JobRun
+from scatcache.job.settings import ExtractOptions
+from scatcache.job.stages import Stages
+from scatcache.job.store_folder import StoreFolder
+from scatcache.job.takeover import take_over
+from scatcache.job.workers import choose_workers
+from scatcache.load.cache import open_cache
+
+# A sample's shard takes so long that opening, flushing and closing it hardly counts; each worker computes so many.
+SHARD_S, SHARDS_EACH = 1.0, 4
+READ_S = 2.5
+BATCH_ROWS = 128
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What was measured. images_per_s: extracted, with all workers; fixed_s: of a run, whatever the number of images;
+    row_bytes: on disk, of one row's coefficients; cold_rows_per_s, warm_rows_per_s: read back by a loader, from the
+    disk (None where the system does not let go of what it keeps in memory) and from memory; memory_bytes: this
+    process's, at most."""
+
+    images_per_s: float
+    fixed_s: float
+    row_bytes: float
+    cold_rows_per_s: float | None
+    warm_rows_per_s: float
+    memory_bytes: int
+
+
+@contextlib.contextmanager
+def make_scratch(path: Path) -> Iterator[Path]:
+    """A folder beside a store that may not exist yet, in the nearest folder above it that does; gone afterwards."""
+    above = path.parent
+    while not above.is_dir():
+        above = above.parent
+    if not os.access(above, os.W_OK):
+        above = Path(tempfile.gettempdir())
+    with tempfile.TemporaryDirectory(prefix=".scatcache-plan-", dir=above) as folder:
+        yield Path(folder)
+
+
+def run_sample(job: Job, split: str, options: ExtractOptions, stages: Stages, *, scratch: Path) -> Sample | None:
+    """Extracts the first rows of a split and reads them back; None where all of them are unreadable."""
+    own = replace(options, scheduler=None, on_event=None, on_error="skip", overwrite=False)
+    n_workers, _ = choose_workers(job, own)
+    n_rows = job.layouts[split].n_rows
+    shard_images = max(1, min(round(SHARD_S / stages.total_s), -(-n_rows // n_workers)))
+    small = _cut_job(
+        job, split, scratch / "sample.zarr", n_rows=SHARDS_EACH * n_workers * shard_images, shard=shard_images
+    )
+    finished: list[tuple[float, int]] = []
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, ShardFinished):
+            finished.append((time.monotonic(), event.receipt.n_rows))
+
+    started = time.monotonic()
+    run = JobRun(small, own, on_event, job_id=take_over(small.folder))
+    run.execute()
+    elapsed = time.monotonic() - started
+    receipts = run.receipts[split].values()
+    n_ok = sum(receipt.n_ok for receipt in receipts)
+    if not n_ok:
+        return None
+    rate = find_rate(finished, n_workers)
+    n_done = sum(n for _, n in finished)
+    cold, warm = _read_back(small.folder.path, split)
+    return Sample(
+        images_per_s=rate,
+        fixed_s=max(0.0, elapsed - n_done / rate),
+        row_bytes=sum(receipt.file_bytes for receipt in receipts) / n_done,
+        cold_rows_per_s=cold,
+        warm_rows_per_s=warm,
+        memory_bytes=peak_bytes(),
+    )
+
+
+def find_rate(finished: list[tuple[float, int]], n_workers: int) -> float:
+    """Images per second of shards that finished at (time, images), from when each worker had finished its first.
+
+    Of fewer than two rounds the time of a round is all there is.
+    """
+    times = [at for at, _ in finished]
+    first = min(n_workers, len(finished)) - 1
+    if len(finished) > n_workers and times[-1] > times[first]:
+        return sum(n for _, n in finished[first + 1 :]) / (times[-1] - times[first])
+    return sum(n for _, n in finished) / max(SHARD_S, 1e-9)
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has had."""
+    import resource
+    import sys
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _cut_job(job: Job, split: str, path: Path, *, n_rows: int, shard: int) -> Job:
+    """The job of the first images of one split, in another folder."""
+    limit = max(1, min(n_rows // job.manifest.n_views, len(job.source.find(split).listing.rows)))
+    manifest = replace(job.manifest, settings=replace(job.manifest.settings, limit=limit, shard_images=shard))
+    listing = job.source.find(split).listing
+    layout = make_layout(manifest, split, listing, shape=job.layouts[split].image_shape)
+    rows = order_rows(listing.rows, seed=manifest.seed, limit=limit, n_views=manifest.n_views, targets=listing.targets)
+    folder, layouts = StoreFolder(path), {split: layout}
+    plan = replace(job.plan, store=str(path), is_new=True, splits=plan_splits(manifest, layouts))
+    return Job(plan, folder, manifest, layouts, job.source, {split: rows})
+
+
+def _read_back(store: Path, split: str) -> tuple[float | None, float]:
+    """(rows per second from the disk, from memory) of shuffled batches."""
+    can_forget = _forget(store)
+    cold = _time_epoch(store, split)
+    warm = max(_time_epoch(store, split), _time_epoch(store, split))
+    return cold if can_forget else None, warm
+
+
+def _forget(store: Path) -> bool:
+    """Asks the system to let go of what it keeps of a store's files in memory; whether it can."""
+    if not hasattr(os, "posix_fadvise"):
+        return False
+    for path in store.rglob("c.*"):
+        with open(path, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return True
+
+
+def _time_epoch(store: Path, split: str) -> float:
+    """Rows per second of an epoch of a loader, or of what of it there is time for."""
+    loader = open_cache(store, split).loader(BATCH_ROWS, shuffle=True)
+    started, n_rows = time.monotonic(), 0
+    for _, labels in loader:
+        n_rows += len(labels)
+        if time.monotonic() - started > READ_S:
+            break
+    return n_rows / max(time.monotonic() - started, 1e-9)

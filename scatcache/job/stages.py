@@ -1,0 +1,115 @@
+"""How long one image takes in each stage of an extraction, on one thread, on images of the job itself."""
+
+import time
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scatcache.errors import UnreadableImage
+from scatcache.images.decode import decode_noted
+from scatcache.job.pixels import check_form, decoding_of
+from scatcache.job.planned import Job
+from scatcache.job.planning import choose_rows
+from scatcache.job.reading import ShardReads
+from scatcache.scattering.batched import open_transform
+from scatcache.scattering.channel_sums import find_adder
+from scatcache.scattering.quantisation import find_quantiser
+from scatcache.store.format.encodings import Encoding
+
+# Images in one look: enough for the caches to be as full as in a run, few enough to look at the clock again.
+LEAST_IMAGES, MOST_IMAGES = 2, 512
+# What the first images may take, of the whole time: they say how many more there is time for.
+FIRST_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Seconds an image takes on one thread: reading its bytes, decoding, the transform, sums and encoding."""
+
+    read_s: float
+    decode_s: float
+    transform_s: float
+    encode_s: float
+
+    @property
+    def total_s(self) -> float:
+        return sum(getattr(self, entry.name) for entry in fields(self))
+
+    @property
+    def on_the_fly_s(self) -> float:
+        """Without encoding: what training pays for an image that it transforms itself."""
+        return self.total_s - self.encode_s
+
+
+@dataclass(frozen=True)
+class Look:
+    """Stages, and the images that they were measured on, (n, H, W, colours)."""
+
+    stages: Stages
+    images: NDArray[Any]
+
+
+def measure_stages(job: Job, split: str, *, budget_s: float) -> Look | None:
+    """Times the stages on the first rows of a split, for about budget_s seconds; None where no image is readable."""
+    part, manifest = job.source.find(split), job.manifest
+    wanted = min(MOST_IMAGES, len(part.listing.rows))
+    chosen = choose_rows(part.listing.rows, seed=manifest.seed, limit=wanted).tolist()
+    shape = job.layouts[split].image_shape
+    transform = open_transform(
+        manifest.spec, shape, pixels=manifest.pixels, device=job.plan.device, backend=job.plan.backend
+    )
+    started, n = time.monotonic(), min(LEAST_IMAGES, len(chosen))
+    with ShardReads(part, split, chosen) as reads:
+        # The first one pays for pages and tables that later ones find made.
+        found = _look(chosen[:n], reads, job, shape=shape, transform=transform)
+        spent = time.monotonic() - started
+        first, start = found, n
+        while start < len(chosen) and (left := budget_s - (time.monotonic() - started)) > 0:
+            per_image = max(first.stages.total_s if first else spent / n, 1e-6)
+            n = max(1, min(int(left * FIRST_SHARE / per_image), transform.batch_images, len(chosen) - start))
+            found = _look(chosen[start : start + n], reads, job, shape=shape, transform=transform) or found
+            first, start = found, start + n
+    return found
+
+
+def encode_row(row: NDArray[np.floating[Any]], encoding: Encoding) -> NDArray[Any]:
+    """(1, n_channels, h, w): a float32 row as an encoding takes it; integers that do not fit are 0."""
+    if encoding.steps is None:
+        return row[None].astype(encoding.compute_dtype)
+    stored, sums = encoding.empty(1, row.shape), np.zeros((2, len(row)))
+    if not find_quantiser()(np.ascontiguousarray(row, np.float32), encoding.steps, stored[0], sums[0], sums[1]):
+        stored[...] = 0
+    return stored
+
+
+def _look(chosen: list[int], reads: ShardReads, job: Job, *, shape: tuple[int, int], transform: Any) -> Look | None:
+    manifest, encoding, add = job.manifest, job.manifest.stored_as, find_adder()
+    clock, images = [time.perf_counter()], []
+    data = [reads.read(i) for i in chosen]
+    clock.append(time.perf_counter())
+    for each in data:
+        try:
+            image = decode_noted(each, decoding_of(manifest)).pixels
+            check_form(image, manifest, shape)
+        except UnreadableImage:
+            continue
+        images.append(image)
+    if not images:
+        return None
+    batch = np.stack(images)
+    clock.append(time.perf_counter())
+    coefficients = np.empty((len(batch), *transform.output_shape), np.float32)
+    for start in range(0, len(batch), transform.batch_images):
+        stop = start + transform.batch_images
+        transform(batch[start:stop], coefficients[start:stop])
+    clock.append(time.perf_counter())
+    sums = np.zeros((2, transform.output_shape[0]))
+    for row in coefficients:
+        stored = encode_row(row, encoding)
+        if encoding.steps is None:
+            add(stored[0], sums[0], sums[1])
+        encoding.encode(stored)
+    clock.append(time.perf_counter())
+    return Look(Stages(*(np.diff(clock) / len(batch)).tolist()), batch)
