@@ -78,12 +78,14 @@ def announce(planned: JobPlanned) -> str:
     plan = planned.plan
     shapes = ", ".join(f"{name} {'x'.join(map(str, split.output_shape))}" for name, split in plan.splits.items())
     kept = f", {plan.done:,} of them done" if plan.done else ""
+    took = "" if planned.expected_s is None else f"about {show_time(planned.expected_s)} by a look at some images; "
     return (
         f"{show_views(plan.images, plan.views)} -> {escape(plan.store)}\n"
         f"settings: {plan.settings}\n"
         f"coefficients: {shapes}; at most {show_bytes(plan.bytes)}, {show_bytes(plan.free_bytes)} free\n"
         f"{count(plan.shards, 'shard')}{kept}; {planned.n_workers} at once on {plan.device} with "
-        f"{plan.backend} ({plan.backend_reason})"
+        f"{plan.backend} ({plan.backend_reason})\n"
+        f"estimate: {took}about {show_bytes(planned.expected_bytes)} of natural images"
     )
 
 

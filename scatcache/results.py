@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from scatcache.job.estimate import show
+from scatcache.job.estimate import show_seconds
 from scatcache.progress import count, show_bytes, show_state, show_views
 from scatcache.terminal import echo, escape
 
@@ -56,7 +56,7 @@ def show_estimate(estimate: "Estimate") -> None:
     """What extraction will cost, and whether it pays."""
     rates = estimate.rates
     stages = ", ".join(bind(f"{name} {1e3 * seconds:.3g}") for name, seconds in rates.stage_s.items())
-    machines = ", ".join(bind(f"{n}: {show(seconds)}") for n, seconds in estimate.machines_s.items())
+    machines = ", ".join(bind(f"{n}: {show_seconds(seconds)}") for n, seconds in estimate.machines_s.items())
     disk = "" if rates.disk_rows_per_s is None else f", {rates.disk_rows_per_s:,.0f} from the disk"
     pays = "never" if estimate.break_even_epochs is None else f"after {count(estimate.break_even_epochs, 'epoch')}"
     echo("")
@@ -65,11 +65,11 @@ def show_estimate(estimate: "Estimate") -> None:
         ("together", bind(f"{rates.extract_images_per_s:,.1f} images/s extracted, ")
          + bind(f"{rates.compute_images_per_s:,.1f} computed, ")
          + bind(f"{rates.memory_rows_per_s:,.0f} read from memory{disk}")),
-        ("extraction", f"{show(estimate.extract_s)} here for {count(estimate.images_left, 'image')}"),
+        ("extraction", f"{show_seconds(estimate.extract_s)} here for {count(estimate.images_left, 'image')}"),
         ("machines", f"{machines}, where all are like this one"),
         ("memory", show_bytes(estimate.memory_bytes)),
-        ("epoch", f"{show(estimate.cached_epoch_s)} read, {show(estimate.computed_epoch_s)} computed on the fly, "
-                  f"{count(estimate.epoch_rows, 'row')}; the cache pays {pays}"),
+        ("epoch", f"{show_seconds(estimate.cached_epoch_s)} read, {show_seconds(estimate.computed_epoch_s)} computed on "
+                  f"the fly, {count(estimate.epoch_rows, 'row')}; the cache pays {pays}"),
     ])  # fmt: skip
     show_table(estimate.bytes)
     echo("", estimate.advice)

@@ -114,7 +114,7 @@ def test_json_names_the_unreadable_images(tmp_path, images):
 def test_json_of_the_other_commands_has_the_promised_fields(tmp_path, images):
     out = tmp_path / "a.zarr"
     extract(images, out)
-    plan = call("plan", images, "--J", 1, "--out", tmp_path / "b.zarr", "--json")
+    plan = call("plan", images, "--J", 1, "--out", tmp_path / "b.zarr", "--quick", "--json")
     assert set(plan.result) == {
         "store", "settings", "state", "images", "output_shape", "bytes", "free_bytes", "shards", "done", "device",
         "backend", "backend_reason", "splits"
@@ -137,7 +137,7 @@ def test_json_of_the_other_commands_has_the_promised_fields(tmp_path, images):
 def test_every_command_has_a_result_for_people(tmp_path, images):
     out = tmp_path / "a.zarr"
     extract(images, out)
-    planned = " ".join(call("plan", images, "--J", 1, "--out", tmp_path / "b.zarr").out.split())
+    planned = " ".join(call("plan", images, "--J", 1, "--quick", "--out", tmp_path / "b.zarr").out.split())
     assert "at most" in planned and " state new " in planned and " settings J=1, " in planned
     assert "state complete: 4 of 4 shards done" in " ".join(call("plan", images, "--out", out).out.split())
     assert "complete" in call("info", out).out
@@ -150,9 +150,10 @@ def test_every_command_has_a_result_for_people(tmp_path, images):
 
 def test_plan_takes_whatever_extract_takes(tmp_path, images):
     options = {option for param in commands.cli.commands["extract"].params for option in param.opts}
-    assert options == {option for param in commands.cli.commands["plan"].params for option in param.opts}
+    own = {"--images", "--image-shape", "--quick"}
+    assert options | own == {option for param in commands.cli.commands["plan"].params for option in param.opts}
     more = ["--workers", 2, "--processes", "--decode-threads", 1, "--on-error", "fail", "--overwrite", "-q", "-v"]
-    done = call("plan", images, "--J", 1, "--out", tmp_path / "a.zarr", *more)
+    done = call("plan", images, "--quick", "--J", 1, "--out", tmp_path / "a.zarr", *more)
     assert done.code == 0 and "8 images" in done.out and not (tmp_path / "a.zarr").exists()
 
 
@@ -355,7 +356,7 @@ def test_a_name_that_is_also_a_folder_here_is_2_with_both_spellings(here, comman
 def test_a_name_is_meant_with_a_root_and_a_folder_with_a_slash(here):
     make_images(here / "photos", 2)
     make_images(here / "data" / "cifar10", 2)
-    plan = ("--J", 1, "--limit", 2, "--json")
+    plan = ("--J", 1, "--limit", 2, "--quick", "--json")
     assert call("plan", "photos", "--root", ".", *plan).result["splits"]["all"]["image_shape"] == [128, 128]
     assert call("plan", "photos/", *plan).result["splits"]["all"]["image_shape"] == [16, 16]
     assert call("plan", "cifar10", *plan).code == 1
@@ -400,7 +401,7 @@ def test_changed_settings_are_5_with_every_field(tmp_path, images):
 
 def test_the_grid_is_kept_shown_and_compared(tmp_path, images):
     out = tmp_path / "a.zarr"
-    assert call("plan", images, "--J", 1, "--L", 4, "--grid", "centered", "--out", out).code == 0
+    assert call("plan", images, "--J", 1, "--L", 4, "--grid", "centered", "--quick", "--out", out).code == 0
     assert extract(images, out, "--grid", "centered").code == 0
     assert "grid=centered" in " ".join(call("info", out).out.split())
     assert call("info", out, "--json").result["spec"]["grid"] == "centered"

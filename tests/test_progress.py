@@ -111,7 +111,7 @@ def test_without_a_terminal_there_is_a_line_at_most_every_ten_seconds(capsys, cl
             on_event(finish())
         on_event(JobFinished("store"))
     out, err = capsys.readouterr()
-    assert (n_lines, out, len(err.splitlines())) == (4, "", 9)
+    assert (n_lines, out, len(err.splitlines())) == (5, "", 9)
     assert "\x1b" not in err and "\r" not in err
     assert LINE_EVERY_S == 10.0
 

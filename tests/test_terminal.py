@@ -99,7 +99,7 @@ def test_every_command_shows_names_as_escapes(evil_store, tmp_path):
         (("resume", out, "--split", f"none{EVIL}"), None),
         (("extract", f"{folder}/", "--J", 2, "--out", out), 5),
         (("extract", f"{folder}/", "--J", 2, "--out", folder, "--overwrite"), 1),
-        (("plan", f"{folder}/", "--J", 2), 0),
+        (("plan", f"{folder}/", "--J", 2, "--quick"), 0),
         (("show", out, 0, "--split", "train", "--out", tmp_path / f"{EVIL}.png"), 0),
         (("info", f"{out}{EVIL}"), 1),
         (("info", f"https://host:port/{EVIL}"), 1),

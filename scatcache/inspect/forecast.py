@@ -4,7 +4,16 @@ from dataclasses import asdict
 
 from scatcache.inspect.bytes_table import name_reduction
 from scatcache.inspect.sample import Sample
-from scatcache.job.estimate import MACHINES, MEMORY_SHARE, Choice, Estimate, Rates, advise, find_break_even, show_code
+from scatcache.job.estimate import (
+    MACHINES,
+    MEMORY_SHARE,
+    Estimate,
+    Rates,
+    Weighed,
+    find_break_even,
+    recommend,
+    show_code,
+)
 from scatcache.job.planned import Job, JobPlan
 from scatcache.job.stages import Stages
 from scatcache.resources import free_memory_bytes
@@ -27,8 +36,8 @@ def forecast(job: Job, plan: JobPlan, stages: Stages, sample: Sample, table: Tab
     )
     images_left = plan.images - plan.images_done
     work_s = images_left / rates.extract_images_per_s
-    choice = _make_choice(job, plan, rates, table, extract_s=work_s + rates.fixed_s)
-    advice, is_to_cache = advise(choice)
+    choice = _weigh(job, plan, rates, table, extract_s=work_s + rates.fixed_s)
+    advice, is_to_cache = recommend(choice)
     return Estimate(
         rates=rates,
         images_left=images_left,
@@ -46,7 +55,7 @@ def forecast(job: Job, plan: JobPlan, stages: Stages, sample: Sample, table: Tab
     )
 
 
-def _make_choice(job: Job, plan: JobPlan, rates: Rates, table: Table, *, extract_s: float) -> Choice:
+def _weigh(job: Job, plan: JobPlan, rates: Rates, table: Table, *, extract_s: float) -> Weighed:
     store_bytes = table[name_reduction(job.manifest.spec.reduction)][job.manifest.encoding]
     is_in_memory = store_bytes < MEMORY_SHARE * free_memory_bytes()
     rows_per_s = rates.memory_rows_per_s if is_in_memory else rates.disk_rows_per_s or rates.memory_rows_per_s
@@ -55,7 +64,7 @@ def _make_choice(job: Job, plan: JobPlan, rates: Rates, table: Table, *, extract
         for reduction, row in table.items()
         for encoding, n_bytes in row.items()
     }
-    return Choice(
+    return Weighed(
         extract_s=extract_s,
         cached_epoch_s=_count_epoch(job) / rows_per_s,
         computed_epoch_s=_count_epoch(job) / rates.compute_images_per_s,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scatcache.errors import UsageError
+from scatcache.errors import ScatcacheError, UsageError
 from scatcache.inspect.bytes_table import weigh
 from scatcache.inspect.forecast import forecast
 from scatcache.inspect.sample import make_scratch, run_sample
@@ -92,12 +92,16 @@ def _plan_without(options: PlanOptions, scratch: Path) -> JobPlan:
 def _estimate(job: Job, plan: JobPlan, options: PlanOptions, *, prepare_s: float) -> JobPlan:
     """The plan with its estimate, where one is wanted and can be had."""
     split = max(job.layouts, key=lambda name: job.layouts[name].n_rows)
-    if options.quick or not job.layouts[split].n_rows:
+    nothing_left = plan.images_done == plan.images and not options.overwrite
+    if options.quick or nothing_left or not job.layouts[split].n_rows:
         return plan
     with ExitStack() as stack:
         scratch = stack.enter_context(make_scratch(job.folder.path))
-        look = measure_stages(job, split, budget_s=STAGES_S)
-        sample = None if look is None else run_sample(job, split, options, look.stages, scratch=scratch)
+        try:
+            look = measure_stages(job, split, budget_s=STAGES_S)
+            sample = None if look is None else run_sample(job, split, options, look.stages, scratch=scratch)
+        except (ScatcacheError, OSError) as error:
+            return replace(plan, warnings=(*plan.warnings, f"nothing was measured: {str(error).splitlines()[0]}"))
         if look is None or sample is None:
             warning = "nothing was measured: no image of the sample is readable"
             return replace(plan, warnings=(*plan.warnings, warning))

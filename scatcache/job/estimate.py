@@ -59,9 +59,9 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What advise() weighs. store_bytes, free_bytes: of the store as asked for, and where it would lie; bytes: of other
-    encodings and reductions, by their names."""
+class Weighed:
+    """What recommend() weighs. store_bytes, free_bytes: of the store as asked for, and where it would lie; bytes: of
+    other encodings and reductions, by their names."""
 
     extract_s: float
     cached_epoch_s: float
@@ -71,7 +71,7 @@ class Choice:
     bytes: Mapping[str, int]
 
 
-def find_break_even(choice: Choice) -> int | None:
+def find_break_even(choice: Weighed) -> int | None:
     """After how many epochs extracting and reading have taken less than computing each time; None where never."""
     gain = choice.computed_epoch_s - choice.cached_epoch_s
     if choice.cached_epoch_s * LEAST_GAIN >= choice.computed_epoch_s:
@@ -79,19 +79,19 @@ def find_break_even(choice: Choice) -> int | None:
     return max(1, math.ceil(choice.extract_s / gain))
 
 
-def advise(choice: Choice) -> tuple[str, bool]:
+def recommend(choice: Weighed) -> tuple[str, bool]:
     """(one sentence, whether it says to cache)."""
     epochs = find_break_even(choice)
     if epochs is None:
         return (
-            f"Do not cache: an epoch read from the store takes {show(choice.cached_epoch_s)}, computing the "
-            f"coefficients each time takes {show(choice.computed_epoch_s)}.",
+            f"Do not cache: an epoch read from the store takes {show_seconds(choice.cached_epoch_s)}, computing the "
+            f"coefficients each time takes {show_seconds(choice.computed_epoch_s)}.",
             False,
         )
     if epochs > MOST_EPOCHS:
         return (
-            f"Do not cache unless you train for more than {epochs} epochs: only then the {show(choice.extract_s)} of "
-            f"the extraction are won back.",
+            f"Do not cache unless you train for more than {epochs} epochs: only then the "
+            f"{show_seconds(choice.extract_s)} of the extraction are won back.",
             False,
         )
     if choice.store_bytes > choice.free_bytes:
@@ -102,7 +102,7 @@ def advise(choice: Choice) -> tuple[str, bool]:
     return f"Cache: from {'the first epoch' if epochs == 1 else f'epoch {epochs}'} on it pays.", True
 
 
-def show(seconds: float) -> str:
+def show_seconds(seconds: float) -> str:
     """Seconds in the unit that suits them."""
     if seconds < 90:
         return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"

@@ -22,10 +22,14 @@ class ArchiveProgress:
 
 @dataclass(frozen=True)
 class JobPlanned:
-    """Before any work. plan: what is about to be done; n_workers: shards computed at once."""
+    """Before any work. plan: what is about to be done; n_workers: shards computed at once; expected_s: how long it will
+    take, from a look at some images, None of jobs of seconds and where nobody listens; expected_bytes: of what is still
+    to be stored, were the images natural ones."""
 
     plan: "JobPlan"
     n_workers: int
+    expected_s: float | None = None
+    expected_bytes: int = 0
 
 
 @dataclass(frozen=True)

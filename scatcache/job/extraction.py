@@ -108,7 +108,7 @@ def _run(
             tell(StoreReplaced(str(folder.path), deleted=True))
         else:
             confirm_manifest(folder, job.manifest)
-        run = JobRun(job, options, tell, job_id=token)
+        run = JobRun(job, options, tell, job_id=token, is_watched=options.on_event is not None)
         run.execute()
         return run.report(time.monotonic() - started)
 

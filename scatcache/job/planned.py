@@ -93,8 +93,8 @@ class JobPlan:
     def to_dict(self) -> dict[str, Any]:
         """As plan --json prints it."""
         totals = {name: getattr(self, name) for name in ("state", "images", "output_shape", "shards", "done")}
-        own = {name: value for name, value in asdict(self).items() if name not in ("is_new", "warnings")}
-        return own | totals
+        own = {name: value for name, value in asdict(self).items() if name not in ("is_new", "warnings", "estimate")}
+        return own | totals | ({} if self.estimate is None else {"estimate": self.estimate.to_dict()})
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from scatcache.job.report import ExtractReport, count_images, find_warnings, rep
 from scatcache.job.settings import RunOptions
 from scatcache.job.shard_job import ShardJob, stop_job
 from scatcache.job.shard_task import run_shard
+from scatcache.job.stages import measure_stages
 from scatcache.job.stored import keep_copy
 from scatcache.job.stored_source import remember
 from scatcache.job.takeover import check_ours
@@ -34,13 +35,16 @@ logger = logging.getLogger(__name__)
 
 # A split whose first rows are mostly unreadable is the wrong folder, not a folder with some bad files.
 N_ROWS_ON_TRIAL = 1000
+# How long a job takes is looked into for so long, where it has so many coefficients: others take seconds.
+LOOK_S, LEAST_EXPECTED_VALUES = 0.1, 300_000_000
 
 
 @dataclass
 class JobRun:
     """One run of a prepared job, under the store's lock. receipts: by split and shard, kept ones and new ones, each
     lightened; computed: shards of this run, by split; retried: shards that hold unreadable rows and are to be computed
-    again; on_trial: splits whose first rows are not all known yet; job_id: of take_over."""
+    again; on_trial: splits whose first rows are not all known yet; job_id: of take_over; is_watched: whether
+    somebody wants to know how long it will take."""
 
     job: Job
     options: RunOptions
@@ -50,6 +54,7 @@ class JobRun:
     retried: list[ShardId] = field(default_factory=list)
     on_trial: set[str] = field(default_factory=set)
     job_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    is_watched: bool = False
 
     def execute(self) -> None:
         """Everything but the report."""
@@ -61,8 +66,8 @@ class JobRun:
         self.on_trial = set(job.layouts)
         n_workers, gpus = choose_workers(job, self.options)
         plan = update(job, found)
-        self._check_space(plan)
-        self.on_event(JobPlanned(plan, n_workers))
+        expected_bytes = self._check_space(plan)
+        self.on_event(JobPlanned(plan, n_workers, self._expect(plan, n_workers), expected_bytes))
         # First, so that no kill leaves a store that does not remember where its images are.
         remember(
             folder,
@@ -116,14 +121,24 @@ class JobRun:
                 f"mends that and keeps every shard"
             )
 
-    def _check_space(self, plan: JobPlan) -> None:
-        """Refuses what cannot fit even when it compresses as natural images do."""
+    def _check_space(self, plan: JobPlan) -> int:
+        """Refuses what cannot fit even when it compresses as natural images do; returns what it then takes."""
         expected = int(plan.bytes_left * self.job.manifest.stored_as.typical_ratio)
         if expected > plan.free_bytes:
             raise ScatcacheError(
                 f"{plan.store} needs about {expected / 1e9:.2f} GB more (at most {plan.bytes_left / 1e9:.2f}), "
                 f"{plan.free_bytes / 1e9:.2f} GB are free there: free some, choose another --out, or give --limit"
             )
+        return expected
+
+    def _expect(self, plan: JobPlan, n_workers: int) -> float | None:
+        """Seconds that the rest of a job will take, from a look at some of its images."""
+        n_left = plan.images - plan.images_done
+        if not self.is_watched or n_left * math.prod(plan.output_shape) < LEAST_EXPECTED_VALUES:
+            return None
+        split = max(self.job.layouts, key=lambda name: self.job.layouts[name].n_rows)
+        look = measure_stages(self.job, split, budget_s=LOOK_S)
+        return None if look is None else n_left * look.stages.total_s / n_workers
 
     def _make_folders(self) -> None:
         job, folder, manifest = self.job, self.job.folder, self.job.manifest

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import scatcache
+from scatcache.inspect import plan as plan_module
+from scatcache.inspect import sample
 from scatcache.scattering.backends import resolve_backend
 from tests.store.stores import SETTINGS, draw_images
 
@@ -47,7 +49,7 @@ def test_plan_says_what_extract_then_does(tmp_path, encoding):
 
 def test_plan_has_the_promised_shape(tmp_path):
     images = draw_images(tmp_path / "images", seed=0, n_images=3)
-    fields = json.loads(json.dumps(scatcache.plan(images, J=2).to_dict()))
+    fields = json.loads(json.dumps(scatcache.plan(images, J=2, quick=True).to_dict()))
     promised = "store settings state images output_shape bytes free_bytes shards done splits"
     assert set(fields) == {*promised.split(), "device", "backend", "backend_reason"}
     assert fields["splits"]["all"]["images"] == 3
@@ -73,3 +75,89 @@ def test_plan_refuses_what_extract_refuses(tmp_path, sound):
         scatcache.plan(images, J=3, out=sound)
     with pytest.raises(scatcache.UsageError, match="unknown source"):
         scatcache.plan(tmp_path / "nowhere", J=2)
+
+
+# What it costs
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Samples of tenths of a second."""
+    monkeypatch.setattr(plan_module, "STAGES_S", 0.2)
+    monkeypatch.setattr(sample, "SHARD_S", 0.1)
+    monkeypatch.setattr(sample, "READ_S", 0.2)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"encoding": "quantised"}, {"pool": 1}, {"angles": "mean", "encoding": "float32"}], ids=str
+)
+def test_a_plan_measures_and_leaves_nothing(tmp_path, short, settings):
+    images, out = draw_images(tmp_path / "images", seed=0, n_images=60), tmp_path / "s.zarr"
+    before = list_all(tmp_path)
+    estimate = scatcache.plan(images, J=2, L=4, out=out, workers=1, **settings).estimate
+    assert list_all(tmp_path) == before
+    rates = estimate.rates
+    assert set(rates.stage_s) == {"read", "decode", "transform", "encode"} and min(rates.stage_s.values()) > 0
+    assert 0 < rates.extract_images_per_s <= rates.compute_images_per_s and rates.memory_rows_per_s > 0
+    assert estimate.extract_s >= 60 / rates.extract_images_per_s == estimate.machines_s[1] - rates.fixed_s
+    assert (estimate.images_left, estimate.epoch_rows) == (60, 60)
+    scatcache.extract(images, J=2, L=4, out=out, workers=1, **settings)
+    found = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    # Of so few images the documents are a good part.
+    assert abs(estimate.store_bytes - found) < 0.3 * found + 20_000
+    json.dumps(estimate.to_dict())
+
+
+def test_bytes_are_weighed_of_every_encoding_and_reduction(tmp_path, short):
+    images = draw_images(tmp_path / "images", seed=0, n_images=40)
+    estimate = scatcache.plan(images, J=2, L=4, pool=2, workers=1, out=tmp_path / "s.zarr").estimate
+    assert next(iter(estimate.bytes)) == "--pool 2" and len(estimate.bytes) == 5
+    for row in estimate.bytes.values():
+        assert row["quantised"] <= row["float16"] <= row["float32"]
+    assert estimate.store_bytes == estimate.bytes["--pool 2"]["float16"]
+    assert estimate.bytes["whole maps"]["float16"] > 3 * estimate.bytes["--pool 1"]["float16"]
+
+
+def test_a_plan_needs_no_files(tmp_path, short, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    planned = scatcache.plan(None, images=1_281_167, image_shape="75x100", size=64, J=3, L=4)
+    assert planned.images == 1_281_167 == planned.estimate.images_left and planned.output_shape[1:] == (8, 8)
+    assert planned.estimate.extract_s > 60 and list(tmp_path.iterdir()) == []
+    assert planned.store == str(tmp_path / "images-J3.zarr")
+    same = scatcache.plan(None, images=1_281_167, image_shape=(75, 100), size=64, J=3, L=4, quick=True)
+    assert same.estimate is None and same.splits == planned.splits
+
+
+@pytest.mark.parametrize("shape", [None, "75", "75x", "0x5", (3,), "axb"])
+def test_images_without_files_need_a_shape(shape):
+    with pytest.raises(scatcache.UsageError, match="--image-shape 375x500"):
+        scatcache.plan(None, images=10, image_shape=shape, J=1)
+
+
+def test_no_source_and_both_are_refused(tmp_path):
+    with pytest.raises(scatcache.UsageError, match="name one, or give --images"):
+        scatcache.plan(None, J=1)
+    with pytest.raises(scatcache.UsageError, match="stand for a source"):
+        scatcache.plan(draw_images(tmp_path / "images", seed=0, n_images=3), J=1, images=10)
+
+
+def test_what_is_finished_and_what_is_unreadable_is_not_measured(sound, tmp_path, images):
+    assert scatcache.plan(images, out=sound).estimate is None
+    folder = draw_images(tmp_path / "images", seed=0, n_images=4, unreadable=(1, 2, 3))
+    planned = scatcache.plan(folder, J=1, out=tmp_path / "s.zarr")
+    assert planned.estimate is None
+    assert any("nothing was measured: split all: 3 of the first 4 images are unread" in w for w in planned.warnings)
+
+
+def test_ctrl_c_leaves_no_sample(tmp_path, short, monkeypatch):
+    images = draw_images(tmp_path / "images", seed=0, n_images=20)
+    before = list_all(tmp_path)
+
+    def interrupt(*given, **named):
+        assert any(path.name.startswith(".scatcache-plan-") for path in tmp_path.iterdir())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(plan_module, "weigh", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        scatcache.plan(images, J=2, L=4, out=tmp_path / "s.zarr")
+    assert list_all(tmp_path) == before

@@ -179,7 +179,7 @@ def test_a_store_keeps_its_views_and_refuses_others(tmp_path, images, store):
 
 
 def test_plan_counts_views_and_images(tmp_path, images):
-    found = call("plan", images, "--out", tmp_path / "x.zarr", "--J", 1, "--views", "all", "--split", "test")
+    found = call("plan", images, "--out", tmp_path / "x.zarr", "--J", 1, "--views", "all", "--split", "test", "--quick")
     assert found.code == 0 and "300 views (50 of each of 6 images)" in found.out.replace("\n       ", " ")
 
 

@@ -17,7 +17,7 @@ CRC_BYTES = 4
 QUANTISED_DTYPES = ("int8", "int16")
 QUANTISED = "quantised"
 # Where nobody says: in standard deviations of a channel.
-DEFAULT_STEP = 0.6
+DEFAULT_STEP = 0.5
 
 
 def crc32c(data: Any) -> int:
