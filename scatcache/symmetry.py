@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scatcache.scattering.filters import first_angle
-from scatcache.scattering.paths import path_table
+from scatcache.scattering.paths import DTHETA, path_table
 from scatcache.spec import ScatteringSpec
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ def permute_channels(name: str, spec: ScatteringSpec, n_colours: int = 1) -> NDA
     """Which path of S each path of the turned S comes from: int64 (n_colours * n_paths,), read-only.
 
     theta goes to 2 a - theta where one axis is reversed, to 2 a - L / 2 - theta where axes are exchanged, modulo L; a
-    is first_angle(L), which is L / 2 - 1 for even L.
+    is first_angle(L), which is L / 2 - 1 for even L. Averaged angles: theta2 - theta1 changes its sign in reflections
+    and stays in rotations.
     Raises ValueError for unknown names, and for those that exchange y and x where L is odd.
     """
     if name not in _STEPS:
@@ -102,6 +103,8 @@ def permute_channels(name: str, spec: ScatteringSpec, n_colours: int = 1) -> NDA
     turned_theta = np.append(theta % spec.L, -1)
     table = path_table(spec)
     turned = {**table, **{field: turned_theta[table[field]] for field in ("theta1", "theta2")}}
+    if spec.reduction.averages_angles and exchanged != (reversed_axes[0] != reversed_axes[1]):
+        turned[DTHETA] = np.append(-np.arange(spec.L) % spec.L, -1)[table[DTHETA]]
     source = np.empty(spec.n_paths, np.int64)
     source[np.lexsort(list(table.values()))] = np.lexsort(list(turned.values()))
     index = (np.arange(n_colours)[:, None] * spec.n_paths + source).ravel()

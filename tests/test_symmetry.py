@@ -12,7 +12,8 @@ from scatcache import symmetry
 from scatcache.scattering import reference
 from scatcache.scattering.paths import path_table
 from scatcache.scattering.reference import scattering2d
-from scatcache.spec import ScatteringSpec
+from scatcache.scattering.scattering2d import Scattering2D
+from scatcache.spec import Reduction, ScatteringSpec
 from scatcache.symmetry import NAMES, compose, inverse
 
 TOLERANCE = 1e-12
@@ -92,6 +93,34 @@ def test_coefficients_turn_with_the_image_on_the_centered_grid(settings, image, 
                 assert error <= TOLERANCE, (name, error)
             elif name not in ("identity", "transpose"):
                 assert error > 1e-2, (name, error)
+
+
+@pytest.mark.parametrize("angles", ["all", "mean"])
+@pytest.mark.parametrize("pool", [None, 1, 2, 3])
+@pytest.mark.parametrize(("settings", "shape"), [((2, 8), (28, 44)), ((1, 6), (10, 10))])
+def test_reduced_coefficients_turn_with_the_image(settings, shape, pool, angles):
+    """In float64, by the reference and by torch, where cells divide no map too."""
+    spec, x = ScatteringSpec(*settings, grid="centered", reduction=Reduction(pool, angles)), photograph(shape)
+    compute = Scattering2D(*settings[:1], shape, settings[1], grid="centered", pool=pool, angles=angles)
+    turned_shape = Scattering2D(*settings[:1], shape[::-1], settings[1], grid="centered", pool=pool, angles=angles)
+    S, S_torch = scattering2d(x, spec), compute(torch.from_numpy(x)).numpy()
+    for name in NAMES:
+        turned = np.ascontiguousarray(TURNS[name](x))
+        error = worst_error(symmetry.apply(S, name, spec), scattering2d(turned, spec), spec)
+        again = compute if turned.shape == shape else turned_shape
+        in_torch = worst_error(symmetry.apply(S_torch, name, spec), again(torch.from_numpy(turned)).numpy(), spec)
+        assert max(error, in_torch) <= TOLERANCE, (name, error, in_torch)
+
+
+@pytest.mark.parametrize("L", [4, 6, 8])
+def test_a_pooled_vector_of_averaged_angles_does_not_change_under_quarter_turns(L):
+    spec, x = ScatteringSpec(2, L, grid="centered", reduction=Reduction(1, "mean")), photograph((32, 32))
+    S = scattering2d(x, spec)
+    for name in symmetry.QUARTER_TURNS:
+        assert np.array_equal(symmetry.permute_channels(name, spec), np.arange(spec.n_paths))
+        assert worst_error(scattering2d(TURNS[name](x), spec), S, spec) <= TOLERANCE
+    # A mirror image bends the other way.
+    assert worst_error(scattering2d(TURNS["hflip"](x), spec), S, spec) > 1e-3
 
 
 @pytest.mark.parametrize("L", [1, 5])

@@ -120,6 +120,7 @@ def _describe(records: SplitRecords) -> tuple[SplitInfo, int]:
 
 def _average_energy(records: SplitRecords) -> tuple[float, ...] | None:
     summary, (_, h, w) = records.summary, records.row_shape
-    if summary is None or not summary.n_ok:
+    # Means over cells and angles have not the energy of what they are means of.
+    if summary is None or not summary.n_ok or records.manifest.spec != records.manifest.spec.whole:
         return None
     return energy_of_orders(records.manifest.spec, np.array(summary.square_sums) / (summary.n_ok * h * w))

@@ -14,6 +14,7 @@ from scatcache.inspect.picture import Portrait, render
 from scatcache.job.pixels import check_form, decoding_of
 from scatcache.job.stored_source import open_source_of
 from scatcache.load.cache import Cache, open_cache
+from scatcache.scattering.reduction import spread_angles
 from scatcache.views import ViewedImage
 
 NO_IMAGE = "image not at hand:\ngive --root"
@@ -38,14 +39,16 @@ def show(
     row = _find_row(cache, index)
     name = os.path.basename(os.path.abspath(store))
     png = _check_out(Path(out) if out is not None else Path(f"{name}-{cache.split_name}-{row}.png"))
-    coefficients = cache.coefficients([row])[0]
+    # Of averaged angles a disk shows each mean at all of its angles.
+    by_colour = cache.coefficients([row])[0].reshape(cache.spec.colours, cache.spec.n_paths, *cache.row_shape[1:])
+    coefficients = np.concatenate(spread_angles(by_colour, cache.spec))
     image, note = _find_image(store, cache, row, root=Path(root) if root is not None else None)
     portrait = Portrait(
         title=f"{name}, split {cache.split_name}, row {row} of {len(cache):,}",
         key=_name_image(cache, row),
         label=_describe_label(cache, row),
         settings=_describe_settings(cache),
-        spec=cache.spec,
+        spec=cache.spec.whole,
         coefficients=coefficients,
         image=image,
         image_note=note,

@@ -49,8 +49,9 @@ class GridCrop:
     """Shifts each sample by -padding .. padding cells in y and in x, all equally likely; a cell is 2^J pixels.
 
     Stands in for reflect-padding images by padding * 2^J pixels and cropping them at random. Called as RandomFlip;
-    raises ValueError where padding is more than h or w. Cells from within are those of the unshifted image, which near
-    a border are not quite those of the shifted one; cells from beyond a border are mirrored, see shift_cells.
+    raises ValueError where padding is more than h or w, and for pooled maps. Cells from within are those of the
+    unshifted image, which near a border are not quite those of the shifted one; cells from beyond a border are
+    mirrored, see shift_cells.
     """
 
     padding: int = 1
@@ -60,6 +61,11 @@ class GridCrop:
             raise ValueError(f"padding is {self.padding!r}: expected a number of cells, at least 0")
 
     def __call__(self, S: torch.Tensor, *, spec: ScatteringSpec, generator: torch.Generator) -> torch.Tensor:
+        if spec.reduction.pool is not None:
+            raise ValueError(
+                f"maps are pooled to {spec.reduction.pool}x{spec.reduction.pool} cells, whose shifts are those of no "
+                f"image: leave GridCrop out, or store views of each image"
+            )
         if self.padding > min(S.shape[-2:]):
             height, width = S.shape[-2:]
             raise ValueError(f"padding is {self.padding}: expected at most the {height}x{width} cells there are")

@@ -29,6 +29,17 @@ def reduce_maps(S: Maps, spec: ScatteringSpec) -> Maps:
     return average_angles(S, spec)
 
 
+def spread_angles(S: NDArray[Any], spec: ScatteringSpec) -> NDArray[Any]:
+    """What is known of every angle: (..., n_paths, h, w) with averaged angles to those of all, each the mean that it
+    is part of; S itself where angles are not averaged."""
+    if not spec.reduction.averages_angles:
+        return S
+    groups = angle_groups(spec)
+    kept = np.empty(spec.whole.n_paths, np.int64)
+    kept[groups] = np.arange(len(groups))[:, None]
+    return S.take(kept, axis=-3)
+
+
 def cell_bounds(size: int, pool: int) -> list[tuple[int, int]]:
     """(start, stop) of each of pool cells of an axis of size samples, as torch.nn.AdaptiveAvgPool2d has them."""
     return [(cell * size // pool, -(-(cell + 1) * size // pool)) for cell in range(pool)]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,8 @@ from scatcache.images.catalogue import open_source
 from scatcache.images.decode import decode
 from scatcache.load.augment import shift_cells
 from scatcache.scattering import open_transform
+from scatcache.scattering.reduction import average_angles
+from scatcache.spec import Reduction
 from tests.images.parts import read_key
 from tests.store.stores import draw_images
 
@@ -219,3 +223,24 @@ def test_mirrored_cells_are_nearer_to_the_reflected_image_than_others(grid):
         squares.append([(((one.numpy() - expected[beyond]) / deviation) ** 2).mean() for one in found])
     mirrored, repeated, reflected = np.mean(squares, 0) ** 0.5
     assert mirrored < repeated < reflected and mirrored < {"kymatio": 0.75, "centered": 0.6}[grid] * reflected
+
+
+def test_shifts_of_pooled_maps_are_refused_and_flips_are_not():
+    spec = ScatteringSpec(J=2, L=4, grid="centered", reduction=Reduction(2, "mean"))
+    S, generator = torch.rand(4, spec.n_channels, 2, 2), torch.Generator()
+    with pytest.raises(ValueError, match=r"maps are pooled to 2x2 cells.*leave GridCrop out"):
+        scatcache.GridCrop()(S, spec=spec, generator=generator)
+    for augment in (scatcache.RandomFlip(1.0), scatcache.RandomQuarterTurn()):
+        assert augment(S, spec=spec, generator=generator).shape == S.shape
+    flipped = scatcache.RandomFlip(1.0)(S, spec=spec, generator=generator)
+    assert torch.equal(flipped, torch.from_numpy(scatcache.symmetry.apply(S.numpy(), "hflip", spec)))
+
+
+def test_shifts_of_averaged_angles_are_those_of_every_angle():
+    spec = ScatteringSpec(J=2, L=4, grid="centered", reduction=Reduction(None, "mean"))
+    whole = torch.rand(3, spec.whole.n_paths, 4, 4, dtype=torch.float64)
+    arguments = {"generator": torch.Generator().manual_seed(0)}
+    shifted = scatcache.GridCrop()(whole, spec=replace(spec.whole, colours=1), **arguments)
+    arguments = {"generator": torch.Generator().manual_seed(0)}
+    found = scatcache.GridCrop()(average_angles(whole, spec), spec=replace(spec, colours=1), **arguments)
+    torch.testing.assert_close(found, average_angles(shifted, spec))
