@@ -58,6 +58,10 @@ def prepare(
         source, merged, {split: form for split, form in forms.items() if form is not None}, how, wanted=chosen
     )
     backend = choose_backend(options)
+    if settings.step is not None and not manifest.stored_as.quantised:
+        raise UsageError(
+            f"step is given, encoding {manifest.encoding} has none: give --encoding {QUANTISED} too, or leave it out"
+        )
     if manifest.stored_as.quantised:
         manifest = replace(
             manifest, calibration=_settle_steps(source, manifest, stored, listings, forms, backend, chosen)
@@ -173,12 +177,9 @@ def make_manifest(
 
 
 def choose_step(merged: Settings, pixels: Pixels) -> float | None:
-    """The step of quantised coefficients, None of others. Raises UsageError where one is typed for others."""
-    name = merged.encoding or ENCODING_OF[pixels.dtype]
-    if ENCODINGS[name].quantised:
+    """The step of quantised coefficients, None of others."""
+    if ENCODINGS[merged.encoding or ENCODING_OF[pixels.dtype]].quantised:
         return DEFAULT_STEP if merged.step is None else merged.step
-    if merged.step is not None:
-        raise UsageError(f"step is given, encoding {name} has none: give --encoding {QUANTISED} too, or leave it out")
     return None
 
 

@@ -23,7 +23,11 @@ from scatcache.store.documents import simplify
 from tests.faults.children import fork
 from tests.faults.pool import Findings, open_folder, open_pool, prepare_inputs, show
 
-ENCODINGS = ("float16", "float16raw", "float32")
+# The stores that are damaged, by what their encoding and reduction are.
+ENCODINGS = {
+    **{name: ("--encoding", name) for name in ("float16", "float16raw", "float32", "quantised")},
+    "reduced": ("--encoding", "quantised", "--pool", "2", "--angles", "mean"),
+}
 SETTINGS = ("--L", "2", "--shard-images", "3", "--workers", "1", "-q")
 LIMIT_S = 10.0
 # Rounds of verify, deletion of what it names, and the same command.
@@ -36,8 +40,8 @@ EXIT_UNREADABLE, EXIT_VERIFY = 3, 4
 
 @dataclass(frozen=True)
 class Corruption:
-    """number: in the campaign, which with seed draws the rest; damage: of DAMAGES; name: the file, in the store of an
-    encoding."""
+    """number: in the campaign, which with seed draws the rest; damage: of DAMAGES; name: the file, in one of the stores
+    of ENCODINGS."""
 
     number: int
     seed: int
@@ -62,11 +66,11 @@ def make(folder: Path) -> None:
         done = call("extract", images, "--out", folder / f"{name}.zarr", *SETTINGS, *more)
         assert done.code in (0, EXIT_UNREADABLE), done.err
 
-    for encoding in ENCODINGS:
-        extract(encoding, "--J", "2", "--encoding", encoding)
-        extract(f"{encoding}-J1", "--J", "1", "--encoding", encoding)
-        extract(f"{encoding}-seed", "--J", "2", "--encoding", encoding, "--seed", "1")
-        extract(f"{encoding}-early", "--J", "2", "--encoding", encoding, "--split", "train")
+    for encoding, options in ENCODINGS.items():
+        extract(encoding, "--J", "2", *options)
+        extract(f"{encoding}-J1", "--J", "1", *options)
+        extract(f"{encoding}-seed", "--J", "2", *options, "--seed", "1")
+        extract(f"{encoding}-early", "--J", "2", *options, "--split", "train")
 
 
 class Bench:
@@ -77,8 +81,8 @@ class Bench:
         self.store = work / "place" / "a.zarr"
 
     def rehearse(self) -> None:
-        self._copy(ENCODINGS[0])
-        self._examine(Corruption(0, 0, ENCODINGS[0], "zarr.json", "none"), False)
+        self._copy(next(iter(ENCODINGS)))
+        self._examine(Corruption(0, 0, next(iter(ENCODINGS)), "zarr.json", "none"), False)
 
     def _copy(self, encoding: str) -> None:
         shutil.rmtree(self.store.parent, ignore_errors=True)
@@ -130,7 +134,7 @@ class Bench:
             for name in named:
                 self._remove(name)
             done = call(
-                *("extract", self.inputs / "images", "--out", self.store, *SETTINGS, "--J", "2", "--encoding", encoding)
+                *("extract", self.inputs / "images", "--out", self.store, *SETTINGS, "--J", "2", *ENCODINGS[encoding])
             )
             if "Traceback" in done.err:
                 faults.append(("raised", f"extract: {done.err[-500:]}"))

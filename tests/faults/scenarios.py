@@ -14,6 +14,7 @@ from tests.runs import call, make_images
 SETTINGS = ("--L", "2", "--shard-images", "2", "--workers", "1", "--json")
 # With a run of worker processes, of which each start takes seconds.
 FEW_SHARDS = ("--shard-images", "4")
+REDUCED = ("--encoding", "quantised", "--pool", "2", "--angles", "mean")
 STALE = "0123456789abcdef0123456789abcdef"
 
 
@@ -42,8 +43,8 @@ class Inputs:
 
     def store(self, name: str) -> Path:
         """An undisturbed store: "straight", of the images; "train", of that split alone; "other", by another J;
-        "few-shards"; "array", of the array and its targets; "unpacked", of the archive. Its STORE.job is beside it, and
-        nothing else."""
+        "few-shards"; "reduced", of REDUCED; "array", of the array and its targets; "unpacked", of the archive. Its
+        STORE.job is beside it, and nothing else."""
         return self.folder / f"{name}-store" / "a.zarr"
 
 
@@ -89,6 +90,7 @@ def make_inputs(folder: Path) -> Inputs:
     _make_store(inputs.store("train"), [*extract, "--J", "2", "--split", "train"])
     _make_store(inputs.store("other"), [*extract, "--J", "1"])
     _make_store(inputs.store("few-shards"), [*extract, "--J", "2"], *FEW_SHARDS)
+    _make_store(inputs.store("reduced"), [*extract, "--J", "2"], *REDUCED)
     _make_store(inputs.store("array"), ["extract", str(inputs.array), "--targets", str(inputs.targets), "--J", "2"])
     data = folder / "unpacked"
     shutil.copytree(inputs.archive.parent, data)
@@ -143,6 +145,15 @@ def set_out_resumed(inputs: Inputs, place: Path) -> None:
     (store / f".val.{STALE}.tmp" / "label" / "c.0").write_bytes(b"half")
 
 
+def set_out_reduced_resumed(inputs: Inputs, place: Path) -> None:
+    """A run was killed, and what is given again does not state the steps: they come from the store."""
+    store = _copy_store(inputs, "reduced", place)
+    coefficients = store / "train" / "coefficients"
+    for name in ("receipts/summary.json", "receipts/index.bin", "receipts/00001.json", "c.1.0.0.0"):
+        (coefficients / name).unlink()
+    (store / "train" / "status" / "c.0").unlink()
+
+
 def set_out_mended(inputs: Inputs, place: Path) -> None:
     """Somebody deleted what verify named, and one file is damaged still."""
     store = _copy_store(inputs, "straight", place)
@@ -188,6 +199,8 @@ SCENARIOS = {
         Scenario("overwritten", set_out_overwritten, more=("--overwrite",), again=(), before=("other",)),
         Scenario("split-added", set_out_split_added, more=("--split", "val"), before=("train",)),
         Scenario("array", set_out_fresh, source="array", straight="array"),
+        Scenario("reduced", set_out_fresh, more=REDUCED, straight="reduced"),
+        Scenario("reduced-resumed", set_out_reduced_resumed, more=REDUCED, straight="reduced"),
         Scenario("unpacked", set_out_unpacked, source="cifar10", straight="unpacked"),
         Scenario("processes", set_out_fresh, more=("--processes", *FEW_SHARDS), straight="few-shards", processes=True),
     )

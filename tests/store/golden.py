@@ -34,6 +34,13 @@ from scatcache.store.writer import StoreWriter
 
 SETTINGS: dict[str, Any] = {"J": 1, "L": 2, "max_order": 1, "shard_images": 3, "workers": 1, "device": "cpu"}
 SIDE, UNREADABLE = 4, 2
+# What is kept of the maps, and coefficients that are quantised.
+REDUCED: dict[str, dict[str, Any]] = {
+    "pooled": {"pool": 1},
+    "angles": {"J": 2, "max_order": 2, "angles": "mean"},
+    "quantised": {"encoding": "quantised"},
+    "quantised-pooled": {"J": 2, "max_order": 2, "pool": 1, "angles": "mean", "encoding": "quantised", "step": 0.1},
+}
 GENERATIONS, TARGETS, NATIVE = "generations.zarr", "targets.zarr", "native.zarr"
 # Of the store of two generations: positions 0 to 4 and 6 to 7, a gap between them.
 LAYOUT = SplitLayout((SIDE, SIDE), 2, 1, (Generation(5, 5, "sha256:first"), Generation(2, 6, "sha256:second")))
@@ -50,6 +57,8 @@ def make_golden(folder: Path) -> None:
         for name in ("float16", "float16raw", "float32"):
             scatcache.extract(images, out=folder / f"{name}.zarr", encoding=name, **SETTINGS)
         scatcache.extract(images, out=folder / "views.zarr", views=3, view_padding=1, **SETTINGS)
+        for name, settings in REDUCED.items():
+            scatcache.extract(images, out=folder / f"{name}.zarr", **{**SETTINGS, **settings})
     make_by_hand(folder / GENERATIONS)
     make_by_hand(folder / TARGETS, target=TARGET)
     make_by_hand(folder / NATIVE, pixels=Pixels("native", 1, "float32", 1.0), encoding="float32")
