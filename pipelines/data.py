@@ -23,7 +23,7 @@ class Wanted:
 
     source: a name or a folder; size: pixels a side, checked against the store, and given to the extraction where crop;
     splits: in the order in which the recipe opens them; views: of each image, as extract takes them; limit: images of
-    each split, None for all.
+    each split, None for all; encoding: None for extract's default.
     """
 
     source: str
@@ -33,6 +33,7 @@ class Wanted:
     crop: bool = False
     views: int | str | None = None
     limit: int | None = None
+    encoding: str | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ def open_store(options: Options, wanted: Wanted, *, keep: bool = True) -> Store:
             size=wanted.size if wanted.crop else None,
             limit=wanted.limit,
             views=wanted.views,
+            encoding=wanted.encoding,
             split=wanted.splits,
             device=options.device,
             on_event=tell_extraction(path),
@@ -178,7 +180,8 @@ def name_store(wanted: Wanted) -> str:
     size = f"-{wanted.size}px" if wanted.crop else ""
     views = "" if wanted.views is None else f"-views{wanted.views}"
     limit = "" if wanted.limit is None else f"-limit{wanted.limit}"
-    return f"{Path(wanted.source).resolve().name}-J{wanted.spec.J}{grid}{size}{views}{limit}.zarr"
+    encoding = "" if wanted.encoding is None else f"-{wanted.encoding}"
+    return f"{Path(wanted.source).resolve().name}-J{wanted.spec.J}{grid}{size}{views}{encoding}{limit}.zarr"
 
 
 def check_cache(cache: scatcache.Cache, wanted: Wanted, *, name: str) -> None:
