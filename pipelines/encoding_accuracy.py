@@ -1,4 +1,4 @@
-"""What quantised coefficients cost classifiers of CIFAR-10: python -m pipelines.encoding_accuracy --root DIR --seed 0-4.
+"""What quantised coefficients cost classifiers of CIFAR-10: python -m pipelines.encoding_accuracy --root DIR.
 
 Each is trained and tested on float32 coefficients and on the same rounded to steps; what is reported is the difference
 on the same images, from the same start and in the same order.
@@ -106,7 +106,7 @@ def classify(train: Part, test: Part, coarsen: Coarsen, *, n_classes: int) -> di
     scale = WIDTH * among.mean()
     weights = solve(gaussian(among, scale), targets, ridge=RIDGE)
     kernel = gaussian(torch.cat(to_train), scale) @ weights.float()
-    weights = solve(products, targets, ridge=LINEAR_RIDGE * float(products.diagonal().mean()))
+    weights = solve(products, targets, ridge=LINEAR_RIDGE * float(products.diagonal().mean()) or 1.0)
     linear = torch.cat(to_products) @ weights.float()
     return {"linear": accuracy(linear, labels)["accuracy"], "kernel": accuracy(kernel, labels)["accuracy"]}
 
