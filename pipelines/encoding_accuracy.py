@@ -24,7 +24,7 @@ from scatcache import ScatteringSpec
 
 NAME = "encoding_accuracy"
 # In standard deviations of a channel: the default of the encoding and its neighbours.
-STEPS = ("0.2", "0.4", "0.5", "0.6")
+STEPS = ("0.4", "0.5", "0.6")
 # Images of each split, of which the linear and the kernel classifier are trained on a part.
 N_IMAGES, N_SAMPLE = 10_000, 2_000
 EPOCHS, BATCH, LR, WIDTHS = 8, 100, 0.1, 64
@@ -106,7 +106,7 @@ def classify(train: Part, test: Part, coarsen: Coarsen, *, n_classes: int) -> di
     scale = WIDTH * among.mean()
     weights = solve(gaussian(among, scale), targets, ridge=RIDGE)
     kernel = gaussian(torch.cat(to_train), scale) @ weights.float()
-    weights = solve(products, targets, ridge=LINEAR_RIDGE * float(products.diagonal().mean()) or 1.0)
+    weights = solve(products, targets, ridge=LINEAR_RIDGE * float(products.diagonal().mean()))
     linear = torch.cat(to_products) @ weights.float()
     return {"linear": accuracy(linear, labels)["accuracy"], "kernel": accuracy(kernel, labels)["accuracy"]}
 
@@ -125,15 +125,12 @@ def train_network(data: Data, coarsen: Coarsen, *, seed: int, options: Options) 
     order = torch.Generator().manual_seed(seed)
     network = make_network(data.train.cache.row_shape[0], data.n_classes)
     epochs, n_batches = options.epochs or EPOCHS, -(-len(data.train) // BATCH)
+    S, labels = read(data.train, data.train.rows, coarsen), torch.from_numpy(data.train.labels[data.train.rows])
     optimizer = torch.optim.SGD(network.parameters(), lr=LR, momentum=0.9, weight_decay=5e-4, nesterov=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=epochs * n_batches)
     for _ in range(epochs):
-        shuffled = data.train.rows[torch.randperm(len(data.train), generator=order).numpy()]
-        for start in range(0, len(shuffled), BATCH):
-            rows = shuffled[start : start + BATCH]
-            labels = torch.from_numpy(data.train.labels[rows])
-            scores = network(read(data.train, rows, coarsen))
-            loss = nn.functional.cross_entropy(scores, labels, label_smoothing=0.1)
+        for places in torch.randperm(len(S), generator=order).split(BATCH):
+            loss = nn.functional.cross_entropy(network(S[places]), labels[places], label_smoothing=0.1)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -18,7 +18,7 @@ from scatcache.store.format.encodings import DEFAULT_STEP, ENCODINGS, Calibratio
 from scatcache.store.format.layout import SplitLayout
 
 # The sample, in values of whole maps.
-SAMPLE_VALUES = 12_000_000
+SAMPLE_VALUES = 36_000_000
 
 
 def weigh(job: Job, images: NDArray[Any]) -> dict[str, dict[str, int]]:
@@ -33,7 +33,8 @@ def weigh(job: Job, images: NDArray[Any]) -> dict[str, dict[str, int]]:
         row = {}
         for encoding in ENCODINGS.values():
             row[encoding.name] = sum(
-                _weigh_split(kept, _calibrate(encoding, sample, job), layout, sample) for layout in job.layouts.values()
+                _weigh_split(kept, _calibrate(encoding, sample, job, spec=kept), layout, sample)
+                for layout in job.layouts.values()
             )
         table[name_reduction(reduction)] = row
     return {name: {key: value + EVERY_STORE_BYTES for key, value in row.items()} for name, row in table.items()}
@@ -65,9 +66,12 @@ def _transform(job: Job, images: NDArray[Any]) -> NDArray[np.float32]:
     return whole
 
 
-def _calibrate(encoding: Encoding, sample: NDArray[np.float32], job: Job) -> Encoding:
+def _calibrate(encoding: Encoding, sample: NDArray[np.float32], job: Job, *, spec: ScatteringSpec) -> Encoding:
     if not encoding.quantised:
         return encoding
+    own = job.manifest.calibration
+    if own is not None and spec == job.manifest.spec:
+        return encoding.calibrated(own)
     wide = sample.astype(np.float64)
     steps = find_steps(
         job.manifest.settings.step or DEFAULT_STEP, wide.mean((0, 2, 3)), np.square(wide).mean((0, 2, 3))

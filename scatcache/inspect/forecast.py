@@ -33,6 +33,7 @@ def forecast(job: Job, plan: JobPlan, stages: Stages, sample: Sample, table: Tab
         disk_rows_per_s=sample.cold_rows_per_s,
         memory_rows_per_s=sample.warm_rows_per_s,
         fixed_s=sample.fixed_s + prepare_s,
+        open_s=sample.open_s,
     )
     images_left = plan.images - plan.images_done
     work_s = images_left / rates.extract_images_per_s
@@ -66,7 +67,7 @@ def _weigh(job: Job, plan: JobPlan, rates: Rates, table: Table, *, extract_s: fl
     }
     return Weighed(
         extract_s=extract_s,
-        cached_epoch_s=_count_epoch(job) / rows_per_s,
+        cached_epoch_s=rates.open_s + _count_epoch(job) / rows_per_s,
         computed_epoch_s=_count_epoch(job) / rates.compute_images_per_s,
         store_bytes=store_bytes,
         free_bytes=plan.free_bytes,

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from scatcache.job.events import Event, ShardFinished
 from scatcache.job.layouts import make_layout
 from scatcache.job.planned import Job, plan_splits
@@ -18,11 +21,11 @@ from scatcache.job.stages import Stages
 from scatcache.job.store_folder import StoreFolder
 from scatcache.job.takeover import take_over
 from scatcache.job.workers import choose_workers
-from scatcache.load.cache import open_cache
+from scatcache.load.cache import Cache, open_cache
 
 # A sample's shard takes so long that opening, flushing and closing it hardly counts; each worker computes so many.
 SHARD_S, SHARDS_EACH = 1.0, 4
-READ_S = 2.5
+READ_S = 1.5
 BATCH_ROWS = 128
 
 
@@ -30,14 +33,15 @@ BATCH_ROWS = 128
 class Sample:
     """What was measured. images_per_s: extracted, with all workers; fixed_s: of a run, whatever the number of images;
     row_bytes: on disk, of one row's coefficients; cold_rows_per_s, warm_rows_per_s: read back by a loader, from the
-    disk (None where the system does not let go of what it keeps in memory) and from memory; memory_bytes: this
-    process's, at most."""
+    disk (None where the system does not let go of what it keeps in memory) and from memory; open_s: of an epoch,
+    whatever the number of rows; memory_bytes: this process's, at most."""
 
     images_per_s: float
     fixed_s: float
     row_bytes: float
     cold_rows_per_s: float | None
     warm_rows_per_s: float
+    open_s: float
     memory_bytes: int
 
 
@@ -78,13 +82,14 @@ def run_sample(job: Job, split: str, options: ExtractOptions, stages: Stages, *,
         return None
     rate = find_rate(finished, n_workers)
     n_done = sum(n for _, n in finished)
-    cold, warm = _read_back(small.folder.path, split)
+    cold, warm, open_s = _read_back(small.folder.path, split)
     return Sample(
         images_per_s=rate,
         fixed_s=max(0.0, elapsed - n_done / rate),
         row_bytes=sum(receipt.file_bytes for receipt in receipts) / n_done,
         cold_rows_per_s=cold,
         warm_rows_per_s=warm,
+        open_s=open_s,
         memory_bytes=peak_bytes(),
     )
 
@@ -121,12 +126,18 @@ def _cut_job(job: Job, split: str, path: Path, *, n_rows: int, shard: int) -> Jo
     return Job(plan, folder, manifest, layouts, job.source, {split: rows})
 
 
-def _read_back(store: Path, split: str) -> tuple[float | None, float]:
-    """(rows per second from the disk, from memory) of shuffled batches."""
+def _read_back(store: Path, split: str) -> tuple[float | None, float, float]:
+    """(rows per second from the disk, from memory, seconds of an epoch of next to no rows) of shuffled batches."""
+    cache = open_cache(store, split)
     can_forget = _forget(store)
-    cold = _time_epoch(store, split)
-    warm = max(_time_epoch(store, split), _time_epoch(store, split))
-    return cold if can_forget else None, warm
+    n_cold, cold_s = _time_epoch(cache, cache.readable)
+    part = cache.readable[:: len(cache.readable) // 4 or 1]
+    n_rows, whole_s = min((_time_epoch(cache, cache.readable) for _ in range(3)), key=lambda found: found[1] / found[0])
+    n_few, few_s = min((_time_epoch(cache, part) for _ in range(3)), key=lambda found: found[1])
+    open_s = 0.0
+    if n_rows == len(cache.readable) > n_few and whole_s > few_s:
+        open_s = max(0.0, few_s - n_few * (whole_s - few_s) / (n_rows - n_few))
+    return n_cold / max(cold_s - open_s, 1e-9) if can_forget else None, n_rows / max(whole_s - open_s, 1e-9), open_s
 
 
 def _forget(store: Path) -> bool:
@@ -139,12 +150,12 @@ def _forget(store: Path) -> bool:
     return True
 
 
-def _time_epoch(store: Path, split: str) -> float:
-    """Rows per second of an epoch of a loader, or of what of it there is time for."""
-    loader = open_cache(store, split).loader(BATCH_ROWS, shuffle=True)
+def _time_epoch(cache: Cache, rows: npt.NDArray[np.int64]) -> tuple[int, float]:
+    """(rows, seconds) of an epoch of a loader, or of what of it there is time for."""
+    loader = cache.loader(BATCH_ROWS, rows=rows, shuffle=True)
     started, n_rows = time.monotonic(), 0
     for _, labels in loader:
         n_rows += len(labels)
         if time.monotonic() - started > READ_S:
             break
-    return n_rows / max(time.monotonic() - started, 1e-9)
+    return n_rows, max(time.monotonic() - started, 1e-9)

@@ -22,7 +22,8 @@ CHANNEL_BYTES = 22
 class Rates:
     """Measured on this machine. stage_s: seconds of an image in each stage on one thread; extract_images_per_s: by the
     whole command with its workers; compute_images_per_s: read, decoded and transformed by as many, nothing stored;
-    read_rows_per_s: by a loader, from the disk and from memory; fixed_s: of a run, whatever the number of images."""
+    disk_rows_per_s, memory_rows_per_s: read by a loader; fixed_s: of a run, whatever the number of images; open_s: of
+    an epoch, whatever the number of rows."""
 
     stage_s: Mapping[str, float]
     extract_images_per_s: float
@@ -30,6 +31,7 @@ class Rates:
     disk_rows_per_s: float | None
     memory_rows_per_s: float
     fixed_s: float
+    open_s: float
 
 
 @dataclass(frozen=True)

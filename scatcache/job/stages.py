@@ -61,17 +61,26 @@ def measure_stages(job: Job, split: str, *, budget_s: float) -> Look | None:
         manifest.spec, shape, pixels=manifest.pixels, device=job.plan.device, backend=job.plan.backend
     )
     started, n = time.monotonic(), min(LEAST_IMAGES, len(chosen))
+    looks: list[Look] = []
     with ShardReads(part, split, chosen) as reads:
-        # The first one pays for pages and tables that later ones find made.
-        found = _look(chosen[:n], reads, job, shape=shape, transform=transform)
-        spent = time.monotonic() - started
-        first, start = found, n
-        while start < len(chosen) and (left := budget_s - (time.monotonic() - started)) > 0:
-            per_image = max(first.stages.total_s if first else spent / n, 1e-6)
-            n = max(1, min(int(left * FIRST_SHARE / per_image), transform.batch_images, len(chosen) - start))
-            found = _look(chosen[start : start + n], reads, job, shape=shape, transform=transform) or found
-            first, start = found, start + n
-    return found
+        start = 0
+        while start < len(chosen) and (start == 0 or budget_s > time.monotonic() - started):
+            look = _look(chosen[start : start + n], reads, job, shape=shape, transform=transform)
+            looks, start = looks if look is None else [*looks, look], start + n
+            left, spent = budget_s - (time.monotonic() - started), (time.monotonic() - started) / start
+            n = max(1, min(int(left * FIRST_SHARE / spent), transform.batch_images, len(chosen) - start))
+    return _join(looks)
+
+
+def _join(looks: list[Look]) -> Look | None:
+    """Means over the images of all but the first, which pays for pages and tables that later ones find made."""
+    if not looks:
+        return None
+    counted = looks[1:] or looks
+    weights = [len(look.images) for look in counted]
+    names = [entry.name for entry in fields(Stages)]
+    means = [np.average([getattr(look.stages, name) for look in counted], weights=weights) for name in names]
+    return Look(Stages(*(float(mean) for mean in means)), np.concatenate([look.images for look in looks]))
 
 
 def encode_row(row: NDArray[np.floating[Any]], encoding: Encoding) -> NDArray[Any]:
