@@ -80,10 +80,12 @@ def show_estimate(estimate: "Estimate") -> None:
 def show_table(table: dict[str, dict[str, int]]) -> None:
     """Bytes by reduction and encoding."""
     names = list(next(iter(table.values())))
-    width = max(map(len, ("bytes", *table)))
-    echo("", f"{'bytes':<{width}}" + "".join(f"  {name:>11}" for name in names))
+    labels = {reduction: reduction.replace("--", "") for reduction in table}
+    width = max(map(len, ("bytes", *labels.values())))
+    echo("", f"{'bytes':<{width}}" + "".join(f"  {name:>{max(9, len(name))}}" for name in names))
     for reduction, row in table.items():
-        echo(f"{reduction:<{width}}" + "".join(f"  {show_bytes(row[name]):>11}" for name in names))
+        cells = "".join(f"  {show_bytes(row[name]):>{max(9, len(name))}}" for name in names)
+        echo(f"{labels[reduction]:<{width}}{cells}")
 
 
 def show_info(report: Any) -> None:

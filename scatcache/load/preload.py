@@ -11,6 +11,7 @@ from scatcache.errors import ScatcacheError
 from scatcache.load.read_ahead import read_ahead
 from scatcache.load.selection import Selection
 from scatcache.resources import free_memory_bytes
+from scatcache.store.format.encodings import Encoding
 from scatcache.store.reader import SplitReader
 
 # Read at once, beside what is kept: enough for long reads in every thread of the reader.
@@ -70,7 +71,7 @@ def preload(selection: Selection, device: torch.device) -> Preloaded:
     source = source[np.argsort(stored_row[source])]
     position = np.full(len(stored_row), -1)
     position[source] = np.arange(len(source))
-    coefficients = torch.from_numpy(reader.encoding.empty(len(source), find_shape(selection))).to(device)
+    coefficients = make_room(reader.encoding, len(source), find_shape(selection), device)
     if device.type == "cpu" and channels is None:
         reader.read(stored_row[source], coefficients.numpy())
         return Preloaded(selection, coefficients, position)
@@ -80,6 +81,15 @@ def preload(selection: Selection, device: torch.device) -> Preloaded:
         coefficients[start : start + len(kept)] = torch.from_numpy(kept)
         start += len(kept)
     return Preloaded(selection, coefficients, position)
+
+
+def make_room(encoding: Encoding, n: int, row_shape: tuple[int, int, int], device: torch.device) -> torch.Tensor:
+    """(n, n_channels, h, w) of the stored dtype on the device, its memory in the order of encoding.empty()."""
+    like = torch.from_numpy(encoding.empty(0, row_shape))
+    if not encoding.channels_last:
+        return torch.empty((n, *row_shape), dtype=like.dtype, device=device)
+    n_channels, height, width = row_shape
+    return torch.empty((n, height, width, n_channels), dtype=like.dtype, device=device).permute(0, 3, 1, 2)
 
 
 def read_pieces(reader: SplitReader, stored: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.float16 | np.float32]]:

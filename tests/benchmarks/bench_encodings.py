@@ -39,6 +39,7 @@ N_SAMPLE = {"cifar10": 400, "imagenet": 32}
 COMMANDS = {
     "float16": (),
     "quantised": ("--encoding", "quantised"),
+    "quantised-zstd": ("--encoding", "quantised-zstd"),
     "pool 1": ("--pool", "1"),
     "angles mean": ("--angles", "mean"),
 }
@@ -84,11 +85,11 @@ def list_arms(coefficients: np.ndarray) -> Iterator[tuple[str, Encoding]]:
     wide = coefficients.astype(np.float64)
     means, square_means = wide.mean((0, 2, 3)), np.square(wide).mean((0, 2, 3))
     for name, encoding in ENCODINGS.items():
-        if name != QUANTISED:
+        if not encoding.quantised:
             yield name, encoding
             continue
         for step in STEPS:
-            for dtype in ("int8", "int16"):
+            for dtype in ("int8", "int16") if name == QUANTISED else ("int8",):
                 steps = find_steps(step, means, square_means)
                 yield f"{name} {step:g} {dtype}", encoding.calibrated(Calibration.of(step, steps, dtype=dtype))
 
@@ -106,6 +107,7 @@ def measure_encodings(case: Case, rounds: int) -> dict[str, dict[str, Any]]:
     arms = dict(list_arms(coefficients))
     found: dict[str, dict[str, Any]] = {name: measure_error(coefficients, arm) for name, arm in arms.items()}
     times: dict[str, list[tuple[float, float, float]]] = {name: [] for name in arms}
+    found["entropy at 0.5"] = measure_entropies(coefficients, 0.5)
     for _ in range(rounds):
         for name, arm in arms.items():
             times[name].append(time_arm(coefficients, arm))
@@ -169,12 +171,39 @@ def measure_commands(case: Case, rounds: int) -> dict[str, Any]:
     return {"images_per_s": results, "bytes_per_image": n_bytes, "ratios": ratios}
 
 
+def measure_entropies(coefficients: np.ndarray, step: float) -> dict[str, float]:
+    """Bytes per coefficient that ideal coders would take of quantised coefficients: of order 0, every channel by its
+    own frequencies; in context, by those of what the channel before in the same cell and the cells above and to the
+    left add up to. What their tables would take is left out: both are lower bounds."""
+    wide = coefficients.astype(np.float64)
+    steps = find_steps(step, wide.mean((0, 2, 3)), np.square(wide).mean((0, 2, 3)))
+    q = np.rint(coefficients / steps.astype(np.float32)[:, None, None]).astype(np.int64)
+    before, above, left = np.zeros_like(q), np.zeros_like(q), np.zeros_like(q)
+    before[:, 1:], above[:, :, 1:], left[..., 1:] = q[:, :-1], q[:, :, :-1], q[..., :-1]
+    channel = np.broadcast_to(np.arange(q.shape[1])[:, None, None], q.shape)
+    order = channel_table(SPEC)["order"].astype(np.int64)[channel]
+    context = order * 64 + np.minimum(np.abs(2 * before) + np.abs(above) + np.abs(left), 63)
+    return {"zero_order": entropy(q, channel), "in_context": entropy(q, context)}
+
+
+def entropy(q: np.ndarray, context: np.ndarray) -> float:
+    """Bytes a symbol, of q given its context."""
+    low = q.min()
+    pairs = np.bincount((context * (q.max() - low + 1) + q - low).ravel())
+    alone = np.bincount(context.ravel())
+    bits = [-(counts[counts > 0] * np.log2(counts[counts > 0])).sum() for counts in (pairs, alone)]
+    return round(float(bits[0] - bits[1]) / q.size / 8, 4)
+
+
 def show_encodings(name: str, found: dict[str, dict[str, Any]]) -> str:
-    lines = [f"{name:<22} B/coef  error by order            encode  decode  to float32 (Gcoef/s a core)"]
+    lines = [f"{name:<24} B/coef  error by order            encode  decode  to float32 (Gcoef/s a core)"]
     for arm, entry in found.items():
+        if "zero_order" in entry:
+            lines.append(f"{arm:<24} of order 0 {entry['zero_order']:.3f}, in context {entry['in_context']:.3f} B/coef")
+            continue
         errors = " ".join(f"{value:7.2g}" for value in entry["rms_error_by_order"])
         rates = "  ".join(f"{entry[key]:6.2f}" for key in ("encode_gcoef_s", "decode_gcoef_s", "restore_gcoef_s"))
-        lines.append(f"{arm:<22} {entry['bytes_per_coefficient']:6.3f}  {errors}  {rates}")
+        lines.append(f"{arm:<24} {entry['bytes_per_coefficient']:6.3f}  {errors}  {rates}")
     return "\n".join(lines)
 
 

@@ -45,7 +45,7 @@ ROOT = Path(__file__).resolve().parents[2]
         ("grid", "corner", "one of kymatio, centered"),
         ("pixels", "rgba", "one of rgb, grey, native"),
         ("axes", "NHWD", "one of NHW, NHWC, NCHW, HW, HWC, CHW"),
-        ("encoding", "bfloat16", "one of float16, float16raw, float32, quantised"),
+        ("encoding", "bfloat16", "one of float16, float16raw, float32, quantised, quantised-zstd"),
     ],
 )
 def test_values_out_of_range_are_named_with_what_is_expected(name, value, expected):

@@ -39,6 +39,7 @@ REDUCED: dict[str, dict[str, Any]] = {
     "pooled": {"pool": 1},
     "angles": {"J": 2, "max_order": 2, "angles": "mean"},
     "quantised": {"encoding": "quantised"},
+    "quantised-zstd": {"encoding": "quantised-zstd", "step": 0.02},
     "quantised-pooled": {"J": 2, "max_order": 2, "pool": 1, "angles": "mean", "encoding": "quantised", "step": 0.1},
 }
 GENERATIONS, TARGETS, NATIVE = "generations.zarr", "targets.zarr", "native.zarr"

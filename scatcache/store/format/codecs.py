@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numcodecs import blosc
+from numcodecs import blosc, zstd
 
 from scatcache.errors import StoreDamaged
 
@@ -16,6 +16,8 @@ blosc.use_threads = False
 _HEADER, _HEADER_BYTES, _VERSION = struct.Struct("<4B3I"), 16, 2
 _BYTE_SHUFFLED, _STORED, _BIT_SHUFFLED = 1, 2, 4
 _CODECS = {"lz4": 1, "zstd": 4}
+# Of a zstd frame (RFC 8878, section 3.1.1): its magic number, and the bytes before its size can begin.
+_ZSTD_MAGIC, _ZSTD_LEAST_BYTES = b"\x28\xb5\x2f\xfd", 6
 
 
 class Codec(Protocol):
@@ -109,3 +111,44 @@ class Blosc:
             raise StoreDamaged("its Blosc header is none that this encoding writes")
         if flags & _STORED and compressed != out.nbytes + _HEADER_BYTES:
             raise StoreDamaged(f"it holds {compressed - _HEADER_BYTES} bytes as they are, expected {out.nbytes}")
+
+
+@dataclass(frozen=True)
+class Zstd:
+    """Zstandard, without a checksum of its own. level: 1 to 22."""
+
+    level: int
+    compresses = True
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def describe(self, item_bytes: int) -> list[dict[str, Any]]:
+        return [{"name": "zstd", "configuration": {"level": self.level, "checksum": False}}]
+
+    def encode(self, values: np.ndarray) -> bytes:
+        return bytes(zstd.compress(values, self.level))
+
+    def decode(self, payload: memoryview, out: np.ndarray) -> None:
+        found = zstd_content_bytes(payload)
+        if found != out.nbytes:
+            raise StoreDamaged(f"it decodes to {found} bytes, expected {out.nbytes}")
+        try:
+            zstd.decompress(payload, out)
+        except (RuntimeError, ValueError) as error:
+            raise StoreDamaged(f"it does not decode ({error})") from error
+
+
+def zstd_content_bytes(payload: bytes | memoryview) -> int:
+    """Decoded bytes of a zstd frame by its header; our encoder always states them. Raises StoreDamaged."""
+    if len(payload) < _ZSTD_LEAST_BYTES or payload[:4] != _ZSTD_MAGIC:
+        raise StoreDamaged("it does not decode (no zstd frame)")
+    descriptor = payload[4]
+    single_segment, size_flag = descriptor >> 5 & 1, descriptor >> 6
+    size_bytes = (1 if single_segment else 0, 2, 4, 8)[size_flag]
+    start = 5 + (not single_segment) + (0, 1, 2, 4)[descriptor & 3]
+    stated = payload[start : start + size_bytes]
+    if not size_bytes or len(stated) < size_bytes:
+        raise StoreDamaged("it does not decode (its zstd frame states no size)")
+    return int.from_bytes(stated, "little") + (256 if size_bytes == 2 else 0)

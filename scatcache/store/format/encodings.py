@@ -11,7 +11,7 @@ import numpy.typing as npt
 from numpy.typing import NDArray
 
 from scatcache.errors import StoreDamaged
-from scatcache.store.format.codecs import Blosc, Codec, Plain
+from scatcache.store.format.codecs import Blosc, Codec, Plain, Zstd
 
 CRC_BYTES = 4
 QUANTISED_DTYPES = ("int8", "int16")
@@ -32,8 +32,8 @@ class Encoding:
     a row at most: the dtype's rounding, and room for another backend's; typical_ratio: stored bytes over dtype's bytes
     on natural images; codec: what compresses a chunk; quantised: whether integers are stored, S = step * stored, their
     dtype and the step of each channel being a store's own, see Calibration; channels_last: whether the numbers of a
-    chunk stand in the order (image, y, x, channel): the channels of one place resemble each other, and their bits
-    compress better side by side."""
+    chunk stand in the order (image, y, x, channel): the channels of one place resemble each other, and compress
+    better side by side."""
 
     name: str
     compute_dtype: str
@@ -180,7 +180,9 @@ ENCODINGS = {
         Encoding("float16", "float16", "float16", "NaN", 1e-3, 0.82, Blosc("lz4", 5)),
         Encoding("float16raw", "float16", "float16", "NaN", 1e-3, 1.0, Plain()),
         Encoding("float32", "float32", "float32", "NaN", 1e-5, 0.82, Blosc("zstd", 3)),
-        Encoding(QUANTISED, "float32", "int8", 0, 1e-5, 0.36, Blosc("lz4", 9), quantised=True, channels_last=True),
+        Encoding(QUANTISED, "float32", "int8", 0, 1e-5, 0.38, Blosc("lz4", 9), quantised=True, channels_last=True),
+        # A sixth fewer bytes, encoded and decoded at a third of the speed.
+        Encoding("quantised-zstd", "float32", "int8", 0, 1e-5, 0.32, Zstd(1), quantised=True, channels_last=True),
     )
 }
 # The default by the pixels' dtype: what float16 rounds away is less than 8 bits say.

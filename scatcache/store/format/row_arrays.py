@@ -11,6 +11,7 @@ from numcodecs.vlen import VLenUTF8
 
 from scatcache.errors import StoreDamaged
 from scatcache.resources import free_memory_bytes
+from scatcache.store.format.codecs import zstd_content_bytes
 from scatcache.store.format.encodings import CRC_BYTES, crc32c
 from scatcache.store.format.layout import SplitLayout
 
@@ -174,7 +175,7 @@ def decode_rows(name: str, data: bytes, *, n_rows: int, row_shape: tuple[int, ..
     payload = check_crc(data)
     is_key, dtype = name == "key", np.dtype(ALL_ROW_ARRAYS[name][0])
     n_chunk_rows, row_bytes = find_chunk_rows(*row_shape), dtype.itemsize * math.prod(row_shape)
-    n_bytes = _find_content_bytes(payload)
+    n_bytes = zstd_content_bytes(payload)
     most = _LENGTH_BYTES + ROW_CHUNK * _LENGTH_BYTES + n_rows * MAX_KEY_BYTES
     if is_key and not _LENGTH_BYTES <= n_bytes <= most:
         raise StoreDamaged(f"it holds {n_bytes} bytes, which are no {n_rows} keys")
@@ -196,20 +197,6 @@ def decode_rows(name: str, data: bytes, *, n_rows: int, row_shape: tuple[int, ..
     if (~np.isnan(beyond) if name == TARGET else beyond).any():
         raise StoreDamaged(f"it holds values beyond the split's last row, expected {n_rows} rows")
     return values[:n_rows]
-
-
-def _find_content_bytes(payload: bytes) -> int:
-    """Decoded bytes of a zstd frame by its header (RFC 8878, section 3.1.1.1); our encoder always states them."""
-    if len(payload) < 6 or payload[:4] != b"\x28\xb5\x2f\xfd":
-        raise StoreDamaged("it does not decode (no zstd frame)")
-    descriptor = payload[4]
-    single_segment, size_flag = descriptor >> 5 & 1, descriptor >> 6
-    size_bytes = (1 if single_segment else 0, 2, 4, 8)[size_flag]
-    start = 5 + (not single_segment) + (0, 1, 2, 4)[descriptor & 3]
-    stated = payload[start : start + size_bytes]
-    if not size_bytes or len(stated) < size_bytes:
-        raise StoreDamaged("it does not decode (its zstd frame states no size)")
-    return int.from_bytes(stated, "little") + (256 if size_bytes == 2 else 0)
 
 
 def _decode_keys(raw: bytes, n_rows: int) -> np.ndarray:
