@@ -137,7 +137,11 @@ class JobRun:
         if not self.is_watched or n_left * math.prod(plan.output_shape) < LEAST_EXPECTED_VALUES:
             return None
         split = max(self.job.layouts, key=lambda name: self.job.layouts[name].n_rows)
-        look = measure_stages(self.job, split, budget_s=LOOK_S)
+        try:
+            look = measure_stages(self.job, split, budget_s=LOOK_S)
+        except (ScatcacheError, OSError):
+            # The run itself will meet it, and say so.
+            return None
         return None if look is None else n_left * look.stages.total_s / n_workers
 
     def _make_folders(self) -> None:
