@@ -16,6 +16,7 @@ from scatcache.inspect.failures import Failure, VerifyReport
 from scatcache.inspect.split_check import check_split, name_failure
 from scatcache.inspect.strangers import check_documents, check_files
 from scatcache.job.pixels import check_form, decoding_of
+from scatcache.job.shard_sink import BEYOND
 from scatcache.job.stored_source import open_source_of
 from scatcache.remote.urls import is_url
 from scatcache.scattering.batched import BatchTransform, open_transform
@@ -143,7 +144,8 @@ def _find_mended(reader: SplitReader, recorded: list[Unreadable], source: ImageS
     """A failure for each image that was recorded as unreadable and now decodes."""
     failures = {}
     for entry in recorded:
-        if entry.key in failures:
+        # Of an image that decodes, and whose coefficients no integer of the store holds, there is nothing to mend.
+        if entry.key in failures or entry.reason.startswith(BEYOND):
             continue
         try:
             _read_image(source.find(reader.split), entry.key, reader)

@@ -11,6 +11,9 @@ from scatcache.scattering.quantisation import find_quantiser
 from scatcache.store.format.encodings import Encoding
 from scatcache.store.format.shard_file import ShardEncoder
 
+# How the reason begins for which a sound image has no quantised coefficients.
+BEYOND = "its coefficients go beyond"
+
 
 class ShardSink:
     """Takes coefficients batch by batch, in order, and writes them chunk by chunk; used from one thread at a time.
@@ -66,8 +69,8 @@ class ShardSink:
         assert steps is not None
         if reason is None and not self._quantise_row(row, steps, stored, self.sums, self.square_sums):
             reason = (
-                f"its coefficients go beyond what {self._encoding.dtype} holds at this step: a larger --step or "
-                f"--encoding float32, for a new store, would keep it"
+                f"{BEYOND} what {self._encoding.dtype} holds at this step: a larger --step or --encoding float32, for "
+                f"a new store, would keep it"
             )
         return stored, reason
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from scatcache.errors import SourceError
+from scatcache.errors import SourceError, UnreadableImage
 from scatcache.images.source import Part
 from scatcache.job.planning import ShardId, ShardTask
 from scatcache.job.reading import ShardReads
@@ -73,6 +73,7 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
             keys=task.keys,
         )
         _fill(sink, transform, encoding.compute_dtype, decode_batches(job, task, images, transform.batch_images))
+        _refuse_beyond(job, task, sink.reasons)
         # A worker that was given up for dead may have been overtaken: what is finished keeps its file.
         if (done := find_done()) is not None:
             return done
@@ -82,6 +83,13 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
     check()
     folder.writer.publish_receipt(receipt)
     return receipt
+
+
+def _refuse_beyond(job: ShardJob, task: ShardTask, reasons: list[str | None]) -> None:
+    """Raises UnreadableImage where on_error is "fail": images that do not decode have ended the run before."""
+    for key, reason in zip(task.keys, reasons, strict=True):
+        if reason is not None and job.on_error == "fail":
+            raise UnreadableImage(f"{task.split}: {key}: {reason}: stopped because of --on-error fail")
 
 
 def _find_part(job: ShardJob, task: ShardTask) -> Part:

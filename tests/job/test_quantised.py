@@ -75,14 +75,19 @@ def test_what_no_integer_holds_is_unreadable_and_told(tmp_path):
     """The sample is of faint images, another is not: it is recorded, not cut."""
     faint = (smooth(30, contrast=1) // 8 + 100).astype(np.uint8)
     images = np.concatenate([faint, np.random.default_rng(0).integers(0, 2, (1, 24, 24, 3), dtype=np.uint8) * 255])
-    out = tmp_path / "a.zarr"
+    out, path = tmp_path / "a.zarr", tmp_path / "images.npy"
+    np.save(path, images)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calibration, "choose_rows", lambda rows, *, seed, limit: np.arange(30))
-        report = extract(images, out, step=0.05)
+        with pytest.raises(scatcache.UnreadableImage, match="go beyond .* stopped because of --on-error fail"):
+            scatcache.extract(path, out=out, on_error="fail", **{**SETTINGS, "step": 0.05})
+        report = scatcache.extract(path, out=out, **{**SETTINGS, "step": 0.05})
     (entry,) = report.unreadable
+    verified = scatcache.verify(out, recompute=1.0)
+    assert verified.ok and verified.recomputed == 30
     assert "beyond what int" in entry["reason"] and "--step or --encoding float32" in entry["reason"]
     cache = scatcache.open_cache(out)
-    assert len(cache.readable) == 30 and scatcache.verify(out).ok
+    assert len(cache.readable) == 30
     with pytest.raises(scatcache.UnreadableImage, match="go beyond"):
         cache.coefficients([int(np.setdiff1d(np.arange(31), cache.readable)[0])])
     assert np.isnan(cache.to_xarray().coefficients.values).any(axis=(1, 2, 3)).sum() == 1
