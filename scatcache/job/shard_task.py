@@ -87,8 +87,9 @@ def compute_shard(job: ShardJob, task: ShardTask) -> Receipt:
 
 def _refuse_beyond(job: ShardJob, task: ShardTask, reasons: list[str | None]) -> None:
     """Raises UnreadableImage where on_error is "fail": images that do not decode have ended the run before."""
-    for key, reason in zip(task.keys, reasons, strict=True):
+    for position, reason in enumerate(reasons):
         if reason is not None and job.on_error == "fail":
+            key = task.keys[position]
             raise UnreadableImage(f"{task.split}: {key}: {reason}: stopped because of --on-error fail")
 
 

@@ -79,7 +79,7 @@ def test_what_no_integer_holds_is_unreadable_and_told(tmp_path):
     np.save(path, images)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calibration, "choose_rows", lambda rows, *, seed, limit: np.arange(30))
-        with pytest.raises(scatcache.UnreadableImage, match="go beyond .* stopped because of --on-error fail"):
+        with pytest.raises(scatcache.UnreadableImage, match=r"go beyond .* stopped because of --on-error fail"):
             scatcache.extract(path, out=out, on_error="fail", **{**SETTINGS, "step": 0.05})
         report = scatcache.extract(path, out=out, **{**SETTINGS, "step": 0.05})
     (entry,) = report.unreadable
