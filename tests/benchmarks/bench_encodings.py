@@ -27,13 +27,13 @@ from scatcache.scattering.batched import open_transform
 from scatcache.scattering.paths import channel_table
 from scatcache.scattering.quantisation import restore
 from scatcache.spec import ScatteringSpec
-from scatcache.store.format.encodings import ENCODINGS, QUANTISED, Calibration, Encoding
+from scatcache.store.format.encodings import DEFAULT_STEP, ENCODINGS, QUANTISED, Calibration, Encoding
 from tests.benchmarks.bench_extract import Case, empty_folder, read_sample, time_transform
 from tests.benchmarks.machine import describe_machine
 from tests.images.parts import read_key
 
 SPEC = ScatteringSpec(J=2)
-STEPS = (0.2, 0.4, 0.5, 0.6)
+STEPS = (0.2, 0.3, 0.4, 0.5)
 # Of ImageNet at 224 an image has as many coefficients as fifty of CIFAR-10.
 N_SAMPLE = {"cifar10": 400, "imagenet": 32}
 COMMANDS = {
@@ -107,7 +107,7 @@ def measure_encodings(case: Case, rounds: int) -> dict[str, dict[str, Any]]:
     arms = dict(list_arms(coefficients))
     found: dict[str, dict[str, Any]] = {name: measure_error(coefficients, arm) for name, arm in arms.items()}
     times: dict[str, list[tuple[float, float, float]]] = {name: [] for name in arms}
-    found["entropy at 0.5"] = measure_entropies(coefficients, 0.5)
+    found[f"entropy at {DEFAULT_STEP:g}"] = measure_entropies(coefficients, DEFAULT_STEP)
     for _ in range(rounds):
         for name, arm in arms.items():
             times[name].append(time_arm(coefficients, arm))

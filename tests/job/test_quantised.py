@@ -7,6 +7,7 @@ import scatcache
 from scatcache.job import calibration
 from scatcache.job.calibration import find_steps
 from scatcache.scattering import open_transform
+from scatcache.store.format.encodings import DEFAULT_STEP
 from scatcache.store.reader import open_split
 from tests.store.stores import draw_images
 
@@ -47,7 +48,7 @@ def test_every_coefficient_is_within_half_a_step(tmp_path, settings):
     assert scatcache.verify(tmp_path / "a.zarr").ok
     deviation = expected.astype(np.float64).std((0, 2, 3))
     varied = deviation > 0.01 * deviation.max()
-    step = settings.get("step", 0.5)
+    step = settings.get("step", DEFAULT_STEP)
     np.testing.assert_allclose(steps[varied, 0, 0], step * deviation[varied], rtol=1e-4)
 
 

@@ -38,7 +38,7 @@ SIDE, UNREADABLE = 4, 2
 REDUCED: dict[str, dict[str, Any]] = {
     "pooled": {"pool": 1},
     "angles": {"J": 2, "max_order": 2, "angles": "mean"},
-    "quantised": {"encoding": "quantised"},
+    "quantised": {"encoding": "quantised", "step": 0.5},
     "quantised-zstd": {"encoding": "quantised-zstd", "step": 0.02},
     "quantised-pooled": {"J": 2, "max_order": 2, "pool": 1, "angles": "mean", "encoding": "quantised", "step": 0.1},
 }
