@@ -19,13 +19,15 @@ from scatcache.store.format.layout import SplitLayout
 
 # The sample, in values of whole maps.
 SAMPLE_VALUES = 36_000_000
+# What transforming the sample may take.
+TRANSFORM_S = 2.0
 
 
-def weigh(job: Job, images: NDArray[Any]) -> dict[str, dict[str, int]]:
-    """{reduction: {encoding: bytes}} of the whole store. images: a sample, (n, H, W, colours)."""
+def weigh(job: Job, images: NDArray[Any], *, transform_s: float) -> dict[str, dict[str, int]]:
+    """{reduction: {encoding: bytes}} of the whole store. images: a sample, (n, H, W, colours); transform_s: of one."""
     spec, shape = job.manifest.spec, (images.shape[1], images.shape[2])
     table: dict[str, dict[str, int]] = {}
-    whole = _transform(job, images)
+    whole = _transform(job, images[: max(1, int(TRANSFORM_S / transform_s))])
     for reduction in list_reductions(spec):
         kept = replace(spec, reduction=reduction)
         values = whole.reshape(len(whole), spec.colours, -1, *whole.shape[2:])

@@ -105,5 +105,5 @@ def _estimate(job: Job, plan: JobPlan, options: PlanOptions, *, prepare_s: float
         if look is None or sample is None:
             warning = "nothing was measured: no image of the sample is readable"
             return replace(plan, warnings=(*plan.warnings, warning))
-        table = weigh(job, look.images)
+        table = weigh(job, look.images, transform_s=look.stages.transform_s)
         return replace(plan, estimate=forecast(job, plan, look.stages, sample, table, prepare_s=prepare_s))

@@ -23,8 +23,9 @@ from scatcache.job.takeover import take_over
 from scatcache.job.workers import choose_workers
 from scatcache.load.cache import Cache, open_cache
 
-# A sample's shard takes so long that opening, flushing and closing it hardly counts; each worker computes so many.
-SHARD_S, SHARDS_EACH = 1.0, 4
+# A sample's shard takes so long that opening, flushing and closing it hardly counts; each worker computes so many, and
+# fewer where one image takes longer than that.
+SHARD_S, SHARDS_EACH, SHARDS_LEAST = 1.0, 4, 2
 READ_S = 1.5
 BATCH_ROWS = 128
 
@@ -63,8 +64,9 @@ def run_sample(job: Job, split: str, options: ExtractOptions, stages: Stages, *,
     n_workers, _ = choose_workers(job, own)
     n_rows = job.layouts[split].n_rows
     shard_images = max(1, min(round(SHARD_S / stages.total_s), -(-n_rows // n_workers)))
+    n_rounds = SHARDS_EACH if stages.total_s < SHARD_S else SHARDS_LEAST
     small = _cut_job(
-        job, split, scratch / "sample.zarr", n_rows=SHARDS_EACH * n_workers * shard_images, shard=shard_images
+        job, split, scratch / "sample.zarr", n_rows=n_rounds * n_workers * shard_images, shard=shard_images
     )
     finished: list[tuple[float, int]] = []
 

@@ -11,6 +11,8 @@ from scatcache.errors import UsageError
 
 # Different images, and names of them: more names are links to the same files.
 N_DIFFERENT, MOST_NAMES = 16, 4096
+# Larger images repeat a square of noise, which fits itself at its borders.
+MOST_SIDE = 512
 QUALITY = 90
 
 
@@ -43,13 +45,16 @@ def draw_images(folder: Path, n_images: int, shape: tuple[int, int]) -> Path:
 def draw_noise(shape: tuple[int, int], *, seed: int) -> np.ndarray:
     """(H, W, 3) uint8: noise whose amplitudes fall as 1 / frequency, with a little of its own in each colour."""
     rng = np.random.default_rng(seed)
-    frequency = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None])
+    height, width = (min(side, MOST_SIDE) for side in shape)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     frequency[0, 0] = 1
     planes = []
     for _ in range(4):
-        spectrum = np.fft.rfft2(rng.normal(size=shape)) / np.maximum(frequency, 1 / max(shape))
+        spectrum = np.fft.rfft2(rng.normal(size=(height, width))) / np.maximum(frequency, 1 / max(height, width))
         spectrum[0, 0] = 0
-        plane = np.fft.irfft2(spectrum, s=shape)
+        plane = np.fft.irfft2(spectrum, s=(height, width))
         planes.append(plane / max(float(plane.std()), 1e-9))
     picture = np.stack([planes[0] + 0.3 * plane for plane in planes[1:]], axis=-1)
-    return np.clip(118 + 55 * picture, 0, 255).astype(np.uint8)
+    drawn = np.clip(118 + 55 * picture, 0, 255).astype(np.uint8)
+    repeats = (-(-shape[0] // height), -(-shape[1] // width), 1)
+    return np.tile(drawn, repeats)[: shape[0], : shape[1]]
