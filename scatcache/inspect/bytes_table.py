@@ -1,5 +1,6 @@
 """What a store takes under each encoding and reduction, by encoding a sample of its coefficients in each way."""
 
+import hashlib
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +28,7 @@ def weigh(job: Job, images: NDArray[Any], *, transform_s: float) -> dict[str, di
     """{reduction: {encoding: bytes}} of the whole store. images: a sample, (n, H, W, colours); transform_s: of one."""
     spec, shape = job.manifest.spec, (images.shape[1], images.shape[2])
     table: dict[str, dict[str, int]] = {}
-    whole = _transform(job, images[: max(1, int(TRANSFORM_S / transform_s))])
+    whole = _transform(job, leave_out_repeats(images)[: max(1, int(TRANSFORM_S / transform_s))])
     for reduction in list_reductions(spec):
         kept = replace(spec, reduction=reduction)
         values = whole.reshape(len(whole), spec.colours, -1, *whole.shape[2:])
@@ -40,6 +41,12 @@ def weigh(job: Job, images: NDArray[Any], *, transform_s: float) -> dict[str, di
             )
         table[name_reduction(reduction)] = row
     return {name: {key: value + EVERY_STORE_BYTES for key, value in row.items()} for name, row in table.items()}
+
+
+def leave_out_repeats(images: NDArray[Any]) -> NDArray[Any]:
+    """Each image once: of a small sample, one that is there twice would seem to compress to nothing."""
+    _, first = np.unique([hashlib.sha256(image.tobytes()).digest() for image in images], return_index=True)
+    return images[np.sort(first)]
 
 
 def list_reductions(spec: ScatteringSpec) -> list[Reduction]:

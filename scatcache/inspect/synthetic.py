@@ -2,17 +2,21 @@
 
 import os
 import re
+import time
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from scatcache.errors import UsageError
 
-# Different images, and names of them: more names are links to the same files.
-N_DIFFERENT, MOST_NAMES = 16, 4096
-# Larger images repeat a square of noise, which fits itself at its borders.
-MOST_SIDE = 512
+# Different images: at least so many, more while there is time, since repeats would compress against each other. The
+# other names are links to the same files.
+LEAST_DIFFERENT, MOST_DIFFERENT, MOST_NAMES = 3, 512, 4096
+DRAW_S = 2.0
+# Planes of noise that the images are mixed of, and the most pixels along a side before a plane repeats itself.
+N_PLANES, MOST_SIDE = 8, 512
 QUALITY = 90
 
 
@@ -34,27 +38,44 @@ def draw_images(folder: Path, n_images: int, shape: tuple[int, int]) -> Path:
     """A folder of n_images JPEG files, at most MOST_NAMES, of (height, width) pixels."""
     folder.mkdir(parents=True)
     names = [folder / f"{i:06d}.jpg" for i in range(min(n_images, MOST_NAMES))]
-    for i, name in enumerate(names):
-        if i < N_DIFFERENT:
-            Image.fromarray(draw_noise(shape, seed=i)).save(name, quality=QUALITY)
-        else:
-            os.link(names[i % N_DIFFERENT], name)
+    rng, started = np.random.default_rng(0), time.monotonic()
+    planes = draw_planes(rng, shape)
+    n_drawn = 0
+    for name in names[:MOST_DIFFERENT]:
+        if n_drawn >= LEAST_DIFFERENT and time.monotonic() - started > DRAW_S:
+            break
+        Image.fromarray(mix(rng, planes, shape)).save(name, quality=QUALITY)
+        n_drawn += 1
+    for i, name in enumerate(names[n_drawn:]):
+        os.link(names[i % n_drawn], name)
     return folder
 
 
-def draw_noise(shape: tuple[int, int], *, seed: int) -> np.ndarray:
-    """(H, W, 3) uint8: noise whose amplitudes fall as 1 / frequency, with a little of its own in each colour."""
-    rng = np.random.default_rng(seed)
+def draw_planes(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """(N_PLANES, h, w), at most MOST_SIDE a side, of unit variance: noise whose amplitudes fall as 1 / frequency.
+
+    A plane ends as it begins: shifted and repeated it shows no seam.
+    """
     height, width = (min(side, MOST_SIDE) for side in shape)
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
-    frequency[0, 0] = 1
-    planes = []
-    for _ in range(4):
-        spectrum = np.fft.rfft2(rng.normal(size=(height, width))) / np.maximum(frequency, 1 / max(height, width))
-        spectrum[0, 0] = 0
-        plane = np.fft.irfft2(spectrum, s=(height, width))
-        planes.append(plane / max(float(plane.std()), 1e-9))
-    picture = np.stack([planes[0] + 0.3 * plane for plane in planes[1:]], axis=-1)
-    drawn = np.clip(118 + 55 * picture, 0, 255).astype(np.uint8)
-    repeats = (-(-shape[0] // height), -(-shape[1] // width), 1)
-    return np.tile(drawn, repeats)[: shape[0], : shape[1]]
+    frequency[0, 0] = np.inf
+    planes = np.empty((N_PLANES, height, width), np.float32)
+    for plane in planes:
+        plane[...] = np.fft.irfft2(np.fft.rfft2(rng.normal(size=plane.shape)) / frequency, s=plane.shape)
+        plane /= max(float(plane.std()), 1e-9)
+    return planes
+
+
+def mix(rng: np.random.Generator, planes: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """(H, W, 3): planes added, each shifted anywhere, with a brightness, a contrast and faint colours of its own."""
+    base, *colours = (_shift(rng, planes[i], shape) for i in rng.choice(len(planes), 4, replace=False))
+    brightness, contrast = rng.uniform(80, 155), rng.uniform(25, 75)
+    picture = np.stack([base + rng.uniform(0.1, 0.4) * colour for colour in colours], axis=-1)
+    return np.clip(brightness + contrast * picture, 0, 255).astype(np.uint8)
+
+
+def _shift(rng: np.random.Generator, plane: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    for axis, side in enumerate(shape):
+        period = plane.shape[axis]
+        plane = plane.take((np.arange(side) + rng.integers(period)) % period, axis)
+    return plane

@@ -2,10 +2,13 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import scatcache
 from scatcache.inspect import plan as plan_module
-from scatcache.inspect import sample
+from scatcache.inspect import sample, synthetic
+from scatcache.inspect.bytes_table import leave_out_repeats
+from scatcache.inspect.synthetic import draw_images as draw_noise_files
 from scatcache.scattering.backends import resolve_backend
 from tests.store.stores import SETTINGS, draw_images
 
@@ -161,3 +164,31 @@ def test_ctrl_c_leaves_no_sample(tmp_path, short, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         scatcache.plan(images, J=2, L=4, out=tmp_path / "s.zarr")
     assert list_all(tmp_path) == before
+
+
+def test_a_repeated_image_is_weighed_once():
+    images = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3), np.uint8)
+    kept = leave_out_repeats(images[[2, 0, 2, 1, 0, 0]])
+    np.testing.assert_array_equal(kept, images[[2, 0, 1]])
+
+
+def test_narrow_rows_of_images_without_files_take_what_their_values_do(tmp_path, short):
+    estimate = scatcache.plan(
+        None, images=100_000, image_shape=(48, 64), size=32, J=3, L=4, out=tmp_path / "s.zarr"
+    ).estimate
+    for reduction in ("--pool 1", "--pool 1 --angles mean"):
+        row = estimate.bytes[reduction]
+        assert row["quantised"] < row["float16"] <= row["float16raw"] < row["float32"]
+
+
+def test_noise_for_photographs_is_different_in_each_image(tmp_path):
+    files = sorted(draw_noise_files(tmp_path / "images", 40, (20, 600)).iterdir())
+    assert len(files) == 40 == len({file.read_bytes() for file in files})
+    with Image.open(files[0]) as image:
+        assert image.size == (600, 20) and np.asarray(image).std() > 10
+
+
+def test_noise_for_photographs_is_drawn_for_a_while_and_then_repeated(tmp_path, monkeypatch):
+    monkeypatch.setattr(synthetic, "DRAW_S", 0.0)
+    files = list(draw_noise_files(tmp_path / "images", 40, (20, 30)).iterdir())
+    assert len(files) == 40 and len({file.read_bytes() for file in files}) == synthetic.LEAST_DIFFERENT
