@@ -58,6 +58,7 @@ def show_estimate(estimate: "Estimate") -> None:
     stages = ", ".join(bind(f"{name} {1e3 * seconds:.3g}") for name, seconds in rates.stage_s.items())
     machines = ", ".join(bind(f"{n}: {show_seconds(seconds)}") for n, seconds in estimate.machines_s.items())
     disk = "" if rates.disk_rows_per_s is None else f", {rates.disk_rows_per_s:,.0f} from the disk"
+    where = "memory" if estimate.is_in_memory else "the disk"
     pays = "never" if estimate.break_even_epochs is None else f"after {count(estimate.break_even_epochs, 'epoch')}"
     echo("")
     show_lines([
@@ -68,7 +69,7 @@ def show_estimate(estimate: "Estimate") -> None:
         ("extraction", f"{show_seconds(estimate.extract_s)} here for {count(estimate.images_left, 'image')}"),
         ("machines", f"{machines}, where all are like this one"),
         ("memory", show_bytes(estimate.memory_bytes)),
-        ("epoch", f"{show_seconds(estimate.cached_epoch_s)} read, {show_seconds(estimate.computed_epoch_s)} computed "
+        ("epoch", f"{show_seconds(estimate.cached_epoch_s)} read from {where}, {show_seconds(estimate.computed_epoch_s)} computed "
                   f"on the fly, {count(estimate.epoch_rows, 'row')}; the cache pays {pays}"),
     ])  # fmt: skip
     show_table(estimate.bytes)

@@ -28,7 +28,7 @@ def takes(
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Result:
             given = signature.bind(*args, **kwargs).arguments
-            first = given.pop(leading.name)
+            first = given.pop(leading.name, leading.default)
             return function(first, cast(Callable[..., Options], kind)(**given))
 
         call.__signature__ = signature  # type: ignore[attr-defined]

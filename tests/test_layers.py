@@ -95,8 +95,9 @@ ORDER = {
         "cache",
     ],
     "inspect": [
-        "bytes_table disk_speed disks energy failures named_sources page sample synthetic",
-        "disk_figure doctor forecast info split_check strangers",
+        "bytes_table disk_speed disks energy failures named_sources page synthetic",
+        "disk_figure doctor info sample split_check strangers",
+        "forecast",
         "plan",
         "picture verify",
         "show",

@@ -28,7 +28,7 @@ def forecast(job: Job, plan: JobPlan, stages: Stages, sample: Sample, table: Tab
     # Workers hinder one another, in all stages alike: the sample shows by how much.
     together = sample.images_per_s * stages.total_s
     rates = Rates(
-        stage_s={name.removesuffix("_s"): value for name, value in asdict(stages).items()},
+        stage_s=_list_stages(stages, sample),
         extract_images_per_s=sample.images_per_s,
         compute_images_per_s=together / stages.on_the_fly_s,
         disk_rows_per_s=sample.cold_rows_per_s,
@@ -49,6 +49,7 @@ def forecast(job: Job, plan: JobPlan, stages: Stages, sample: Sample, table: Tab
         bytes=table,
         epoch_rows=_count_epoch(job),
         cached_epoch_s=choice.cached_epoch_s,
+        is_in_memory=_fits_in_memory(choice.store_bytes),
         computed_epoch_s=choice.computed_epoch_s,
         break_even_epochs=find_break_even(choice),
         memory_bytes=sample.memory_bytes,
@@ -59,8 +60,9 @@ def forecast(job: Job, plan: JobPlan, stages: Stages, sample: Sample, table: Tab
 
 def _weigh(job: Job, plan: JobPlan, rates: Rates, table: Table, *, extract_s: float) -> Weighed:
     store_bytes = table[name_reduction(job.manifest.spec.reduction)][job.manifest.encoding]
-    is_in_memory = store_bytes < MEMORY_SHARE * free_memory_bytes()
-    rows_per_s = rates.memory_rows_per_s if is_in_memory else rates.disk_rows_per_s or rates.memory_rows_per_s
+    rows_per_s = (
+        rates.memory_rows_per_s if _fits_in_memory(store_bytes) else rates.disk_rows_per_s or rates.memory_rows_per_s
+    )
     named = {
         f"--encoding {encoding}" + (f" {reduction}" if reduction.startswith("-") else ""): n_bytes
         for reduction, row in table.items()
@@ -76,6 +78,16 @@ def _weigh(job: Job, plan: JobPlan, rates: Rates, table: Table, *, extract_s: fl
         # The largest that fits is the one that leaves out least.
         bytes=dict(sorted(named.items(), key=lambda item: -item[1])),
     )
+
+
+def _fits_in_memory(store_bytes: int) -> bool:
+    return store_bytes < MEMORY_SHARE * free_memory_bytes()
+
+
+def _list_stages(stages: Stages, sample: Sample) -> dict[str, float]:
+    """Seconds of an image by stage; writing goes on beside the others, in threads of its own."""
+    listed = {name.removesuffix("_s"): value for name, value in asdict(stages).items()}
+    return listed if sample.write_s is None else {**listed, "write": sample.write_s}
 
 
 def _count_epoch(job: Job) -> int:

@@ -25,14 +25,15 @@ from scatcache.signatures import takes
 from scatcache.store.format.layout import Generation
 
 STAGES_S = 3.0
+NOTHING_ASKED = PlanOptions()
 
 
 @takes(PlanOptions, describe=describe)
-def plan(source: Any, options: PlanOptions) -> JobPlan:
+def plan(source: Any = None, options: PlanOptions = NOTHING_ASKED) -> JobPlan:
     """Says what extract() with the same arguments would do and cost, and how much of it is done; errors are those of
     extract().
 
-    source: as in extract(), or None with images=. What it costs is measured in less than half a minute: a sample is
+    source: as in extract(), or none with images=. What it costs is measured in less than half a minute: a sample is
     extracted into a temporary folder beside the store, read back, and removed. An archive that is still packed is
     unpacked, a tar indexed, into a temporary folder and forgotten. Nothing is downloaded.
     """

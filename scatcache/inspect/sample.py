@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from scatcache.inspect.disk_speed import measure_fsync
 from scatcache.job.events import Event, ShardFinished
 from scatcache.job.layouts import make_layout
 from scatcache.job.planned import Job, plan_splits
@@ -35,7 +36,8 @@ class Sample:
     """What was measured. images_per_s: extracted, with all workers; fixed_s: of a run, whatever the number of images;
     row_bytes: on disk, of one row's coefficients; cold_rows_per_s, warm_rows_per_s: read back by a loader, from the
     disk (None where the system does not let go of what it keeps in memory) and from memory; open_s: of an epoch,
-    whatever the number of rows; memory_bytes: this process's, at most."""
+    whatever the number of rows; memory_bytes: this process's, at most, without worker processes; write_s: of a row,
+    written and synced, None where that could not be measured."""
 
     images_per_s: float
     fixed_s: float
@@ -44,6 +46,7 @@ class Sample:
     warm_rows_per_s: float
     open_s: float
     memory_bytes: int
+    write_s: float | None
 
 
 @contextlib.contextmanager
@@ -85,10 +88,13 @@ def run_sample(job: Job, split: str, options: ExtractOptions, stages: Stages, *,
     rate = find_rate(finished, n_workers)
     n_done = sum(n for _, n in finished)
     cold, warm, open_s = _read_back(small.folder.path, split)
+    row_bytes = sum(receipt.file_bytes for receipt in receipts) / n_done
+    speed = measure_fsync(scratch)["fsync_mb_s"]
     return Sample(
         images_per_s=rate,
         fixed_s=max(0.0, elapsed - n_done / rate),
-        row_bytes=sum(receipt.file_bytes for receipt in receipts) / n_done,
+        row_bytes=row_bytes,
+        write_s=row_bytes / 1e6 / speed if isinstance(speed, float) else None,
         cold_rows_per_s=cold,
         warm_rows_per_s=warm,
         open_s=open_s,

@@ -20,7 +20,8 @@ CHANNEL_BYTES = 22
 
 @dataclass(frozen=True)
 class Rates:
-    """Measured on this machine. stage_s: seconds of an image in each stage on one thread; extract_images_per_s: by the
+    """Measured on this machine. stage_s: seconds of an image in each stage on one thread, that of writing by a file of
+    random bytes that is synced; extract_images_per_s: by the
     whole command with its workers; compute_images_per_s: read, decoded and transformed by as many, nothing stored;
     disk_rows_per_s, memory_rows_per_s: read by a loader; fixed_s: of a run, whatever the number of images; open_s: of
     an epoch, whatever the number of rows."""
@@ -36,9 +37,10 @@ class Rates:
 
 @dataclass(frozen=True)
 class Estimate:
-    """measured: False where nothing was. images_left: to extract; extract_s: on this machine; machines_s: on so many
+    """images_left: to extract; extract_s: on this machine; machines_s: on so many
     like it; store_bytes: of the finished store; bytes: by encoding and reduction; epoch_rows, cached_epoch_s,
-    computed_epoch_s: one epoch over the largest split, read from the store and computed on the fly; break_even_epochs:
+    computed_epoch_s: one epoch over the largest split, read from the store (is_in_memory: which then fits into the free
+    memory) and computed on the fly; break_even_epochs:
     None where the cache never pays; memory_bytes: the most a run takes; advice: one sentence; code: what computes on
     the fly, where that is advised."""
 
@@ -50,6 +52,7 @@ class Estimate:
     bytes: dict[str, dict[str, int]]
     epoch_rows: int
     cached_epoch_s: float
+    is_in_memory: bool
     computed_epoch_s: float
     break_even_epochs: int | None
     memory_bytes: int

@@ -1,6 +1,7 @@
 """Coefficients to integers and back: q = round(S / step) to the nearest, the even one of two, and S = step * q."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,11 @@ def find_quantiser() -> Quantiser:
     nothing, where a coefficient is none that out holds. The bits are the same whatever computes.
     """
     core = choose_core().core
-    if core is None:
-        return quantise_by_numpy
+    return quantise_by_numpy if core is None else _find_in(core)
+
+
+@lru_cache
+def _find_in(core: str) -> Quantiser:
     quantise = open_core(core).scatcache_quantise
 
     def quantise_by_core(

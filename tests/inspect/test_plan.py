@@ -100,7 +100,7 @@ def test_a_plan_measures_and_leaves_nothing(tmp_path, short, settings):
     estimate = scatcache.plan(images, J=2, L=4, out=out, workers=1, **settings).estimate
     assert list_all(tmp_path) == before
     rates = estimate.rates
-    assert set(rates.stage_s) == {"read", "decode", "transform", "encode"} and min(rates.stage_s.values()) > 0
+    assert set(rates.stage_s) == {"read", "decode", "transform", "encode", "write"} and min(rates.stage_s.values()) > 0
     assert 0 < rates.extract_images_per_s <= rates.compute_images_per_s and rates.memory_rows_per_s > 0
     assert estimate.extract_s == estimate.machines_s[1] >= 60 / rates.extract_images_per_s
     assert (estimate.images_left, estimate.epoch_rows) == (60, 60)
@@ -123,7 +123,7 @@ def test_bytes_are_weighed_of_every_encoding_and_reduction(tmp_path, short):
 
 def test_a_plan_needs_no_files(tmp_path, short, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    planned = scatcache.plan(None, images=1_281_167, image_shape="75x100", size=64, J=3, L=4)
+    planned = scatcache.plan(images=1_281_167, image_shape="75x100", size=64, J=3, L=4)
     assert planned.images == 1_281_167 == planned.estimate.images_left and planned.output_shape[1:] == (8, 8)
     assert planned.estimate.extract_s > 60 and list(tmp_path.iterdir()) == []
     assert planned.store == str(tmp_path / "images-J3.zarr")
