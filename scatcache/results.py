@@ -70,7 +70,8 @@ def show_estimate(estimate: "Estimate") -> None:
         ("machines", f"{machines}, where all are like this one"),
         ("memory", show_bytes(estimate.memory_bytes)),
         ("epoch", f"{show_seconds(estimate.cached_epoch_s)} read from {where}, "
-                  f"{show_seconds(estimate.computed_epoch_s)} computed on the fly, {count(estimate.epoch_rows, 'row')}; the cache pays {pays}"),
+                  f"{show_seconds(estimate.computed_epoch_s)} computed on the fly, "
+                  f"{count(estimate.epoch_rows, 'row')}; the cache pays {pays}"),
     ])  # fmt: skip
     show_table(estimate.bytes)
     echo("", estimate.advice)
