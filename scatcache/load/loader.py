@@ -194,7 +194,7 @@ class CacheLoader:
         # Copies to the CPU must be waited for.
         non_blocking = self.device.type != "cpu"
         S = S.to(self.device, non_blocking=non_blocking)
-        if not S.is_floating_point():
+        if self._steps is not None and not S.is_floating_point():
             S = self._restore(S)
         S = S.to(self.dtype).contiguous()
         known = tuple(values.to(self.device, non_blocking=non_blocking) for values in known)
