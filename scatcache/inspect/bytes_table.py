@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scatcache.job.calibration import LEAST_SPREAD, find_steps
+from scatcache.job.calibration import choose_dtype, find_steps
 from scatcache.job.estimate import CHANNEL_BYTES, EVERY_ROW_BYTES, EVERY_SHARD_BYTES, EVERY_STORE_BYTES
 from scatcache.job.planned import Job
 from scatcache.job.planning import lay_out
@@ -85,9 +85,8 @@ def _calibrate(encoding: Encoding, sample: NDArray[np.float32], job: Job, *, spe
     steps = find_steps(
         job.manifest.settings.step or DEFAULT_STEP, wide.mean((0, 2, 3)), np.square(wide).mean((0, 2, 3))
     )
-    if not np.ptp(steps):
-        steps = np.maximum(steps, LEAST_SPREAD)
-    return encoding.calibrated(Calibration.of(job.manifest.settings.step or DEFAULT_STEP, steps, dtype="int8"))
+    dtype = choose_dtype(np.abs(sample).max(axis=(0, 2, 3)), steps)
+    return encoding.calibrated(Calibration.of(job.manifest.settings.step or DEFAULT_STEP, steps, dtype=dtype))
 
 
 def _weigh_split(spec: ScatteringSpec, encoding: Encoding, layout: SplitLayout, sample: NDArray[np.float32]) -> int:

@@ -74,7 +74,8 @@ def _weigh(job: Job, plan: JobPlan, rates: Rates, table: Table, *, extract_s: fl
         cached_epoch_s=rates.open_s + _count_epoch(job) / rows_per_s,
         computed_epoch_s=_count_epoch(job) / rates.compute_images_per_s,
         store_bytes=store_bytes,
-        free_bytes=plan.free_bytes,
+        # What is there already needs no room.
+        free_bytes=plan.free_bytes + round(store_bytes * plan.images_done / max(1, plan.images)),
         # The largest that fits is the one that leaves out least.
         bytes=dict(sorted(named.items(), key=lambda item: -item[1])),
     )

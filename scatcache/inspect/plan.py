@@ -2,7 +2,6 @@
 
 import tempfile
 import time
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,13 +74,14 @@ def _plan_without(options: PlanOptions, scratch: Path) -> JobPlan:
     """Of images that nobody has yet: noise stands for them."""
     if options.images is None:
         raise UsageError("there is no source: name one, or give --images N and --image-shape HxW")
-    images = draw_images(scratch / "images", options.images, parse_shape(options.image_shape))
+    n_images = min(options.images, options.limit or options.images)
+    images = draw_images(scratch / "images", n_images, parse_shape(options.image_shape))
     asked = replace(options, images=None, image_shape=None, limit=None)
     if options.out is None:
         asked = replace(asked, out=Path(f"images-J{options.J}.zarr"))
     job, prepare_s = _prepare(images, asked, scratch, listed_s=time.monotonic())
     layouts = {
-        split: replace(layout, generations=(Generation(options.images * job.manifest.n_views, options.images, ""),))
+        split: replace(layout, generations=(Generation(n_images * job.manifest.n_views, n_images, ""),))
         for split, layout in job.layouts.items()
     }
     whole = replace(
@@ -96,15 +96,14 @@ def _estimate(job: Job, plan: JobPlan, options: PlanOptions, *, prepare_s: float
     nothing_left = plan.images_done == plan.images and not options.overwrite
     if options.quick or nothing_left or not job.layouts[split].n_rows:
         return plan
-    with ExitStack() as stack:
-        scratch = stack.enter_context(make_scratch(job.folder.path))
-        try:
+    reason = "no image of the sample is readable"
+    try:
+        with make_scratch(job.folder.path) as scratch:
             look = measure_stages(job, split, budget_s=STAGES_S)
             sample = None if look is None else run_sample(job, split, options, look.stages, scratch=scratch)
-        except (ScatcacheError, OSError) as error:
-            return replace(plan, warnings=(*plan.warnings, f"nothing was measured: {str(error).splitlines()[0]}"))
-        if look is None or sample is None:
-            warning = "nothing was measured: no image of the sample is readable"
-            return replace(plan, warnings=(*plan.warnings, warning))
-        table = weigh(job, look.images, transform_s=look.stages.transform_s)
-        return replace(plan, estimate=forecast(job, plan, look.stages, sample, table, prepare_s=prepare_s))
+            if look is not None and sample is not None:
+                table = weigh(job, look.images, transform_s=look.stages.transform_s)
+                return replace(plan, estimate=forecast(job, plan, look.stages, sample, table, prepare_s=prepare_s))
+    except (ScatcacheError, OSError) as error:
+        reason = str(error).splitlines()[0]
+    return replace(plan, warnings=(*plan.warnings, f"nothing was measured: {reason}"))

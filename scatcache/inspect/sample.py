@@ -67,6 +67,8 @@ def run_sample(job: Job, split: str, options: ExtractOptions, stages: Stages, *,
     n_workers, _ = choose_workers(job, own)
     n_rows = job.layouts[split].n_rows
     shard_images = max(1, min(round(SHARD_S / stages.total_s), -(-n_rows // n_workers)))
+    # Whole chunks, or the sample's would be others than the job's.
+    shard_images -= shard_images % min(shard_images, job.layouts[split].chunk_images)
     n_rounds = SHARDS_EACH if stages.total_s < SHARD_S else SHARDS_LEAST
     small = _cut_job(
         job, split, scratch / "sample.zarr", n_rows=n_rounds * n_workers * shard_images, shard=shard_images
@@ -85,7 +87,7 @@ def run_sample(job: Job, split: str, options: ExtractOptions, stages: Stages, *,
     n_ok = sum(receipt.n_ok for receipt in receipts)
     if not n_ok:
         return None
-    rate = find_rate(finished, n_workers)
+    rate = find_rate([(at - started, n) for at, n in finished], n_workers)
     n_done = sum(n for _, n in finished)
     cold, warm, open_s = _read_back(small.folder.path, split)
     row_bytes = sum(receipt.file_bytes for receipt in receipts) / n_done
@@ -103,15 +105,16 @@ def run_sample(job: Job, split: str, options: ExtractOptions, stages: Stages, *,
 
 
 def find_rate(finished: list[tuple[float, int]], n_workers: int) -> float:
-    """Images per second of shards that finished at (time, images), from when each worker had finished its first.
+    """Images per second of shards that finished at (seconds since the start, images), in order.
 
-    Of fewer than two rounds the time of a round is all there is.
+    From when each worker had finished its first to the last round in which all had work; of fewer than two such rounds
+    from the start to the end.
     """
-    times = [at for at, _ in finished]
-    first = min(n_workers, len(finished)) - 1
-    if len(finished) > n_workers and times[-1] > times[first]:
-        return sum(n for _, n in finished[first + 1 :]) / (times[-1] - times[first])
-    return sum(n for _, n in finished) / max(SHARD_S, 1e-9)
+    n_counted = len(finished) - len(finished) % n_workers
+    if n_counted > n_workers and finished[n_counted - 1][0] > finished[n_workers - 1][0]:
+        elapsed_s = finished[n_counted - 1][0] - finished[n_workers - 1][0]
+        return sum(n for _, n in finished[n_workers:n_counted]) / elapsed_s
+    return sum(n for _, n in finished) / max(finished[-1][0], 1e-9)
 
 
 def peak_bytes() -> int:

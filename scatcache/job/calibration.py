@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,8 +73,12 @@ def calibrate(
     )
     steps = find_steps(step, sums / n_values, square_sums / n_values)
     most = np.max([moments.most for moments in found], axis=0)
-    is_narrow = (most / steps <= NARROW_SHARE * np.iinfo(np.int8).max).all()
-    return Calibration.of(step, steps, dtype="int8" if is_narrow else "int16")
+    return Calibration.of(step, steps, dtype=choose_dtype(most, steps))
+
+
+def choose_dtype(most: NDArray[np.floating[Any]], steps: NDArray[np.float64]) -> str:
+    """Of the integers: most, steps: (n_channels,), the largest magnitude in the sample, and the step."""
+    return "int8" if (most / steps <= NARROW_SHARE * np.iinfo(np.int8).max).all() else "int16"
 
 
 def find_steps(step: float, means: NDArray[np.float64], square_means: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -57,16 +57,14 @@ def build_dask(reader: SplitReader, dtype: npt.DTypeLike | None = None) -> "dask
 
 def build_xarray(reader: SplitReader, dtype: npt.DTypeLike | None = None) -> "xarray.Dataset":
     """The same variables, dimensions and coordinates as xarray.open_zarr gives for the split's group, coefficients of
-    dtype."""
+    dtype; quantised ones are multiplied by their steps, and the coordinate `step` is not there."""
     import xarray
 
     table = reader.records.rows
     rows = {name: ("image", getattr(table, name)) for name in ("label", "source_index", "view", "file_bytes")}
     targets = {} if table.target is None else {TARGET: (TARGET_DIMENSIONS, table.target)}
-    channels = {
-        name: ("channel", values)
-        for name, values in reader.manifest.add_step(channel_table(reader.manifest.spec)).items()
-    }
+    # Without `step`: these are multiplied already.
+    channels = {name: ("channel", values) for name, values in channel_table(reader.manifest.spec).items()}
     return xarray.Dataset(
         {"coefficients": (("image", "channel", "y", "x"), build_dask(reader, dtype))},
         coords={
