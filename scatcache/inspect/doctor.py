@@ -14,7 +14,7 @@ from scatcache.version import __version__
 
 CPUINFO = Path("/proc/cpuinfo")
 PACKAGES = ("torch", "cupy-cuda12x", "cupy-cuda13x", "zarr", "numcodecs", "dask", "distributed", "xarray", "numpy")
-MORE_PACKAGES = ("scipy", "pillow", "matplotlib", "obstore", "click", "rich", "scikit-image")
+MORE_PACKAGES = ("zstandard", "scipy", "pillow", "matplotlib", "obstore", "click", "rich", "scikit-image")
 FORMAT_PACKAGES = ("tifffile", "imagecodecs", "astropy", "h5py", "pyarrow")
 # Those that decide how fast transforms and codecs run, as /proc/cpuinfo spells them: x86, then arm64.
 INSTRUCTION_SETS = (

@@ -27,7 +27,7 @@ from scatcache.store.format.receipts import Receipt, Unreadable
 from scatcache.store.format.shard_file import ShardEncoder
 from scatcache.version import __version__
 
-PACKAGES = ("torch", "numpy", "pillow", "numcodecs")
+PACKAGES = ("torch", "numpy", "pillow", "numcodecs", "zstandard")
 # What reads native samples of files, where it is installed.
 SAMPLE_PACKAGES = ("tifffile", "imagecodecs", "astropy")
 

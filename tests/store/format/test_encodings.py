@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from numcodecs import zstd
 
 from scatcache.errors import StoreDamaged
 from scatcache.store.format import codecs
-from scatcache.store.format.codecs import Plain
+from scatcache.store.format.codecs import Plain, Zstd
 from scatcache.store.format.encodings import CRC_BYTES, ENCODINGS, Encoding, crc32c, find_encoding
 
 VALUES = np.random.default_rng(0).random((2, 5, 4, 4))
@@ -90,9 +91,16 @@ def test_chunk_of_another_size_is_refused(encoding):
 
 @pytest.mark.parametrize("encoding", ENCODINGS.values(), ids=list(ENCODINGS))
 def test_large_chunk_has_the_same_bytes_in_every_thread(encoding):
-    values = np.random.default_rng(0).random((1, 4, 512, 512)).astype(encoding.dtype)
+    values = (8 * np.random.default_rng(0).random((1, 4, 512, 512))).astype(encoding.dtype)
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(encoding.encode, [values] * 8)) == {encoding.encode(values)}
+
+
+def test_zstd_without_short_repetitions_takes_fewer_bytes_and_any_decoder_reads_them():
+    values = np.random.default_rng(0).geometric(0.5, (1, 243, 8, 8)).astype(np.int8) - np.int8(1)
+    payload = Zstd(7).encode(values)
+    assert bytes(zstd.decompress(payload)) == values.tobytes()
+    assert len(payload) < len(Zstd(3).encode(values)) and len(payload) < len(zstd.compress(values, 1))
 
 
 def test_blosc_is_kept_from_threads_of_its_own():
