@@ -81,10 +81,11 @@ ORDER = {
         "shard_images tasks",
         "shard_task",
         "planned",
-        "events report stages",
+        "events report",
         "settings",
         "options_page request workers",
-        "preparation run",
+        "preparation stages",
+        "run",
         "extraction",
     ],
     "load": [

@@ -11,7 +11,7 @@ from scatcache.job.calibration import choose_dtype, find_steps
 from scatcache.job.estimate import CHANNEL_BYTES, EVERY_ROW_BYTES, EVERY_SHARD_BYTES, EVERY_STORE_BYTES
 from scatcache.job.planned import Job
 from scatcache.job.planning import lay_out
-from scatcache.job.stages import encode_row
+from scatcache.job.stages import encode_chunk, encode_row
 from scatcache.scattering.batched import open_transform
 from scatcache.scattering.reduction import reduce_maps
 from scatcache.spec import MEAN_ANGLES, Reduction, ScatteringSpec
@@ -105,9 +105,6 @@ def _weigh_split(spec: ScatteringSpec, encoding: Encoding, layout: SplitLayout, 
     n = min(cut.chunk_images, len(rows))
     chunks, encoded = len(rows) // n, 0
     for chunk in range(chunks):
-        members = rows[chunk * n : (chunk + 1) * n]
-        joined = encoding.empty(len(members), members[0].shape[1:], dtype=members[0].dtype)
-        np.concatenate(members, out=joined)
-        encoded += len(encoding.encode(joined)[0]) + 16
+        encoded += len(encode_chunk(rows[chunk * n : (chunk + 1) * n], encoding)) + 16
     of_rows = layout.n_rows * (encoded / (chunks * n) + EVERY_ROW_BYTES)
     return round(of_rows + cut.n_shards * (EVERY_SHARD_BYTES + CHANNEL_BYTES * spec.n_channels))

@@ -18,7 +18,7 @@ from scatcache.job.planned import Job, JobPlan
 from scatcache.job.stages import Stages
 from scatcache.resources import free_memory_bytes
 from scatcache.spec import ScatteringSpec
-from scatcache.store.format.encodings import QUANTISED
+from scatcache.store.format.encodings import ENCODINGS
 
 Table = dict[str, dict[str, int]]
 
@@ -67,7 +67,7 @@ def _weigh(job: Job, plan: JobPlan, rates: Rates, table: Table, *, extract_s: fl
         f"--encoding {encoding}" + (f" {reduction}" if reduction.startswith("-") else ""): n_bytes
         for reduction, row in table.items()
         for encoding, n_bytes in row.items()
-        if encoding in (job.manifest.encoding, QUANTISED)
+        if encoding == job.manifest.encoding or ENCODINGS[encoding].quantised
     }
     return Weighed(
         extract_s=extract_s,

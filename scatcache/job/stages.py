@@ -13,10 +13,12 @@ from scatcache.job.pixels import check_form, decoding_of
 from scatcache.job.planned import Job
 from scatcache.job.planning import choose_rows
 from scatcache.job.reading import ShardReads
+from scatcache.job.workers import keep_torch_threads
 from scatcache.scattering.batched import open_transform
 from scatcache.scattering.channel_sums import find_adder
 from scatcache.scattering.quantisation import find_quantiser
 from scatcache.store.format.encodings import Encoding
+from scatcache.store.format.layout import SplitLayout
 
 # Images in one look: enough for the caches to be as full as in a run, few enough to look at the clock again.
 LEAST_IMAGES, MOST_IMAGES = 2, 512
@@ -26,7 +28,8 @@ FIRST_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Stages:
-    """Seconds an image takes on one thread: reading its bytes, decoding, the transform, sums and encoding."""
+    """Seconds a row takes on one thread: reading its bytes, decoding, the transform, sums and encoding. Views of an
+    image share what reading and decoding it take."""
 
     read_s: float
     decode_s: float
@@ -39,7 +42,7 @@ class Stages:
 
     @property
     def on_the_fly_s(self) -> float:
-        """Without encoding: what training pays for an image that it transforms itself."""
+        """Without encoding: what training pays for a row that it transforms itself."""
         return self.total_s - self.encode_s
 
 
@@ -56,16 +59,16 @@ def measure_stages(job: Job, split: str, *, budget_s: float) -> Look | None:
     part, manifest = job.source.find(split), job.manifest
     wanted = min(MOST_IMAGES, len(part.listing.rows))
     chosen = choose_rows(part.listing.rows, seed=manifest.seed, limit=wanted).tolist()
-    shape = job.layouts[split].image_shape
+    layout = job.layouts[split]
     transform = open_transform(
-        manifest.spec, shape, pixels=manifest.pixels, device=job.plan.device, backend=job.plan.backend
+        manifest.spec, layout.image_shape, pixels=manifest.pixels, device=job.plan.device, backend=job.plan.backend
     )
     started, n = time.monotonic(), min(LEAST_IMAGES, len(chosen))
     looks: list[Look] = []
-    with ShardReads(part, split, chosen) as reads:
+    with ShardReads(part, split, chosen) as reads, keep_torch_threads(during=1):
         start = 0
         while start < len(chosen) and (start == 0 or budget_s > time.monotonic() - started):
-            look = _look(chosen[start : start + n], reads, job, shape=shape, transform=transform)
+            look = _look(chosen[start : start + n], reads, job, layout=layout, transform=transform)
             looks, start = looks if look is None else [*looks, look], start + n
             left, spent = budget_s - (time.monotonic() - started), (time.monotonic() - started) / start
             n = max(1, min(int(left * FIRST_SHARE / spent), transform.batch_images, len(chosen) - start))
@@ -93,7 +96,14 @@ def encode_row(row: NDArray[np.floating[Any]], encoding: Encoding) -> NDArray[An
     return stored
 
 
-def _look(chosen: list[int], reads: ShardReads, job: Job, *, shape: tuple[int, int], transform: Any) -> Look | None:
+def encode_chunk(rows: list[NDArray[Any]], encoding: Encoding) -> bytes:
+    """The bytes of a chunk, of rows as encode_row gives them."""
+    joined = encoding.empty(len(rows), rows[0].shape[1:], dtype=rows[0].dtype)
+    np.concatenate(rows, out=joined)
+    return encoding.encode(joined)[0]
+
+
+def _look(chosen: list[int], reads: ShardReads, job: Job, *, layout: SplitLayout, transform: Any) -> Look | None:
     manifest, encoding, add = job.manifest, job.manifest.stored_as, find_adder()
     clock, images = [time.perf_counter()], []
     data = [reads.read(i) for i in chosen]
@@ -101,7 +111,7 @@ def _look(chosen: list[int], reads: ShardReads, job: Job, *, shape: tuple[int, i
     for each in data:
         try:
             image = decode_noted(each, decoding_of(manifest)).pixels
-            check_form(image, manifest, shape)
+            check_form(image, manifest, layout.image_shape)
         except UnreadableImage:
             continue
         images.append(image)
@@ -114,11 +124,16 @@ def _look(chosen: list[int], reads: ShardReads, job: Job, *, shape: tuple[int, i
         stop = start + transform.batch_images
         transform(batch[start:stop], coefficients[start:stop])
     clock.append(time.perf_counter())
-    sums = np.zeros((2, transform.output_shape[0]))
+    sums, rows = np.zeros((2, transform.output_shape[0])), []
     for row in coefficients:
-        stored = encode_row(row, encoding)
+        rows.append(encode_row(row, encoding))
         if encoding.steps is None:
-            add(stored[0], sums[0], sums[1])
-        encoding.encode(stored)
+            add(rows[-1][0], sums[0], sums[1])
+        if len(rows) == layout.chunk_images:
+            encode_chunk(rows, encoding)
+            rows = []
+    if rows:
+        encode_chunk(rows, encoding)
     clock.append(time.perf_counter())
-    return Look(Stages(*(np.diff(clock) / len(batch)).tolist()), batch)
+    read_s, decode_s, transform_s, encode_s = (np.diff(clock) / len(batch)).tolist()
+    return Look(Stages(read_s / manifest.n_views, decode_s / manifest.n_views, transform_s, encode_s), batch)

@@ -85,12 +85,15 @@ def rows_out_of_collections() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def keep_torch_threads() -> Iterator[None]:
-    """Shard tasks set torch to one thread, process-wide; the caller's own number comes back afterwards."""
+def keep_torch_threads(*, during: int | None = None) -> Iterator[None]:
+    """Shard tasks set torch to one thread, process-wide; the caller's own number comes back afterwards. during: what to
+    set it to at once."""
     import torch
 
     before = torch.get_num_threads()
     try:
+        if during is not None:
+            torch.set_num_threads(during)
         yield
     finally:
         torch.set_num_threads(before)

@@ -1,4 +1,5 @@
 import json
+import time
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from scatcache.inspect import plan as plan_module
 from scatcache.inspect import sample, synthetic
 from scatcache.inspect.bytes_table import leave_out_repeats
 from scatcache.inspect.synthetic import draw_images as draw_noise_files
+from scatcache.job import stages
 from scatcache.scattering.backends import resolve_backend
 from tests.store.stores import SETTINGS, draw_images
 
@@ -109,6 +111,14 @@ def test_a_plan_measures_and_leaves_nothing(tmp_path, short, settings):
     # Of so few images the documents are a good part.
     assert abs(estimate.store_bytes - found) < 0.3 * found + 20_000
     json.dumps(estimate.to_dict())
+
+
+def test_views_share_what_decoding_their_image_takes(tmp_path, short, monkeypatch):
+    images = draw_images(tmp_path / "images", seed=0, n_images=8)
+    decode = stages.decode_noted
+    monkeypatch.setattr(stages, "decode_noted", lambda *given: time.sleep(0.04) or decode(*given))
+    planned = scatcache.plan(images, J=1, L=2, views=4, workers=1, out=tmp_path / "s.zarr")
+    assert 0.01 <= planned.estimate.rates.stage_s["decode"] < 0.03
 
 
 def test_bytes_are_weighed_of_every_encoding_and_reduction(tmp_path, short):
