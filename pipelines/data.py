@@ -200,6 +200,8 @@ def check_cache(cache: scatcache.Cache, wanted: Wanted, *, name: str) -> None:
         "limit": manifest.settings.limit,
     }
     expected["views"], found["views"] = wanted.views or 1, cache.n_views
+    if wanted.encoding is not None:
+        expected["encoding"], found["encoding"] = wanted.encoding, manifest.encoding
     if wanted.views == "all" and manifest.views is not None:
         expected["views"] = 2 * (2 * manifest.views.padding + 1) ** 2
     if is_folder and Path(wanted.source).is_dir():

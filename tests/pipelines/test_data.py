@@ -81,6 +81,9 @@ def test_store_of_another_source_is_refused(photos, options):
     wanted = Wanted("cifar10", ScatteringSpec(J=2), size=32, splits=("all",), limit=64)
     with pytest.raises(scatcache.SettingsDiffer, match="has source photos, this recipe needs cifar10"):
         check_cache(store.caches[0], wanted, name="photos.zarr")
+    wanted = replace(wanted, source="photos", encoding="float32")
+    with pytest.raises(scatcache.SettingsDiffer, match="has encoding float16, this recipe needs float32"):
+        check_cache(store.caches[0], wanted, name="photos.zarr")
 
 
 def test_all_views_are_all_that_there_are(options):
