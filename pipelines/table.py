@@ -61,6 +61,15 @@ ROWS = (
         },
         "2 points lost, on ImageNet",
     ),
+    *(
+        Row(
+            "encoding_accuracy",
+            {f"{name}, float32:": f"{name}_float32"}
+            | {f"points lost, step {step:g}:": f"{name}_step_{step:g}_lost" for step in (0.4, 0.45, 0.5)},
+            "-",
+        )
+        for name in ("linear", "kernel", "convolutional")
+    ),
     Row("invert-cifar10-J2", {"PSNR in dB:": "psnr", "at the start:": "psnr_start"}, "-"),
 )
 

@@ -24,12 +24,8 @@ def test_smoke_run_comes_nearer_to_the_images(run):
     with Image.open(ended.folder / "invert-photos-J2-smoke-seed0.png") as picture:
         assert picture.format == "PNG" and min(picture.size) > 300
     assert sorted(path.suffix for path in ended.folder.iterdir()) == [".json", ".png"]
-
-
-def test_more_iterations_come_nearer(run):
-    ended = [run("invert", "--smoke", "--epochs", n, results=str(n)) for n in (10, 60)]
-    short, long = (one.report["summary"] for one in ended)
-    assert long["psnr"]["mean"] > short["psnr"]["mean"] + 2
+    short, long = (one.report["summary"] for one in (run("invert", "--smoke", "--epochs", 3, results="short"), ended))
+    assert long["psnr"]["mean"] > short["psnr"]["mean"] + 1
     assert all(long[f"error_order_{m}"]["mean"] < short[f"error_order_{m}"]["mean"] for m in (1, 2))
 
 
