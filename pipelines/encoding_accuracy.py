@@ -24,7 +24,7 @@ from scatcache import ScatteringSpec
 
 NAME = "encoding_accuracy"
 # In standard deviations of a channel: the default of the encoding and its neighbours.
-STEPS = ("0.3", "0.4", "0.5")
+STEPS = ("0.4", "0.45", "0.5")
 # Images of each split, of which the linear and the kernel classifier are trained on a part.
 N_IMAGES, N_SAMPLE = 10_000, 2_000
 EPOCHS, BATCH, LR, WIDTHS = 8, 100, 0.1, 64

@@ -33,7 +33,7 @@ from tests.benchmarks.machine import describe_machine
 from tests.images.parts import read_key
 
 SPEC = ScatteringSpec(J=2)
-STEPS = (0.2, 0.3, 0.4, 0.45, 0.5)
+STEPS = (0.2, 0.4, 0.45, 0.5)
 # Of ImageNet at 224 an image has as many coefficients as fifty of CIFAR-10.
 N_SAMPLE = {"cifar10": 400, "imagenet": 32}
 COMMANDS = {

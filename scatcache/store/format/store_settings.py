@@ -88,7 +88,7 @@ class Settings(Options):
     )
     step: float | None = setting(
         "what quantised coefficients are rounded to multiples of, in standard deviations of their channel",
-        otherwise="0.4 where coefficients are quantised",
+        otherwise="0.45 where coefficients are quantised",
         stored="encoding.step",
         above=0,
         metavar="S",
